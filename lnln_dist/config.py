@@ -1,0 +1,301 @@
+"""Every setting of a run: typed, frozen, checked; no torch.
+
+``paper`` values are the defaults. The recipe of the released code is a handful of other
+values (``configs/recipes/official.yaml``). Reading, overriding and hashing: ``settings.py``.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+Modality = Literal["text", "audio", "vision"]
+MODALITIES: tuple[Modality, ...] = ("text", "audio", "vision")
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+NoiseMode = Literal["uniform", "fixed"]
+NoisePattern = Literal["random", "block", "modality"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataConfig:
+    """Where the shards are and how they are read."""
+
+    path: str = ""
+    """Folder written by `lnln-dist prepare` (a local path or a file:// URI)."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes per rank; 0 loads in the training process."""
+    prefetch: Count = 4
+    """Micro-batches each loader process keeps ready (used when workers > 0)."""
+    pin_memory: bool = True
+    """Page-locked host memory for faster copies; only acts where a GPU is used."""
+    padding: Literal["batch", "corpus"] = "batch"
+    """Pad to the longest sample of the micro-batch, or to the corpus maximum (released code)."""
+    length_grouped: bool = False
+    """Build global batches from samples of like length (less padding, another order)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModalityNoise:
+    """Overrides of the shared noise settings for one modality; null inherits."""
+
+    mode: NoiseMode | None = None
+    """As `noise.mode`."""
+    rate: Share | None = None
+    """As `noise.rate`."""
+    maximum: Share | None = None
+    """As `noise.maximum`."""
+    clean_share: Share | None = None
+    """As `noise.clean_share`."""
+    pattern: NoisePattern | None = None
+    """As `noise.pattern`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NoiseConfig:
+    """Training noise: which share of every sequence is erased, drawn anew each epoch."""
+
+    seed: Seed | None = None
+    """Seed of the noise; null follows `train.seed`."""
+    mode: NoiseMode = "uniform"
+    """Rates of damaged samples: U(0, `maximum`), or always `rate`."""
+    rate: Share | None = None
+    """Missing rate in [0, 1] of damaged samples; for mode fixed only."""
+    maximum: Share = 1.0
+    """Upper end of the uniform rates in [0, 1]; for mode uniform only."""
+    clean_share: Share = 0.5
+    """Share of the samples left whole in each epoch, per modality, rounded down to a count."""
+    pattern: NoisePattern = "random"
+    """Erase independent places, one contiguous block, or the whole modality with probability rate."""
+    completeness: Literal["nominal", "counted"] = "nominal"
+    """Label of the completeness check: 1 - rate, or the counted share of kept text tokens."""
+    text: ModalityNoise = ModalityNoise()
+    """Overrides for text."""
+    audio: ModalityNoise = ModalityNoise()
+    """Overrides for audio."""
+    vision: ModalityNoise = ModalityNoise()
+    """Overrides for vision."""
+
+    def of(self, modality: Modality) -> ModalityNoise:
+        """The settings in force for one modality, nothing left null but an unused rate."""
+        own: ModalityNoise = getattr(self, modality)
+        names = ("mode", "rate", "maximum", "clean_share", "pattern")
+        picked = {n: getattr(self, n) if (v := getattr(own, n)) is None else v for n in names}
+        return ModalityNoise(**picked)
+
+    @model_validator(mode="after")
+    def _check(self) -> "NoiseConfig":
+        for modality in MODALITIES:
+            noise = self.of(modality)
+            if noise.mode == "fixed" and noise.rate is None:
+                raise ValueError(f"mode fixed needs a rate for {modality}: set noise.rate")
+            if noise.mode == "uniform" and noise.rate is not None:
+                raise ValueError(f"rate has no effect in mode uniform ({modality}): set mode fixed")
+            if noise.mode == "fixed" and noise.maximum != 1.0:
+                raise ValueError(f"maximum has no effect in mode fixed ({modality}): drop it")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EncoderConfig:
+    """The text encoder."""
+
+    name: str = "bert-base-uncased"
+    """Hugging Face name or local folder of a BERT-type encoder; `tiny` makes a small random one."""
+    freeze: Literal["none", "embeddings", "all"] = "none"
+    """Which part of the encoder is not trained."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Dropout inside the encoder; null keeps what its config says (BERT: 0.1)."""
+    tiny_width: Count = 64
+    """Hidden width of the `tiny` encoder."""
+    tiny_depth: Count = 2
+    """Layers of the `tiny` encoder."""
+    tiny_heads: Count = 4
+    """Attention heads of the `tiny` encoder."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "EncoderConfig":
+        if not self.name:
+            raise ValueError("name is empty: give a Hugging Face name, a folder, or tiny")
+        if self.tiny_width % self.tiny_heads:
+            raise ValueError(
+                f"tiny_heads {self.tiny_heads} must divide tiny_width {self.tiny_width}"
+            )
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelConfig:
+    """LNLN: sizes, and the places where the paper and the released code differ."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    """The text encoder."""
+    width: Count = 128
+    """Model width d."""
+    tokens: Count = 8
+    """Feature tokens per modality N."""
+    heads: Count = 8
+    """Attention heads H."""
+    head_width: Count = 64
+    """Width of one head in every attention but the hyper-modality one (there d / H)."""
+    embedding_depth: Count = 2
+    """Layers of each modality's embedding."""
+    completeness_depth: Count = 2
+    """Layers of the completeness check."""
+    proxy_depth: Count = 2
+    """Layers of the proxy generator."""
+    reconstructor_depth: Count = 2
+    """Layers of each reconstructor."""
+    hyper_depth: Count = 3
+    """Hyper-modality layers; the dominant encoder has one layer less."""
+    fusion_depth: Count = 4
+    """Layers of the fusion (released code: 2 on MOSI)."""
+    reversal: Literal["discriminator", "proxy"] = "discriminator"
+    """Gradient reversal in front of the discriminator (paper), or on the proxy before mixing (code)."""
+    discriminator_input: Literal["proxy", "corrected"] = "proxy"
+    """What the discriminator judges: h_p (paper) or h_d (code)."""
+    correction: Literal["predicted", "counted"] = "predicted"
+    """Weight of the correction: the completeness check's output, or the true counted share."""
+    mask_padding: bool = True
+    """Ignore padded places in attention; false attends to them (released code)."""
+    detach_target: bool = False
+    """Stop gradients through the reconstruction target."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        if self.width % self.heads:
+            raise ValueError(f"heads {self.heads} must divide width {self.width}")
+        if self.hyper_depth < 2:
+            raise ValueError("hyper_depth must be at least 2")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LossConfig:
+    """Weights of the four loss terms (no unit)."""
+
+    completeness: NotNegative = 0.9
+    """alpha, mean squared error of the predicted completeness."""
+    adversarial: NotNegative = 0.8
+    """beta, cross entropy of the discriminator."""
+    reconstruction: NotNegative = 0.1
+    """gamma, mean squared error of the rebuilt embeddings."""
+    sentiment: NotNegative = 1.0
+    """delta, mean squared error of the sentiment."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimConfig:
+    """AdamW, its schedule and clipping."""
+
+    lr: Positive = 1e-4
+    """Peak learning rate."""
+    encoder_lr: Positive | None = None
+    """Peak learning rate of the text encoder; null is `optim.lr`."""
+    weight_decay: NotNegative = 1e-4
+    """Decoupled weight decay."""
+    decay_all: bool = False
+    """Decay biases, norms and learned tokens too (released code)."""
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """First moment decay."""
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Second moment decay."""
+    eps: Positive = 1e-8
+    """Added to the root of the second moment."""
+    schedule: Literal["cosine", "official", "constant"] = "cosine"
+    """Warm-up and cosine per step; the released code's steps per epoch; or constant after warm-up."""
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the training spent warming up (official: fixed at 0.1)."""
+    clip_norm: NotNegative = 1.0
+    """Largest gradient norm; 0 does not clip (released code)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "OptimConfig":
+        if self.schedule == "official" and self.warmup_share != 0.1:
+            raise ValueError("warmup_share is fixed at 0.1 by schedule official: drop it")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainConfig:
+    """Length, batch, precision and checkpoints of a run."""
+
+    seed: Seed = 1111
+    """Seed of weights, order, noise and dropout."""
+    epochs: Count = 200
+    """Passes over the training split."""
+    batch_size: Count = 64
+    """Samples per optimizer step over all processes."""
+    micro_batch: Count | None = None
+    """Samples per forward pass and process; null: one pass. Gradients accumulate over the rest."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the forward pass; fp16 needs a GPU."""
+    keep_checkpoints: Count = 2
+    """Newest checkpoints kept for resuming (the best one is kept apart)."""
+    checkpoint_steps: Annotated[int, Field(ge=0)] = 0
+    """Also checkpoint every so many steps within an epoch; 0: at the end of each epoch only."""
+    log_steps: Count = 10
+    """Steps between two lines of the log."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after so many epochs without a better validation score; 0 never stops early."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SelectConfig:
+    """How the best checkpoint is chosen (reports name the split)."""
+
+    split: Literal["valid", "test"] = "valid"
+    """Split that chooses; test is the released code's habit and is reported as such."""
+    rates: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0, 0.2, 0.4, 0.6, 0.8)
+    """Missing rates of the fixed noise grid scored after each epoch."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1,)
+    """Noise seeds of that grid."""
+    noise: Literal["paper", "official"] = "paper"
+    """Noise stream of that grid."""
+    metric: str = "mae"
+    """Score, averaged over the grid, that picks the best checkpoint."""
+    per_metric: bool = False
+    """Also keep one best checkpoint for every metric (released code)."""
+    batch_size: Count = 128
+    """Samples per forward pass and process when scoring."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Config:
+    """A run of lnln_dist."""
+
+    recipe: Literal["paper", "official", "custom"] = "paper"
+    """Name of the protocol for reports; the settings themselves decide what is computed."""
+    data: DataConfig = DataConfig()
+    """Shards and loading."""
+    noise: NoiseConfig = NoiseConfig()
+    """Training noise."""
+    model: ModelConfig = ModelConfig()
+    """Network."""
+    loss: LossConfig = LossConfig()
+    """Loss weights."""
+    optim: OptimConfig = OptimConfig()
+    """Optimizer."""
+    train: TrainConfig = TrainConfig()
+    """Training."""
+    select: SelectConfig = SelectConfig()
+    """Choice of the best checkpoint."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.data.padding == "batch" and not self.model.mask_padding:
+            raise ValueError(
+                "data.padding: batch needs model.mask_padding: true, else a prediction depends on "
+                "the other samples of its batch; use data.padding: corpus"
+            )
+        if (self.train.micro_batch or 0) > self.train.batch_size:
+            raise ValueError(
+                f"train.micro_batch {self.train.micro_batch} exceeds train.batch_size "
+                f"{self.train.batch_size}"
+            )
+        return self

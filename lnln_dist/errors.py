@@ -1,0 +1,21 @@
+"""Errors that are the user's to mend; the command line prints them as one line."""
+
+
+class UserError(Exception):
+    """Wrong input or surroundings. The message says what is wrong and what to do."""
+
+
+class ConfigError(UserError):
+    """A setting is unknown, of the wrong type or impossible; the message names its dotted key."""
+
+
+class DataError(UserError):
+    """A feature file, shard or index cannot be used as it is."""
+
+
+class CheckpointError(UserError):
+    """A run folder or checkpoint is missing, damaged or belongs to something else."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on (a loss or gradient that is not finite, a wrong launch)."""

@@ -1,0 +1,151 @@
+"""The run folder: what a run was, written so that any of its numbers can be made again.
+
+``config.yaml`` resolved settings; ``run.json`` see ``RunInfo``; ``encoder/`` the text encoder's
+config and tokenizer without weights; ``checkpoints/`` see ``train.checkpoint``;
+``best/NAME.safetensors`` the weights that won by a validation score, ``NAME`` being ``best`` or,
+where one is kept for every metric, that metric; ``log.jsonl``; ``events/`` for TensorBoard.
+"""
+
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from lnln_dist import __version__, settings
+from lnln_dist.config import Config
+from lnln_dist.errors import CheckpointError
+from lnln_dist.files import atomic_write
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "pyarrow", "numpy")
+
+
+class Shapes(BaseModel):
+    """Sizes of the inputs a network was built for (features and places)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    audio_width: int
+    vision_width: int
+    text_length: int
+    audio_length: int
+    vision_length: int
+
+
+class RunInfo(BaseModel):
+    """``run.json``: everything about a run that its config does not say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    dataset: str
+    family: Literal["mosi", "sims"]
+    label_range: tuple[float, float]
+    config_hash: str
+    data_hash: str | None
+    """None for an imported checkpoint, whose training data are not known."""
+    vocab_sha256: str | None
+    shapes: Shapes
+    origin: Literal["trained", "imported"] = "trained"
+    parameters: int
+    world_size: int = 1
+    lnln_dist: str = __version__
+    git_commit: str | None = None
+    python: str = platform.python_version()
+    machine: str = platform.platform()
+    versions: dict[str, str] = {}
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that decide numbers, without importing them."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this package runs from, with ``+`` if it has changes."""
+    here = Path(__file__).resolve().parent
+    call = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+"]
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+class Run:
+    """An existing run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise CheckpointError(f"{folder}: no such run folder")
+        try:
+            raw = (folder / "run.json").read_text(encoding="utf-8")
+            self.info = RunInfo.model_validate_json(raw)
+        except FileNotFoundError as err:
+            raise CheckpointError(
+                f"{folder}: not a run folder (no run.json); give one that train or "
+                "import-checkpoint wrote"
+            ) from err
+        except (OSError, UnicodeDecodeError) as err:
+            raise CheckpointError(f"{folder}/run.json: cannot be read ({err})") from err
+        except ValidationError as err:
+            first = err.errors()[0]
+            where = ".".join(str(p) for p in first["loc"])
+            raise CheckpointError(f"{folder}/run.json: {where}: {first['msg']}") from err
+        self.config: Config = settings.build(settings.read_config(folder / "config.yaml"))
+
+    @property
+    def encoder_folder(self) -> Path:
+        """Folder of the text encoder's config and tokenizer."""
+        return self.folder / "encoder"
+
+    def best_names(self) -> list[str]:
+        """Names of the kept best checkpoints; ``best`` comes first."""
+        names = [p.stem for p in sorted((self.folder / "best").glob("[!.]*.safetensors"))]
+        return sorted(names, key=lambda n: (n != "best", n))
+
+    def load_best(self, name: str = "best") -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+        """Weights and the note saved with them (step, epoch, score, split, metric)."""
+        path = self.folder / "best" / f"{name}.safetensors"
+        if not path.is_file():
+            raise CheckpointError(
+                f"{path}: no such checkpoint; this run keeps {', '.join(self.best_names()) or 'none'}"
+                " (has training finished an epoch?)"
+            )
+        try:
+            with safe_open(path, framework="pt") as handle:
+                note = json.loads((handle.metadata() or {}).get("note", "{}"))
+                return {key: handle.get_tensor(key) for key in handle.keys()}, note  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as err:
+            raise CheckpointError(f"{path}: damaged ({err}); train again or copy it anew") from err
+
+
+def save_best(
+    folder: Path, state: dict[str, "Tensor"], note: dict[str, Any], *, name: str = "best"
+) -> None:
+    """Replaces one best checkpoint in a single rename, its note inside the same file."""
+    atomic_write(
+        folder / "best" / f"{name}.safetensors",
+        save(state, metadata={"note": json.dumps(note, sort_keys=True)}),
+    )
+
+
+def write_run(folder: Path, config: Config, info: RunInfo) -> None:
+    """Writes ``config.yaml`` and ``run.json`` (last, since it makes the folder a run)."""
+    atomic_write(folder / "config.yaml", settings.dump(config))
+    atomic_write(folder / "run.json", info.model_dump_json(indent=2) + "\n")

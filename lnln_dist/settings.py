@@ -1,0 +1,237 @@
+"""Reading, merging, checking and hashing of configs; no torch.
+
+A YAML file may name other files under ``base`` (paths relative to itself): they are read first
+and the file's own keys are laid over them, so that a recipe is a small difference.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+from pydantic import TypeAdapter, ValidationError
+
+from lnln_dist.config import Config
+from lnln_dist.errors import ConfigError
+
+# Settings that change speed, places or bookkeeping but not what is computed: not in the hash.
+BOOKKEEPING = frozenset(
+    {
+        "recipe",
+        "data.path",
+        "data.workers",
+        "data.prefetch",
+        "data.pin_memory",
+        "train.micro_batch",
+        "train.keep_checkpoints",
+        "train.checkpoint_steps",
+        "train.log_steps",
+        "select.batch_size",
+    }
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without its two traps: ``1e-4`` is a number, a repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(k) for k in keys if keys.count(k) > 1})
+        if twice:
+            raise yaml.MarkedYAMLError(problem=f"repeated key {', '.join(twice)}")
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """One YAML mapping, without its bases.
+
+    Raises:
+        ConfigError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 a SafeLoader
+    except FileNotFoundError as err:
+        raise ConfigError(f"{path}: no such config file") from err
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path}: cannot be read ({err})") from err
+    except yaml.YAMLError as err:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(err).split())}") from err
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected a mapping of settings, got {type(raw).__name__}")
+    return raw
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays nested mappings over one another; lists and scalars are replaced."""
+    out = dict(below)
+    for key, value in above.items():
+        old = out.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        out[key] = merge(old, value) if both and old is not None else value
+    return out
+
+
+def read_config(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A config file with its bases merged in, as plain nested mappings, keys checked."""
+    path = path.expanduser().resolve()
+    if path in _seen:
+        raise ConfigError(f"{path}: base: the file is its own base")
+    raw = read_yaml(path)
+    bases = raw.pop("base", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(b, str) for b in bases):
+        raise ConfigError(f"{path}: base: expected a file name or a list of them, got {bases!r}")
+    check_keys(raw, at=f"{path}: ")
+    merged: dict[str, Any] = {}
+    for name in bases:
+        merged = merge(merged, read_config(path.parent / name, (*_seen, path)))
+    return merge(merged, raw)
+
+
+def leaf_keys(kind: Any = Config, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settings."""
+    for field in dataclasses.fields(kind):
+        name = f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(field.type):
+            yield from leaf_keys(field.type, f"{name}.")
+        else:
+            yield name
+
+
+def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings -> dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys -> nested mappings, the reverse of ``flatten``."""
+    out: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *path, last = dotted.split(".")
+        place = out
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return out
+
+
+def check_keys(raw: Mapping[str, Any], *, at: str = "") -> None:
+    """Refuses keys that are not settings, with the nearest name as a hint."""
+    known = list(leaf_keys())
+    sections = {k.rsplit(".", n)[0] for k in known for n in range(1, k.count(".") + 1)}
+    for key, value in flatten(raw).items():
+        if key in sections:
+            if value is not None:
+                raise ConfigError(f"{at}{key}: expected a mapping, got {value!r}")
+            raise ConfigError(f"{at}{key}: the section is empty; drop it or give it settings")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else "see lnln-dist train --help"
+            raise ConfigError(f"{at}{key}: unknown key; {hint}")
+
+
+def build(raw: Mapping[str, Any]) -> Config:
+    """Nested mappings -> checked ``Config``.
+
+    Raises:
+        ConfigError: one line naming every wrong key and what it wants.
+    """
+    check_keys(raw)
+    try:
+        # JSON mode: strict types, but a list is fine where a tuple is meant.
+        return TypeAdapter(Config).validate_json(json.dumps(raw))
+    except ValidationError as err:
+        problems = []
+        for item in err.errors():
+            key = ".".join(str(part) for part in item["loc"])
+            message = item["msg"].removeprefix("Value error, ")
+            given = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+            problems.append(f"{key}: {message}{given}" if key else message)
+        raise ConfigError("; ".join(problems)) from err
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f"a setting cannot be read: {err}") from err
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The resolved config as plain nested mappings (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def dump(config: Config) -> str:
+    """The resolved config as YAML."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False)
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hex digits of everything that decides what is computed."""
+    flat = {k: v for k, v in flatten(to_dict(config)).items() if k not in BOOKKEEPING}
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys that decide what is computed and differ, with both values."""
+    a, b = flatten(to_dict(old)), flatten(to_dict(new))
+    return {k: (a[k], b[k]) for k in a if k not in BOOKKEEPING and a[k] != b[k]}
+
+
+class Parser(ArgumentParser):  # type: ignore[misc]
+    """An argument parser without abbreviations whose errors are one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raises instead of printing usage."""
+        text = " ".join(str(message).split()).replace("Parser key ", "")
+        options = [o for a in self._actions for o in a.option_strings]
+        for word in re.findall(r"--[\w.]+", text) if "unrecognized" in text else []:
+            near = difflib.get_close_matches(word, options, n=1)
+            text += f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{text} (see {self.prog} --help)") from ex
+
+
+def add_config_arguments(parser: ArgumentParser) -> None:
+    """Adds ``--config``, ``--print_config`` and every setting as a dotted option with its help."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML file of settings; repeat to lay one over the other",
+    )
+    parser.add_argument(
+        "--print_config", action="store_true", help="print the resolved settings and exit"
+    )
+    parser.add_class_arguments(Config)
+
+
+def from_arguments(arguments: Mapping[str, Any]) -> Config:
+    """Parsed options (without defaults) -> config: the files in order, then the overrides."""
+    names = {field.name for field in dataclasses.fields(Config)}
+    merged: dict[str, Any] = {}
+    for name in arguments.get("config", []):
+        merged = merge(merged, read_config(Path(name)))
+    return build(merge(merged, {k: v for k, v in arguments.items() if k in names}))

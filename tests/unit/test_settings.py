@@ -1,0 +1,122 @@
+"""Config files, overrides, errors and hashes."""
+
+from pathlib import Path
+
+import pytest
+
+from lnln_dist import settings
+from lnln_dist.config import Config
+from lnln_dist.errors import ConfigError
+
+
+def parse(*argv: str) -> Config:
+    parser = settings.Parser(prog="lnln-dist train")
+    settings.add_config_arguments(parser)
+    return settings.from_arguments(parser.parse_args(list(argv), defaults=False).as_dict())
+
+
+def test_base_files_are_laid_below(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("optim: {lr: 1e-3, clip_norm: 0}\ntrain: {epochs: 5}\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\noptim: {lr: 2e-3}\n")
+    config = parse("--config", str(tmp_path / "b.yaml"), "--train.seed", "7")
+    assert (config.optim.lr, config.optim.clip_norm) == (2e-3, 0)
+    assert (config.train.epochs, config.train.seed) == (5, 7)
+
+
+def test_later_config_wins(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("train: {epochs: 5, seed: 1}")
+    (tmp_path / "b.yaml").write_text("train: {epochs: 6}")
+    config = parse("--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml"))
+    assert (config.train.epochs, config.train.seed) == (6, 1)
+
+
+def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("base: b.yaml")
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    with pytest.raises(ConfigError, match="its own base"):
+        settings.read_config(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {epoch: 5}", "train.epoch: unknown key; did you mean train.epochs?"),
+        ("zzz: 1", "zzz: unknown key; see lnln-dist train --help"),
+        ("train: {epochs: five}", "train.epochs: .*got 'five'"),
+        ("train: {epochs: 5.5}", "train.epochs: .*got 5.5"),
+        ("train: {epochs: true}", "train.epochs: .*got True"),
+        ("noise: {clean_share: 1.2}", "noise.clean_share: .*less than or equal to 1, got 1.2"),
+        ("noise: {mode: fixed}", "noise: mode fixed needs a rate for text"),
+        ("noise: {rate: 0.5}", "noise: rate has no effect in mode uniform"),
+        ("model: {heads: 7}", "model: heads 7 must divide width 128"),
+        ("model: {mask_padding: false}", "data.padding: batch needs model.mask_padding"),
+        ("train: {micro_batch: 65}", "train.micro_batch 65 exceeds train.batch_size 64"),
+        ("optim: {lr: .nan}", "optim.lr"),
+        ("train: 3", "train: expected a mapping, got 3"),
+        ("train:", "train: expected a mapping, got None|section is empty"),
+        ("- 1", "expected a mapping of settings"),
+        ("a: [", "not valid YAML"),
+        ("train: {seed: 1, seed: 2}", "repeated key seed"),
+        ("base: 3", "base: expected a file name"),
+        ("select: {rates: []}", "select.rates"),
+    ],
+)
+def test_a_bad_file_is_one_line_naming_the_key(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=expected) as caught:
+        parse("--config", str(tmp_path / "c.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--train.epoch", "5"], "did you mean --train.epochs"),
+        (["--train.epochs", "x"], "train.epochs"),
+        (["--optim.schedule", "linear"], "optim.schedule"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),
+        (["--noise.text.rate", "1.5", "--noise.text.mode", "fixed"], "noise.text.rate"),
+    ],
+)
+def test_a_bad_option_is_one_line_naming_it(argv: list[str], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected) as caught:
+        parse(*argv)
+    assert "\n" not in str(caught.value)
+
+
+def test_per_modality_noise_inherits() -> None:
+    config = parse("--noise.clean_share", "0.25", "--noise.text.maximum", "0.5")
+    assert config.noise.of("text").maximum == 0.5
+    assert config.noise.of("audio").maximum == 1.0
+    assert config.noise.of("text").clean_share == 0.25
+
+
+def test_dump_reads_back_equal(tmp_path: Path) -> None:
+    config = parse("--select.rates", "[0.1,0.5]", "--model.encoder.name", "tiny")
+    (tmp_path / "c.yaml").write_text(settings.dump(config))
+    assert parse("--config", str(tmp_path / "c.yaml")) == config
+
+
+def test_hash_follows_what_is_computed_and_nothing_else() -> None:
+    base = settings.config_hash(Config())
+    assert settings.config_hash(parse("--data.workers", "4", "--train.log_steps", "1")) == base
+    for key in settings.leaf_keys():
+        assert (key in settings.BOOKKEEPING) or key.split(".")[0] in (
+            "data", "noise", "model", "loss", "optim", "train", "select",
+        )  # fmt: skip
+    changed = [
+        parse("--loss.adversarial", "0.7"),
+        parse("--train.seed", "2"),
+        parse("--noise.text.maximum", "0.9"),
+        parse("--select.metric", "corr"),
+    ]
+    assert len({settings.config_hash(c) for c in changed} | {base}) == 5
+
+
+def test_bookkeeping_names_real_settings() -> None:
+    assert set(settings.leaf_keys()) >= settings.BOOKKEEPING
+
+
+def test_differences_name_the_dotted_keys() -> None:
+    new = parse("--optim.lr", "0.01", "--data.workers", "3")
+    assert settings.differences(Config(), new) == {"optim.lr": (1e-4, 0.01)}
