@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Installs the test environment and runs every check: style, types, import rules, tests.
+#   bash launch/test.sh [pytest options]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash launch/install.sh dev
+bin=${LNLN_VENV:-.venv}/bin
+export PATH="$PWD/$bin:$PATH"
+
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+"$bin/mypy" lnln_dist
+"$bin/lint-imports"
+exec "$bin/python" -m pytest "$@"
