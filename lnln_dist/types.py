@@ -23,6 +23,10 @@ class TextInput(NamedTuple):
     keep_BT: Tensor  # bool, True where a valid token survived the noise
     rate_B: Tensor  # float32, nominal missing rate in [0, 1]
 
+    def kept_share(self) -> Tensor:
+        """Counted completeness: kept tokens among the valid ones, float32 in [0, 1], [B]."""
+        return self.keep_BT.sum(dim=1) / self.valid_BT.sum(dim=1).clamp(min=1)
+
 
 class SequenceInput(NamedTuple):
     """Audio or vision frames of a batch; ``noisy`` gives the damaged ones."""

@@ -1,0 +1,1 @@
+"""What ties this package to the released LNLN code: its checkpoints and its evaluation noise."""

@@ -1,0 +1,287 @@
+"""The text encoder: a BERT-type model of Hugging Face, or a tiny one with random weights.
+
+The only importer of transformers among the models.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    BertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import logging as chatter
+
+from lnln_dist.config import EncoderConfig
+from lnln_dist.errors import ConfigError, DataError
+from lnln_dist.models.encoder_checks import (
+    TokenizerInfo,
+    check_positions,
+    check_vocabulary,
+    check_weights,
+)
+from lnln_dist.models.encoder_source import EncoderSource
+from lnln_dist.vocabulary import TOKENIZER_FILES, VOCABULARY_FILES
+
+Freeze = Literal["none", "embeddings", "all"]
+
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+TINY_DROPOUT = 0.1
+
+
+class TextEncoder(nn.Module):
+    """Last hidden state of a BERT-type model.
+
+    Args:
+        model: the bare encoder, without a pooler.
+        freeze: "embeddings" or "all" stops the gradients of that part. Fully frozen it also
+            stays in evaluation mode, so that its features are the same whenever asked for.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, freeze: Freeze = "none") -> None:
+        super().__init__()
+        self.model = model
+        self.freeze = freeze
+        self.width: int = model.config.hidden_size
+        accepted = inspect.signature(model.forward).parameters
+        # Some families have no segments, or a table with a single row for them.
+        self.takes_segments = (
+            "token_type_ids" in accepted and getattr(model.config, "type_vocab_size", 0) > 1
+        )
+        if freeze == "all":
+            model.requires_grad_(False)
+            model.eval()
+        elif freeze == "embeddings":
+            model.get_submodule("embeddings").requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """As ``nn.Module.train``; a fully frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.freeze == "all":
+            self.model.eval()
+        return self
+
+    def forward(self, ids_BT: Tensor, valid_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        """Vectors of the tokens, [B, T, width]; padding is never attended to.
+
+        Args:
+            ids_BT: int64 token ids.
+            valid_BT: bool, False on padding.
+            segments_BT: int64 token type ids, unused by encoders that know none.
+        """
+        extra = {"token_type_ids": segments_BT} if self.takes_segments else {}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.freeze != "all"):
+            output = self.model(input_ids=ids_BT, attention_mask=valid_BT.long(), **extra)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+
+def build_encoder(
+    config: EncoderConfig, *, tokenizer: TokenizerInfo, max_length: int, pretrained: bool = True
+) -> TextEncoder:
+    """The encoder named by the settings, checked against the data's tokenizer.
+
+    Args:
+        config: name, freezing, dropout, sizes of ``tiny``.
+        tokenizer: of the prepared data.
+        max_length: longest text in tokens.
+        pretrained: load its weights; False leaves them random (they come from a checkpoint).
+
+    Raises:
+        ConfigError: the encoder cannot be had, is of another kind, lacks weights, or is too
+            short for the text.
+        DataError: the data's token ids are not the encoder's.
+    """
+    if config.name == "tiny":
+        return TextEncoder(
+            _bare_model(_tiny_config(config, tokenizer, max_length)), freeze=config.freeze
+        )
+    with _quiet():
+        source = EncoderSource.of(config.name)
+        model_config = _read_config(source)
+        check_vocabulary(
+            config.name,
+            tokenizer,
+            vocabulary=_vocabulary(source),
+            size=model_config.vocab_size,
+        )
+        _set_dropout(config, model_config)
+        model = _load_weights(source, model_config) if pretrained else _bare_model(model_config)
+    check_positions(config.name, limit=_position_limit(model), length=max_length)
+    return TextEncoder(model, freeze=config.freeze)
+
+
+def save_encoder(encoder: TextEncoder, folder: Path, *, tokenizer: Path | None = None) -> None:
+    """Writes the encoder's config.json, without weights, and copies the tokenizer's files.
+
+    Args:
+        encoder: the encoder of a run.
+        folder: made if it does not exist.
+        tokenizer: folder to copy tokenizer files from; None copies none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.model.config.save_pretrained(folder)
+    if tokenizer is not None:
+        for name in TOKENIZER_FILES:
+            if (tokenizer / name).is_file():
+                (folder / name).write_bytes((tokenizer / name).read_bytes())
+
+
+def load_encoder_skeleton(folder: Path, *, freeze: Freeze = "none") -> TextEncoder:
+    """The encoder that a folder's config.json describes, its weights random.
+
+    Raises:
+        ConfigError: the folder does not exist or has no usable config.json.
+    """
+    with _quiet():
+        model_config = _read_config(EncoderSource.of(str(folder.absolute())))
+        return TextEncoder(_bare_model(model_config), freeze=freeze)
+
+
+def _tiny_config(config: EncoderConfig, tokenizer: TokenizerInfo, length: int) -> PreTrainedConfig:
+    if tokenizer.vocab_size is None:
+        raise DataError(
+            "model.encoder.name tiny needs the size of the data's vocabulary, which is unknown: "
+            "prepare the data again with --tokenizer"
+        )
+    dropout = TINY_DROPOUT if config.dropout is None else config.dropout
+    return BertConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=config.tiny_width,
+        num_hidden_layers=config.tiny_depth,
+        num_attention_heads=config.tiny_heads,
+        intermediate_size=4 * config.tiny_width,
+        max_position_embeddings=length,
+        pad_token_id=tokenizer.pad_id,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+
+
+def _read_config(source: EncoderSource) -> PreTrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(
+            source.place, trust_remote_code=False, local_files_only=bool(source.offline)
+        )
+    except (OSError, ValueError, KeyError) as err:
+        if source.folder is not None:
+            raise ConfigError(
+                f"model.encoder.name: cannot read {source.name}/config.json ({_first_line(err)})"
+            ) from err
+        raise ConfigError(
+            f"model.encoder.name: cannot fetch {source.name!r} "
+            f"({source.offline or _first_line(err)}): give a local folder with config.json and "
+            "model.safetensors, or tiny"
+        ) from err
+    if config.is_encoder_decoder or type(config) not in MODEL_MAPPING:
+        raise ConfigError(
+            f"model.encoder.name: {source.name} is a {config.model_type} model, "
+            "not a BERT-type encoder"
+        )
+    return config
+
+
+def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], dict[str, Any]]:
+    kind: Any = MODEL_MAPPING[type(config)]
+    kind = kind[0] if isinstance(kind, tuple) else kind
+    # The pooler is unused: its parameters would get no gradient, which DDP refuses.
+    poolable = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+    return kind, {"add_pooling_layer": False} if poolable else {}
+
+
+def _bare_model(config: PreTrainedConfig) -> PreTrainedModel:
+    kind, arguments = _model_class(config)
+    config._attn_implementation = "sdpa"
+    return kind(config, **arguments)
+
+
+def _load_weights(source: EncoderSource, config: PreTrainedConfig) -> PreTrainedModel:
+    kind, arguments = _model_class(config)
+    try:
+        model, report = kind.from_pretrained(
+            source.place,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            weights_only=True,
+            trust_remote_code=False,
+            local_files_only=bool(source.offline),
+            output_loading_info=True,
+            **arguments,
+        )
+    except Exception as err:  # safetensors, torch and pickle raise each their own
+        raise ConfigError(
+            f"model.encoder.name: cannot load the weights of {source.name} ({_first_line(err)})"
+        ) from err
+    check_weights(
+        source.name,
+        prefix=f"{kind.base_model_prefix}.",
+        missing=report["missing_keys"],
+        unexpected=report["unexpected_keys"],
+    )
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _position_limit(model: PreTrainedModel) -> int | None:
+    limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    # RoBERTa-type embeddings count positions from behind the padding id.
+    padding = getattr(getattr(model, "embeddings", None), "padding_idx", None)
+    return limit if limit is None or padding is None else limit - padding - 1
+
+
+def _vocabulary(source: EncoderSource) -> Mapping[str, int] | None:
+    """Of the encoder's own tokenizer, or None if its folder has none."""
+    # Asked for a folder without them, transformers makes up a vocabulary of special tokens.
+    folder = source.folder
+    if folder is not None and not any((folder / file).is_file() for file in VOCABULARY_FILES):
+        return None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.place, trust_remote_code=False, local_files_only=bool(source.offline)
+        )
+    except Exception as err:  # the tokenizers library raises bare Exceptions
+        raise ConfigError(
+            f"model.encoder.name: cannot read the tokenizer of {source.name} ({_first_line(err)})"
+        ) from err
+    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
+    return vocabulary
+
+
+def _set_dropout(config: EncoderConfig, model_config: PreTrainedConfig) -> None:
+    if config.dropout is None:
+        return
+    names = [name for name in DROPOUTS if hasattr(model_config, name)]
+    if not names:
+        raise ConfigError(
+            f"model.encoder.dropout: {config.name} has no dropout setting to override: use null"
+        )
+    for name in names:
+        setattr(model_config, name, config.dropout)
+
+
+def _first_line(err: BaseException) -> str:
+    return (str(err).strip().splitlines() or [type(err).__name__])[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No load reports or progress bars of transformers meanwhile; what matters is raised."""
+    level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+    chatter.set_verbosity(chatter.CRITICAL)
+    chatter.disable_progress_bar()
+    try:
+        yield
+    finally:
+        chatter.set_verbosity(level)
+        if bars:
+            chatter.enable_progress_bar()
