@@ -71,7 +71,7 @@ class NoiseConfig:
     clean_share: Share = 0.5
     """Share of the samples left whole in each epoch, per modality, rounded down to a count."""
     pattern: NoisePattern = "random"
-    """Erase independent places, one contiguous block, or the whole modality with probability rate."""
+    """Erase independent places, one contiguous block, or (with probability rate) the modality."""
     completeness: Literal["nominal", "counted"] = "nominal"
     """Label of the completeness check: 1 - rate, or the counted share of kept text tokens."""
     text: ModalityNoise = ModalityNoise()
@@ -156,7 +156,7 @@ class ModelConfig:
     fusion_depth: Count = 4
     """Layers of the fusion (released code: 2 on MOSI)."""
     reversal: Literal["discriminator", "proxy"] = "discriminator"
-    """Gradient reversal in front of the discriminator (paper), or on the proxy before mixing (code)."""
+    """Gradient reversal before the discriminator (paper), or on the proxy before mixing (code)."""
     discriminator_input: Literal["proxy", "corrected"] = "proxy"
     """What the discriminator judges: h_p (paper) or h_d (code)."""
     correction: Literal["predicted", "counted"] = "predicted"
@@ -208,7 +208,7 @@ class OptimConfig:
     eps: Positive = 1e-8
     """Added to the root of the second moment."""
     schedule: Literal["cosine", "official", "constant"] = "cosine"
-    """Warm-up and cosine per step; the released code's steps per epoch; or constant after warm-up."""
+    """Warm-up and cosine per step; the released code's, per epoch; or constant after warm-up."""
     warmup_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the training spent warming up (official: fixed at 0.1)."""
     clip_norm: NotNegative = 1.0

@@ -25,6 +25,7 @@ def explain_os_errors(target: Path) -> Iterator[None]:
             errno.EDQUOT: "your disk quota is used up: free some space or choose another folder",
             errno.EACCES: "no permission to write there: choose another folder or change its owner",
             errno.EROFS: "that file system is read-only: choose another folder",
+            errno.EEXIST: "a file, not a folder, has that name: choose another path",
             errno.ENOTDIR: "a part of that path is a file, not a folder: choose another path",
         }
         hint = hints.get(err.errno or 0, os.strerror(err.errno) if err.errno else str(err))

@@ -21,23 +21,12 @@ from lnln_dist import __version__, settings
 from lnln_dist.config import Config
 from lnln_dist.errors import CheckpointError
 from lnln_dist.files import atomic_write
+from lnln_dist.models.shapes import InputShapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "pyarrow", "numpy")
-
-
-class Shapes(BaseModel):
-    """Sizes of the inputs a network was built for (features and places)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    audio_width: int
-    vision_width: int
-    text_length: int
-    audio_length: int
-    vision_length: int
 
 
 class RunInfo(BaseModel):
@@ -53,7 +42,7 @@ class RunInfo(BaseModel):
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""
     vocab_sha256: str | None
-    shapes: Shapes
+    shapes: InputShapes
     origin: Literal["trained", "imported"] = "trained"
     parameters: int
     world_size: int = 1
@@ -124,8 +113,8 @@ class Run:
         path = self.folder / "best" / f"{name}.safetensors"
         if not path.is_file():
             raise CheckpointError(
-                f"{path}: no such checkpoint; this run keeps {', '.join(self.best_names()) or 'none'}"
-                " (has training finished an epoch?)"
+                f"{path}: no such checkpoint (has training finished an epoch?); kept here: "
+                f"{', '.join(self.best_names()) or 'none'}"
             )
         try:
             with safe_open(path, framework="pt") as handle:

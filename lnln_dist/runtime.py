@@ -9,9 +9,9 @@ import contextlib
 import hashlib
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object, send_to_device
 from torch import Tensor, nn
 
-from lnln_dist.errors import TrainingError
+from lnln_dist.errors import TrainingError, UserError
 from lnln_dist.types import Batch
 
+T = TypeVar("T")
 Precision = Literal["fp32", "bf16", "fp16"]
 _ACCELERATE = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 MOST_SKIPS = 25  # fp16 steps skipped in a row before the run is called diverged
@@ -164,6 +165,19 @@ class Runtime:
         """Rank 0's value on every rank."""
         return self.gather_objects(value)[0]
 
+    def on_main(self, action: Callable[[], T]) -> T:
+        """Runs ``action`` on rank 0; its result, or its ``UserError``, reaches every rank."""
+        outcome: tuple[T | None, UserError | None] = (None, None)
+        if self.is_main:
+            try:
+                outcome = (action(), None)
+            except UserError as err:
+                outcome = (None, err)
+        value, error = self.broadcast_object(outcome)
+        if error is not None:
+            raise error
+        return cast("T", value)
+
     def barrier(self) -> None:
         """Waits for all ranks."""
         self.accelerator.wait_for_everyone()
@@ -216,7 +230,7 @@ def _check_launch(precision: Precision, on_cpu: bool) -> None:
     """Refuses launches that Accelerate would change in silence."""
     if precision == "fp16" and on_cpu:
         raise TrainingError(
-            "train.precision fp16 needs a GPU (on a CPU it would be fp32 in silence): use bf16 or fp32"
+            "train.precision fp16 needs a GPU (a CPU would run fp32 in silence): use bf16 or fp32"
         )
     launcher = os.environ.get("ACCELERATE_MIXED_PRECISION", _ACCELERATE[precision])
     if launcher not in (_ACCELERATE[precision], "no"):

@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +196,7 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {k: (a[k], b[k]) for k in a if k not in BOOKKEEPING and a[k] != b[k]}
 
 
-class Parser(ArgumentParser):  # type: ignore[misc]
+class Parser(ArgumentParser):
     """An argument parser without abbreviations whose errors are one line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,39 @@
+"""How a command ends: a user's mistake is one line and exit code 2, never a traceback."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from lnln_dist.errors import UserError
+
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
+
+
+def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
+    """Runs a command; ``--debug`` anywhere in ``argv`` lets tracebacks through."""
+    debug = "--debug" in argv
+    rank = os.environ.get("RANK", "0")
+    who = "lnln-dist" if rank == "0" else f"lnln-dist [rank {rank}]"
+    try:
+        return command([a for a in argv if a != "--debug"]) or 0
+    except UserError as err:
+        if debug:
+            raise
+        print(f"{who}: error: {err}", file=sys.stderr)
+        return EXIT_USER
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print(f"{who}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError as err:
+        if debug:
+            raise
+        print(
+            f"{who}: error: out of memory: use a larger machine or a smaller batch", file=sys.stderr
+        )
+        raise SystemExit(EXIT_USER) from err

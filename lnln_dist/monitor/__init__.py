@@ -1,0 +1,1 @@
+"""What a run tells about itself: TensorBoard events, JSON lines, progress, health."""

@@ -1,0 +1,65 @@
+"""The training program: ``accelerate launch -m lnln_dist.train --config ...``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lnln_dist import console, settings
+
+
+def make_parser(prog: str = "lnln-dist train") -> settings.Parser:
+    """Options of the training program."""
+    parser = settings.Parser(
+        prog=prog,
+        description="Train LNLN; also run as `accelerate launch -m lnln_dist.train`.",
+    )
+    parser.add_argument("--output", metavar="DIR", help="run folder to write (required)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the newest checkpoint in --output, or start if there is none",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the run that --output holds"
+    )
+    parser.add_argument(
+        "--cpu", action="store_true", help="train on the CPU even if there is a GPU"
+    )
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error instead of one line"
+    )
+    settings.add_config_arguments(parser)
+    return parser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Parses, then trains; torch is imported only once the settings are known to be right."""
+    parser = make_parser()
+    given = parser.parse_args(list(argv), defaults=False).as_dict()
+    config = settings.from_arguments(given)
+    if given.get("print_config"):
+        sys.stdout.write(settings.dump(config))
+        return 0
+    if not given.get("output"):
+        raise settings.ConfigError("--output is missing: name the run folder to write")
+    from lnln_dist.train.program import run
+
+    result = run(
+        config,
+        Path(given["output"]),
+        resume=given.get("resume", False),
+        overwrite=given.get("overwrite", False),
+        cpu=True if given.get("cpu") else None,
+    )
+    state = result.state
+    if state.best:
+        print(
+            f"{result.folder}: {state.step} steps, best {config.select.split} "
+            f"{config.select.metric} {state.best['best']:.4f} in epoch {state.best_epoch['best']}, "
+            f"{state.seconds:.0f} s of training, peak memory {result.peak_gib:.2f} GiB"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(console.finish(command, sys.argv[1:]))

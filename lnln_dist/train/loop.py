@@ -1,0 +1,222 @@
+"""The training loop: steps, and what happens between epochs."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lnln_dist.config import Config
+from lnln_dist.data.plan import MicroBatch, Plan
+from lnln_dist.metrics import DIRECTION
+from lnln_dist.monitor.health import Meter
+from lnln_dist.monitor.progress import TrainProgress
+from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
+from lnln_dist.runs import save_best
+from lnln_dist.runtime import Runtime, StepResult
+from lnln_dist.train import checkpoint, optim
+from lnln_dist.train.checkpoint import TrainState
+from lnln_dist.train.task import COMPLETENESS
+from lnln_dist.train.validate import GridScores
+from lnln_dist.types import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What ``on_epoch`` is told after every epoch, the same on every rank."""
+
+    epoch: int
+    step: int
+    valid: Mapping[str, float]
+    """Scores averaged over the noise grid."""
+    improved: bool
+    best: float
+
+
+@dataclass(kw_only=True)
+class Training:
+    """Everything a run holds while it trains."""
+
+    config: Config
+    folder: Path
+    runtime: Runtime
+    task: nn.Module
+    """Wrapped for this launch."""
+    optimizer: torch.optim.Optimizer
+    plan: Plan
+    loader: Iterator[Batch]
+    """This rank's micro-batches from ``state.step`` to the end of the run."""
+    state: TrainState
+    validate: Callable[[nn.Module], GridScores]
+    writer: Writer | None
+    progress: TrainProgress
+    on_epoch: Callable[[EpochReport], bool | None] | None = None
+    """Called after every epoch; a true answer stops the run."""
+    meter: Meter = field(default_factory=Meter)
+
+    @property
+    def raw_task(self) -> nn.Module:
+        """The task below its wrappers."""
+        return self.runtime.unwrap(self.task)
+
+
+def remaining(plan: Plan, *, rank: int, start: int, stop: int) -> Iterator[MicroBatch]:
+    """One rank's micro-batches of the optimizer steps ``start`` to ``stop`` - 1."""
+    for step in range(start, stop):
+        yield from plan.micro_batches(*divmod(step, plan.steps_per_epoch), rank)
+
+
+def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepResult:
+    """One optimizer step over this rank's micro-batches.
+
+    Every term is a sum over samples divided by ``samples``, the step's count over all ranks:
+    uneven micro-batches and uneven ranks weigh each sample the same.
+    """
+    weights = run.config.loss
+    totals: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches):
+        run.runtime.seed(run.config.train.seed, run.state.step, number, run.runtime.rank)
+        with run.runtime.accumulate(run.task, last=number == len(batches) - 1):
+            sums = run.task(run.runtime.to_device(batch))
+            means = {name: value / samples for name, value in sums.items()}
+            trained = [getattr(weights, n) * v for n, v in means.items() if n not in COMPLETENESS]
+            run.runtime.backward(torch.stack(trained).sum())
+        for name, value in means.items():
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+    return run.runtime.check_clip_step(
+        run.task, run.optimizer, terms=totals, clip_norm=run.config.optim.clip_norm
+    )
+
+
+def train(run: Training) -> TrainState:
+    """Trains from ``run.state`` to the last step or to the early stop."""
+    config, plan, state = run.config, run.plan, run.state
+    per_epoch = plan.steps_per_epoch
+    total = per_epoch * config.train.epochs
+    batches = run.meter.waiting(run.loader)
+    run.task.train()
+    while state.step < total and not state.finished:
+        epoch, within = divmod(state.step, per_epoch)
+        begin = time.perf_counter()
+        share = optim.factor(
+            config.optim, step=state.step, steps_per_epoch=per_epoch, epochs=config.train.epochs
+        )
+        rates = optim.set_rates(run.optimizer, share)
+        count = len(plan.micro_batches(epoch, within, run.runtime.rank))
+        samples = plan.samples(epoch, within)
+        result = train_step(run, [next(batches) for _ in range(count)], samples)
+        state.step += 1
+        run.meter.step(samples)
+        state.seconds += time.perf_counter() - begin
+        last = within == per_epoch - 1
+        if state.step % config.train.log_steps == 0 or last:
+            _log_step(run, result, rates, epoch)
+        if last:
+            _end_epoch(run, epoch)
+        elif config.train.checkpoint_steps and state.step % config.train.checkpoint_steps == 0:
+            _checkpoint(run)
+    return state
+
+
+def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epoch: int) -> None:
+    terms = {n: v for n, v in result.terms.items() if n not in COMPLETENESS}
+    weighted = {n: getattr(run.config.loss, n) * v for n, v in terms.items()}
+    speed = run.meter.read()
+    peaks = run.runtime.gather_objects(run.runtime.peak_memory())
+    total = sum(weighted.values())
+    values = {f"loss/{n}": v for n, v in terms.items()}
+    values |= {f"loss_weighted/{n}": v for n, v in weighted.items()} | {"loss/total": total}
+    values |= {f"optim/lr/{n}": v for n, v in rates.items()}
+    values |= {"optim/grad_norm": result.grad_norm, "optim/skipped": float(result.skipped)}
+    values |= {f"completeness/{n.split('_')[1]}": result.terms[n] for n in COMPLETENESS}
+    values |= speed | {"memory/peak_gib": max(peaks) / 2**30}
+    if run.writer:
+        run.writer.log("train", run.state.step, values, epoch=epoch + 1)
+    note = (
+        f"epoch {epoch + 1}/{run.config.train.epochs}  loss {total:.3f}  "
+        f"lr {max(rates.values()):.1e}  {speed['speed/samples_per_s']:.0f} samples/s"
+    )
+    run.progress.step(run.state.step, note)
+
+
+def _end_epoch(run: Training, epoch: int) -> None:
+    begin = time.perf_counter()
+    scores = run.validate(run.raw_task)
+    run.task.train()
+    improved = _keep_best(run, epoch, scores)
+    select = run.config.select
+    best = run.state.best["best"]
+    if run.writer:
+        values = {mean_tag(select.split, m): v for m, v in scores.mean.items()}
+        for rate, by_metric in scores.by_rate.items():
+            values |= {rate_tag(select.split, m, rate): v for m, v in by_metric.items()}
+        run.writer.log("score", run.state.step, values, epoch=epoch + 1, improved=improved)
+        run.writer.histogram(f"{select.split}/predictions", scores.predictions, run.state.step)
+    run.progress.line(
+        f"epoch {epoch + 1}/{run.config.train.epochs}  {select.split} {select.metric} "
+        f"{scores.mean[select.metric]:.4f}{' (best)' if improved else f'  best {best:.4f}'}"
+    )
+    patience = run.config.train.patience
+    if patience and run.state.epochs_without_gain >= patience:
+        run.progress.line(f"stopped early: no better score for {patience} epochs")
+        run.state.finished = True
+    if run.on_epoch:
+        report = EpochReport(
+            epoch=epoch + 1,
+            step=run.state.step,
+            valid=scores.mean,
+            improved=improved,
+            best=best,
+        )
+        # Only the main process may decide: a rank that stops alone leaves the others waiting.
+        stop = run.runtime.broadcast_object(bool(run.on_epoch(report)))
+        run.state.finished = run.state.finished or stop
+    if run.state.step == run.plan.steps_per_epoch * run.config.train.epochs:
+        run.state.finished = True
+    _checkpoint(run)
+    run.meter.pause(time.perf_counter() - begin)
+
+
+def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
+    """Saves the weights under every name whose score improved; tells if the chosen one did."""
+    select, state = run.config.select, run.state
+    names = {"best": select.metric}
+    if select.per_metric:
+        names |= {metric: metric for metric in scores.mean}
+    improved = []
+    for name, metric in names.items():
+        score = scores.mean[metric]
+        old = state.best.get(name)
+        # A score that is not defined (the correlation of a constant) never counts as better,
+        # but the first epoch always leaves a checkpoint.
+        if old is None or old != old or (score - old) * DIRECTION[metric] > 0:
+            state.best[name], state.best_epoch[name] = score, epoch + 1
+            improved.append((name, metric, score))
+    state.epochs_without_gain = (
+        0 if any(name == "best" for name, _, _ in improved) else state.epochs_without_gain + 1
+    )
+    note = {"epoch": epoch + 1, "step": state.step, "selected_on": select.split}
+    note |= {"rates": list(select.rates), "noise_seeds": list(select.seeds), "noise": select.noise}
+
+    def write() -> None:
+        weights = run.raw_task.get_submodule("model").state_dict()
+        for name, metric, score in improved:
+            save_best(run.folder, weights, {**note, "metric": metric, "score": score}, name=name)
+
+    run.runtime.on_main(write)
+    return any(name == "best" for name, _, _ in improved)
+
+
+def _checkpoint(run: Training) -> None:
+    run.runtime.on_main(
+        lambda: checkpoint.save(
+            run.folder,
+            run.state,
+            run.raw_task,
+            run.optimizer,
+            scaler=run.runtime.scaler_state(),
+            keep=run.config.train.keep_checkpoints,
+        )
+    )

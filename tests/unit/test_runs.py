@@ -1,0 +1,75 @@
+"""Run folders: written, read back, refused when they are not what they should be."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lnln_dist.config import Config
+from lnln_dist.errors import CheckpointError
+from lnln_dist.models.shapes import InputShapes
+from lnln_dist.runs import Run, RunInfo, git_commit, installed_versions, save_best, write_run
+
+
+def info(**changes: Any) -> RunInfo:
+    shapes = InputShapes(
+        audio_width=5, vision_width=20, text_length=50, audio_length=375, vision_length=500
+    )
+    values: dict[str, Any] = {
+        "dataset": "mosi",
+        "family": "mosi",
+        "label_range": (-3.0, 3.0),
+        "config_hash": "abc",
+        "data_hash": "def",
+        "vocab_sha256": None,
+        "shapes": shapes,
+        "parameters": 3,
+        "versions": installed_versions(),
+        "git_commit": git_commit(),
+    }
+    return RunInfo(**(values | changes))
+
+
+def test_a_run_reads_back_as_written(tmp_path: Path) -> None:
+    write_run(tmp_path, Config(), info())
+    run = Run(tmp_path)
+    assert run.info == info()
+    assert run.config == Config()
+    assert run.info.versions["torch"] == torch.__version__.split("+")[0] or run.info.versions
+
+
+def test_best_checkpoints_carry_their_note(tmp_path: Path) -> None:
+    write_run(tmp_path, Config(), info())
+    for name in ("mae", "best", "acc2_non0"):
+        save_best(tmp_path, {"w": torch.tensor([1.5])}, {"epoch": 3, "score": 0.5}, name=name)
+    run = Run(tmp_path)
+    assert run.best_names() == ["best", "acc2_non0", "mae"]
+    state, note = run.load_best()
+    assert state["w"].item() == 1.5
+    assert note == {"epoch": 3, "score": 0.5}
+
+
+def test_a_missing_checkpoint_names_those_there_are(tmp_path: Path) -> None:
+    write_run(tmp_path, Config(), info())
+    save_best(tmp_path, {"w": torch.zeros(1)}, {})
+    with pytest.raises(CheckpointError, match="kept here: best"):
+        Run(tmp_path).load_best("mae")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    write_run(tmp_path, Config(), info())
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "best.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match=r"best\.safetensors: damaged"):
+        Run(tmp_path).load_best()
+
+
+def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such run folder"):
+        Run(tmp_path / "none")
+    with pytest.raises(CheckpointError, match=r"not a run folder \(no run.json\)"):
+        Run(tmp_path)
+    (tmp_path / "run.json").write_text('{"format": 2}')
+    with pytest.raises(CheckpointError, match=r"run\.json: format"):
+        Run(tmp_path)
