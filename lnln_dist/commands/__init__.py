@@ -1,0 +1,1 @@
+"""One module per verb: its options and nothing else; what it does lives elsewhere."""
