@@ -4,9 +4,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import PreemptedError, UserError
 
-EXIT_USER, EXIT_INTERRUPTED = 2, 130
+EXIT_USER, EXIT_PREEMPTED, EXIT_INTERRUPTED = 2, 85, 130
 
 
 def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
@@ -16,6 +16,9 @@ def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
     who = "lnln-dist" if rank == "0" else f"lnln-dist [rank {rank}]"
     try:
         return command([a for a in argv if a != "--debug"]) or 0
+    except PreemptedError as err:
+        print(f"{who}: {err}", file=sys.stderr)
+        return EXIT_PREEMPTED
     except UserError as err:
         if debug:
             raise

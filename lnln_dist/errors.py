@@ -17,5 +17,9 @@ class CheckpointError(UserError):
     """A run folder or checkpoint is missing, damaged or belongs to something else."""
 
 
+class PreemptedError(UserError):
+    """The run was told to leave (SIGTERM, SIGUSR1) and has written its checkpoint."""
+
+
 class TrainingError(UserError):
     """Training cannot go on (a loss or gradient that is not finite, a wrong launch)."""

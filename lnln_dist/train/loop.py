@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lnln_dist.config import Config
 from lnln_dist.data.plan import MicroBatch, Plan
+from lnln_dist.errors import PreemptedError
 from lnln_dist.metrics import DIRECTION
 from lnln_dist.monitor.health import Meter
 from lnln_dist.monitor.progress import TrainProgress
@@ -18,9 +19,12 @@ from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
+from lnln_dist.train.preemption import Notice
 from lnln_dist.train.task import COMPLETENESS
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Batch
+
+LEAVE = "leave"  # name under which a rank's notice to leave is summed with the loss terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,7 @@ class Training:
     on_epoch: Callable[[EpochReport], bool | None] | None = None
     """Called after every epoch; a true answer stops the run."""
     meter: Meter = field(default_factory=Meter)
+    notice: Notice = field(default_factory=Notice)
 
     @property
     def raw_task(self) -> nn.Module:
@@ -85,6 +90,8 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
             run.runtime.backward(torch.stack(trained).sum())
         for name, value in means.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+    # Travels with the terms, so that all ranks learn of it at the same step for free.
+    totals[LEAVE] = torch.tensor(float(run.notice.given), device=run.runtime.device)
     return run.runtime.check_clip_step(
         run.task, run.optimizer, terms=totals, clip_norm=run.config.optim.clip_norm
     )
@@ -115,13 +122,19 @@ def train(run: Training) -> TrainState:
             _log_step(run, result, rates, epoch)
         if last:
             _end_epoch(run, epoch)
-        elif config.train.checkpoint_steps and state.step % config.train.checkpoint_steps == 0:
+        leaving = result.terms[LEAVE] > 0
+        every = config.train.checkpoint_steps
+        if not last and (leaving or (every and state.step % every == 0)):
             _checkpoint(run)
+        if leaving and not state.finished:
+            raise PreemptedError(
+                f"told to leave: checkpoint of step {state.step} written, go on with --resume"
+            )
     return state
 
 
 def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epoch: int) -> None:
-    terms = {n: v for n, v in result.terms.items() if n not in COMPLETENESS}
+    terms = {n: v for n, v in result.terms.items() if n not in (*COMPLETENESS, LEAVE)}
     weighted = {n: getattr(run.config.loss, n) * v for n, v in terms.items()}
     speed = run.meter.read()
     peaks = run.runtime.gather_objects(run.runtime.peak_memory())

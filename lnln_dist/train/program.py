@@ -85,7 +85,7 @@ def run(
         if training.state.finished:
             training.progress.line(f"{folder} has finished already")
         else:
-            with training.progress:
+            with training.progress, training.notice.listening():
                 train(training)
         if training.writer:
             training.writer.close()
