@@ -1,0 +1,233 @@
+"""Scores of sentiment predictions, their constant-predictor floors and robustness summaries.
+
+Families: ``mosi`` (CMU-MOSI, CMU-MOSEI; labels in [-3, 3]) and ``sims`` (CH-SIMS; [-1, 1]).
+The definitions are those of the LNLN paper (arXiv 2409.20012, section 4.2) and its released code
+after the correction of the F1 arguments. Values are fractions, not per cent, and not rounded;
+tables of the released code are rounded to 4 places.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Family = Literal["mosi", "sims"]
+
+METRICS: dict[Family, tuple[str, ...]] = {
+    "mosi": (
+        *("acc7", "acc5", "acc3", "acc2_non0", "f1_non0", "acc2_has0", "f1_has0"),
+        *("mae", "corr"),
+    ),
+    "sims": ("acc5", "acc3", "acc2", "f1", "mae", "corr"),
+}
+DIRECTION: dict[str, Literal[1, -1]] = {
+    name: -1 if name == "mae" else 1 for names in METRICS.values() for name in names
+}
+LABEL_RANGE: dict[Family, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
+
+_SIMS_EDGES: dict[str, tuple[float, ...]] = {
+    "acc5": (-0.7, -0.1, 0.1, 0.7),
+    "acc3": (-0.1, 0.1),
+    "acc2": (0.0,),
+}
+# One value in every class of every metric of the family: no other constant can do better there.
+_CLASS_VALUES: dict[Family, tuple[float, ...]] = {
+    "mosi": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
+    "sims": (-1.0, -0.4, 0.0, 0.4, 1.0),
+}
+
+
+class Robustness(NamedTuple):
+    """One score over the missing rates."""
+
+    mean: float  # over the rates, each counting the same: the papers' headline number
+    area: float  # trapezoid under the curve over the rates, divided by the rates' span
+    worst: float  # the worst value at any rate
+    drop: float  # from the lowest to the highest rate; positive means it got worse
+
+
+def scores(prediction: ArrayLike, label: ArrayLike, family: Family) -> dict[str, float]:
+    """All scores of a family, in the order of ``METRICS[family]``.
+
+    Args:
+        prediction: [n], any finite numbers.
+        label: [n], the true sentiment.
+        family: which definitions apply.
+
+    Returns:
+        Name -> value. ``corr`` is nan where it is undefined (prediction or label constant, or
+        n = 1); ``acc2_non0`` and ``f1_non0`` are nan when every label is zero.
+
+    Raises:
+        ValueError: shapes differ or are not [n], n is 0, a value is not finite, or the family
+            is unknown.
+    """
+    pred, true = _checked(prediction, label, family)
+    return _mosi(pred, true) if family == "mosi" else _sims(pred, true)
+
+
+def floors(label: ArrayLike, family: Family) -> dict[str, float]:
+    """The best value of each score that any constant predictor can reach on these labels.
+
+    Class scores depend on a constant only through the class it falls into, so one value per class
+    is tried (the F1 of the best class included); the mean absolute error is least at the median.
+    Each score has its own best constant: no single one need reach all floors at once.
+
+    Args:
+        label: [n], the true sentiment.
+        family: which definitions apply.
+
+    Returns:
+        Name -> value; ``corr`` is nan, since a constant has no correlation.
+
+    Raises:
+        ValueError: as for ``scores``.
+    """
+    true = np.asarray(label, dtype=np.float64)
+    _checked(true, true, family)
+    low, high = LABEL_RANGE[family]
+    median = float(np.median(np.clip(true, low, high) if family == "sims" else true))
+    tables = [scores(np.full_like(true, c), true, family) for c in (*_CLASS_VALUES[family], median)]
+    best = {}
+    for name in METRICS[family]:
+        values = [table[name] for table in tables]
+        best[name] = max(values) if DIRECTION[name] > 0 else min(values)
+    return best
+
+
+def robustness(values: Mapping[float, float], *, direction: Literal[1, -1]) -> Robustness:
+    """Sums a score's values over missing rates up in four numbers.
+
+    Args:
+        values: missing rate in [0, 1] -> value of one score; at least one rate, in any order.
+        direction: ``DIRECTION`` of the score; decides what worst and drop mean.
+
+    Returns:
+        The summary; all four are nan if a value is nan (an undefined correlation). The area of a
+        single rate is its value.
+
+    Raises:
+        ValueError: no rate, or a rate outside [0, 1].
+    """
+    if not values:
+        raise ValueError("robustness needs the score at one missing rate or more, got none")
+    for rate in values:
+        if not 0 <= rate <= 1:
+            raise ValueError(f"missing rates lie in [0, 1], got {rate}")
+    ordered = sorted(values.items())
+    if any(math.isnan(value) for _, value in ordered):
+        return Robustness(math.nan, math.nan, math.nan, math.nan)
+    rates = np.array([r for r, _ in ordered], dtype=np.float64)
+    value = np.array([v for _, v in ordered], dtype=np.float64)
+    span = rates[-1] - rates[0]
+    area = np.trapezoid(value, rates) / span if span > 0 else value[0]
+    worst = value.min() if direction > 0 else value.max()
+    drop = direction * (value[0] - value[-1])
+    return Robustness(float(value.mean()), float(area), float(worst), float(drop))
+
+
+def _checked(
+    prediction: ArrayLike, label: ArrayLike, family: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both as float64 [n], or ValueError."""
+    if family not in METRICS:
+        raise ValueError(f"unknown family {family!r}: choose one of {', '.join(METRICS)}")
+    pred = np.asarray(prediction, dtype=np.float64)
+    true = np.asarray(label, dtype=np.float64)
+    if pred.shape != true.shape or pred.ndim != 1:
+        raise ValueError(
+            f"predictions {list(pred.shape)} and labels {list(true.shape)} must both be [n]"
+        )
+    if pred.size == 0:
+        raise ValueError("there is nothing to score: predictions and labels are empty")
+    for name, array in (("predictions", pred), ("labels", true)):
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        if bad:
+            raise ValueError(f"{bad} of {array.size} {name} are not finite")
+    return pred, true
+
+
+def _mosi(pred: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
+    """Scores of MOSI and MOSEI; error and correlation on unclipped values."""
+    out = {}
+    for bound in (3, 2, 1):
+        same = _rounded(pred, bound) == _rounded(true, bound)
+        out[f"acc{2 * bound + 1}"] = float(same.mean())
+    # Clipping keeps every sign and keeps the cast to the data's type from overflowing.
+    pred_32, true_32 = (np.clip(x, -3, 3).astype(np.float32) for x in (pred, true))
+    told = true_32 != 0
+    out |= _binary(pred_32[told] > 0, true_32[told] > 0, "acc2_non0", "f1_non0")
+    out |= _binary(pred_32 >= 0, true_32 >= 0, "acc2_has0", "f1_has0")
+    return out | {"mae": float(np.abs(pred - true).mean()), "corr": _pearson(pred, true)}
+
+
+def _sims(pred: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
+    """Scores of SIMS; everything on values clipped to the label range."""
+    low, high = LABEL_RANGE["sims"]
+    pred, true = np.clip(pred, low, high), np.clip(true, low, high)
+    out = {}
+    for name in ("acc5", "acc3"):
+        same = _interval(pred, _SIMS_EDGES[name]) == _interval(true, _SIMS_EDGES[name])
+        out[name] = float(same.mean())
+    edges = _SIMS_EDGES["acc2"]
+    out |= _binary(_interval(pred, edges) == 1, _interval(true, edges) == 1, "acc2", "f1")
+    return out | {"mae": float(np.abs(pred - true).mean()), "corr": _pearson(pred, true)}
+
+
+def _rounded(x: NDArray[np.float64], bound: int) -> NDArray[np.float32]:
+    """Clips to [-bound, bound] and rounds half to even, in float32."""
+    return np.rint(np.clip(x, -bound, bound).astype(np.float32))
+
+
+def _interval(x: NDArray[np.float64], edges: tuple[float, ...]) -> NDArray[np.intp]:
+    """Number of the interval (open left, closed right) each value lies in, in float32.
+
+    The data are float32: compared in float64, a label of -0.7 or 0.1 would lie above the edge of
+    the same name and fall into the next class.
+    """
+    return np.searchsorted(np.array(edges, dtype=np.float32), x.astype(np.float32), side="left")
+
+
+def _binary(
+    pred: NDArray[np.bool_], true: NDArray[np.bool_], accuracy: str, f1: str
+) -> dict[str, float]:
+    """Accuracy and weighted F1 of two classes under the given names; nan without samples."""
+    if true.size == 0:
+        return {accuracy: math.nan, f1: math.nan}
+    return {accuracy: float((pred == true).mean()), f1: _weighted_f1(true, pred)}
+
+
+def _weighted_f1(true: NDArray[np.bool_], pred: NDArray[np.bool_]) -> float:
+    """F1 of both classes, weighted by their share in the truth.
+
+    Truth first: with the arguments swapped the weights are the prediction's, and a constant
+    predictor that is right on a share p scores 2p / (1 + p) instead of 2p^2 / (1 + p).
+    """
+    total = 0.0
+    for side in (False, True):
+        in_truth, told = true == side, pred == side
+        hit = int(np.count_nonzero(in_truth & told))
+        support, claimed = int(np.count_nonzero(in_truth)), int(np.count_nonzero(told))
+        if hit:
+            total += support * 2 * hit / (support + claimed)
+    return total / true.size
+
+
+def _pearson(pred: NDArray[np.float64], true: NDArray[np.float64]) -> float:
+    """Pearson correlation; nan if either side is constant."""
+    # Asked of the values themselves: the variance of equal numbers need not round to zero.
+    if np.all(pred == pred[0]) or np.all(true == true[0]):
+        return math.nan
+    x, y = (_unit_centred(v) for v in (pred, true))
+    return float(np.clip(x @ y, -1.0, 1.0))
+
+
+def _unit_centred(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean removed, length one; scaled first so that no square overflows or vanishes."""
+    scaled = x / np.abs(x).max()
+    centred = scaled - scaled.mean()
+    centred /= np.abs(centred).max()
+    unit: NDArray[np.float64] = centred / np.linalg.norm(centred)
+    return unit
