@@ -3,16 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 
-# Files of a tokenizer's folder: any of the first holds a vocabulary.
-VOCABULARY_FILES = (
+# Files of a tokenizer's folder; the vocabulary is in one of the first two.
+TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.txt",
     "vocab.json",
     "sentencepiece.bpe.model",
     "spiece.model",
-)
-TOKENIZER_FILES = (
-    *VOCABULARY_FILES,
     "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",

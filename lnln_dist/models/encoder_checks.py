@@ -71,7 +71,8 @@ def check_vocabulary(
     if vocabulary is not None and data.vocab_sha256 is not None:
         same = vocabulary_sha256(vocabulary) == data.vocab_sha256
     elif vocabulary is not None:
-        special = {"[PAD]": data.pad_id, "[UNK]": data.unk_id, "[CLS]": data.cls_id}
+        ids = (data.pad_id, data.unk_id, data.cls_id, data.sep_id)
+        special = dict(zip(("[PAD]", "[UNK]", "[CLS]", "[SEP]"), ids, strict=True))
         same = all(vocabulary.get(token, number) == number for token, number in special.items())
     else:
         same = True

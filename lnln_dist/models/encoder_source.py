@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, get_session
+from huggingface_hub import constants, get_session, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
 from lnln_dist.errors import ConfigError
 
@@ -40,6 +41,15 @@ class EncoderSource:
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ConfigError(f"model.encoder.name: there is no folder {name}")
         return cls(name, name, None, _why_offline())
+
+    def find(self, file: str) -> Path | None:
+        """A file of the encoder on this machine, fetched if need be; None if it has none."""
+        if self.folder is not None:
+            return self.folder / file if (self.folder / file).is_file() else None
+        try:
+            return Path(hf_hub_download(self.place, file, local_files_only=bool(self.offline)))
+        except EntryNotFoundError:
+            return None
 
 
 def _why_offline() -> str:

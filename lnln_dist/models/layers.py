@@ -38,7 +38,7 @@ def attend(
         key_BJE: keys.
         value_BJE: values.
         heads: number of heads.
-        mask: bool, broadcastable to [B, heads, I, J]; False hides a key.
+        mask: bool, four axes that broadcast to [B, heads, I, J]; False hides a key.
 
     Returns:
         [B, I, E].

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
     AutoConfig,
-    AutoTokenizer,
     BertConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -30,7 +30,7 @@ from lnln_dist.models.encoder_checks import (
     check_weights,
 )
 from lnln_dist.models.encoder_source import EncoderSource
-from lnln_dist.vocabulary import TOKENIZER_FILES, VOCABULARY_FILES
+from lnln_dist.vocabulary import TOKENIZER_FILES
 
 Freeze = Literal["none", "embeddings", "all"]
 
@@ -240,21 +240,25 @@ def _position_limit(model: PreTrainedModel) -> int | None:
 
 
 def _vocabulary(source: EncoderSource) -> Mapping[str, int] | None:
-    """Of the encoder's own tokenizer, or None if its folder has none."""
-    # Asked for a folder without them, transformers makes up a vocabulary of special tokens.
-    folder = source.folder
-    if folder is not None and not any((folder / file).is_file() for file in VOCABULARY_FILES):
-        return None
+    """Of the encoder's own tokenizer, or None if it comes without a readable kind.
+
+    Read from the same files as data is tokenised with, as the tokenizer classes of transformers
+    add special tokens of their own.
+    """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.place, trust_remote_code=False, local_files_only=bool(source.offline)
-        )
+        path = source.find("tokenizer.json")
+        if path is not None:
+            vocabulary: Mapping[str, int] = Tokenizer.from_file(str(path)).get_vocab()
+            return vocabulary
+        path = source.find("vocab.txt")
+        if path is None:
+            return None
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return {line.rstrip("\r"): number for number, line in enumerate(lines) if line}
     except Exception as err:  # the tokenizers library raises bare Exceptions
         raise ConfigError(
             f"model.encoder.name: cannot read the tokenizer of {source.name} ({_first_line(err)})"
         ) from err
-    vocabulary: Mapping[str, int] = tokenizer.get_vocab()
-    return vocabulary
 
 
 def _set_dropout(config: EncoderConfig, model_config: PreTrainedConfig) -> None:

@@ -1,0 +1,57 @@
+"""Checks of an encoder against the data, on plain values."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lnln_dist.errors import ConfigError, DataError
+from lnln_dist.models.encoder_checks import check_positions, check_vocabulary, check_weights
+from lnln_dist.vocabulary import vocabulary_sha256
+
+WORDS = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
+
+
+def data(**changes: object) -> SimpleNamespace:
+    known = {"name": "words", "vocab_size": 4, "vocab_sha256": vocabulary_sha256(WORDS)}
+    special = {"pad_id": 0, "unk_id": 1, "cls_id": 2, "sep_id": 3}
+    return SimpleNamespace(**(known | special | changes))
+
+
+def test_the_same_vocabulary_passes_whatever_the_table_s_spare_rows() -> None:
+    check_vocabulary("e", data(), vocabulary=WORDS, size=100)
+    check_vocabulary("e", data(), vocabulary=None, size=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "vocabulary", "size"),
+    [
+        ({}, WORDS | {"more": 4}, 5),
+        ({"vocab_sha256": None, "cls_id": 9}, WORDS, 10),
+        ({"vocab_sha256": None, "sep_id": 9}, WORDS, 10),
+        ({"vocab_size": 5}, None, 4),
+    ],
+)
+def test_differences_name_both_and_the_remedy(changes: dict, vocabulary: dict, size: int) -> None:
+    with pytest.raises(DataError, match=r"tokenizer words.*encoder e .*--tokenizer e"):
+        check_vocabulary("e", data(**changes), vocabulary=vocabulary, size=size)
+
+
+def test_other_spellings_of_special_tokens_are_not_compared() -> None:
+    spelled = {"<pad>": 1, "<unk>": 3, "<s>": 0}
+    check_vocabulary("e", data(vocab_sha256=None), vocabulary=spelled, size=10)
+
+
+def test_positions() -> None:
+    check_positions("e", limit=None, length=10**6)
+    check_positions("e", limit=8, length=8)
+    with pytest.raises(ConfigError, match=r"model\.encoder\.name: e takes 8 tokens.* up to 9"):
+        check_positions("e", limit=8, length=9)
+
+
+def test_heads_and_poolers_are_passed_over_with_and_without_prefix() -> None:
+    heads = ["pooler.dense.weight", "bert.pooler.dense.bias", "cls.predictions.bias"]
+    check_weights("e", prefix="bert.", missing=[], unexpected=heads)
+    with pytest.raises(ConfigError, match=r"unknown weights \(1: bert\.encoder\.x\)"):
+        check_weights("e", prefix="bert.", missing=[], unexpected=[*heads, "bert.encoder.x"])
+    with pytest.raises(ConfigError, match=r"lacks weights \(5: a, b, c, \.\.\.\)"):
+        check_weights("e", prefix="bert.", missing=list("edcba"), unexpected=[])

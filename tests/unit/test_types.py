@@ -1,0 +1,19 @@
+"""What batches compute about themselves."""
+
+import torch
+
+from lnln_dist.types import SequenceInput, TextInput
+
+
+def test_the_kept_share_counts_valid_tokens_only() -> None:
+    valid = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
+    keep = torch.tensor([[1, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
+    ids = torch.zeros(3, 4, dtype=torch.int64)
+    text = TextInput(ids, ids, ids, valid, keep, torch.zeros(3))
+    assert text.kept_share().tolist() == [0.5, 1.0, 0.0]
+
+
+def test_noisy_frames_are_zero_where_nothing_is_kept() -> None:
+    keep = torch.tensor([[True, False]])
+    sequence = SequenceInput(torch.ones(1, 2, 3), torch.tensor([[True, True]]), keep, torch.ones(1))
+    assert sequence.noisy().tolist() == [[[1.0] * 3, [0.0] * 3]]
