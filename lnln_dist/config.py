@@ -117,11 +117,15 @@ class EncoderConfig:
     """Layers of the `tiny` encoder."""
     tiny_heads: Count = 4
     """Attention heads of the `tiny` encoder."""
+    checkpoint_activations: bool = False
+    """Compute the encoder's activations again in the backward pass: less memory, more time."""
 
     @model_validator(mode="after")
     def _check(self) -> "EncoderConfig":
         if not self.name:
             raise ValueError("name is empty: give a Hugging Face name, a folder, or tiny")
+        if self.checkpoint_activations and self.freeze == "all":
+            raise ValueError("checkpoint_activations has no effect on a frozen encoder: drop it")
         if self.tiny_width % self.tiny_heads:
             raise ValueError(
                 f"tiny_heads {self.tiny_heads} must divide tiny_width {self.tiny_width}"
@@ -233,6 +237,8 @@ class TrainConfig:
     """Samples per optimizer step over all processes."""
     micro_batch: Count | None = None
     """Samples per forward pass and process; null: one pass. Gradients accumulate over the rest."""
+    auto_micro_batch: bool = False
+    """Find the largest micro-batch that fits the memory; the global batch stays the same."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; fp16 needs a GPU."""
     keep_checkpoints: Count = 2
@@ -243,6 +249,16 @@ class TrainConfig:
     """Steps between two lines of the log."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after so many epochs without a better validation score; 0 never stops early."""
+    profile_steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
+    """Start and stop (excluded) of the optimizer steps traced into RUN/profile; null: none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if self.auto_micro_batch and self.micro_batch is not None:
+            raise ValueError("auto_micro_batch finds micro_batch itself: drop one of the two")
+        if self.profile_steps is not None and not self.profile_steps[0] < self.profile_steps[1]:
+            raise ValueError(f"profile_steps {list(self.profile_steps)}: stop must follow start")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -29,12 +29,12 @@ from lnln_dist.models.encoder_checks import (
     check_vocabulary,
     check_weights,
 )
+from lnln_dist.models.encoder_options import recompute_activations, set_dropout
 from lnln_dist.models.encoder_source import EncoderSource
 from lnln_dist.vocabulary import TOKENIZER_FILES
 
 Freeze = Literal["none", "embeddings", "all"]
 
-DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 TINY_DROPOUT = 0.1
 
 
@@ -45,9 +45,20 @@ class TextEncoder(nn.Module):
         model: the bare encoder, without a pooler.
         freeze: "embeddings" or "all" stops the gradients of that part. Fully frozen it also
             stays in evaluation mode, so that its features are the same whenever asked for.
+        checkpoint_activations: keep only what enters each layer and compute the rest again in
+            the backward pass, dropout included: the same numbers for less memory, more time.
+
+    Raises:
+        ConfigError: the encoder cannot compute its activations again.
     """
 
-    def __init__(self, model: PreTrainedModel, *, freeze: Freeze = "none") -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        freeze: Freeze = "none",
+        checkpoint_activations: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.freeze = freeze
@@ -62,6 +73,8 @@ class TextEncoder(nn.Module):
             model.eval()
         elif freeze == "embeddings":
             model.get_submodule("embeddings").requires_grad_(False)
+        if checkpoint_activations:
+            recompute_activations(model)
 
     def train(self, mode: bool = True) -> "TextEncoder":
         """As ``nn.Module.train``; a fully frozen encoder stays in evaluation mode."""
@@ -103,7 +116,9 @@ def build_encoder(
     """
     if config.name == "tiny":
         return TextEncoder(
-            _bare_model(_tiny_config(config, tokenizer, max_length)), freeze=config.freeze
+            _bare_model(_tiny_config(config, tokenizer, max_length)),
+            freeze=config.freeze,
+            checkpoint_activations=config.checkpoint_activations,
         )
     with _quiet():
         source = EncoderSource.of(config.name)
@@ -114,10 +129,12 @@ def build_encoder(
             vocabulary=_vocabulary(source),
             size=model_config.vocab_size,
         )
-        _set_dropout(config, model_config)
+        set_dropout(config, model_config)
         model = _load_weights(source, model_config) if pretrained else _bare_model(model_config)
     check_positions(config.name, limit=_position_limit(model), length=max_length)
-    return TextEncoder(model, freeze=config.freeze)
+    return TextEncoder(
+        model, freeze=config.freeze, checkpoint_activations=config.checkpoint_activations
+    )
 
 
 def save_encoder(encoder: TextEncoder, folder: Path, *, tokenizer: Path | None = None) -> None:
@@ -259,18 +276,6 @@ def _vocabulary(source: EncoderSource) -> Mapping[str, int] | None:
         raise ConfigError(
             f"model.encoder.name: cannot read the tokenizer of {source.name} ({_first_line(err)})"
         ) from err
-
-
-def _set_dropout(config: EncoderConfig, model_config: PreTrainedConfig) -> None:
-    if config.dropout is None:
-        return
-    names = [name for name in DROPOUTS if hasattr(model_config, name)]
-    if not names:
-        raise ConfigError(
-            f"model.encoder.dropout: {config.name} has no dropout setting to override: use null"
-        )
-    for name in names:
-        setattr(model_config, name, config.dropout)
 
 
 def _first_line(err: BaseException) -> str:
