@@ -3,7 +3,6 @@
 Workers need no seeds: what a micro-batch holds is decided by its rows and epoch alone.
 """
 
-import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import Draw, Noise, valid_places
 from lnln_dist.data.plan import MicroBatch
+from lnln_dist.data.workers import start_worker, terminate_held
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.types import Batch, SequenceInput, TextInput
 
@@ -165,12 +165,6 @@ def _as_is(item: Any) -> Any:
     return item
 
 
-def _start_worker(_: int) -> None:
-    # Ctrl-C reaches the whole process group: the parent decides, workers end with it (torch's
-    # watchdog ends them when it dies). torch itself keeps a worker to one thread.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 class Loader:
     """Batches of some micro-batches in order; iterable again and again. See ``make_loader``."""
 
@@ -192,7 +186,7 @@ class Loader:
             persistent_workers=workers > 0,
             pin_memory=pin_memory and torch.cuda.is_available(),
             collate_fn=_as_is,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             # Its own generator: torch would draw from the global one at every start, and a
             # resumed run's dropout would differ from an uninterrupted one's.
             generator=torch.Generator(),
@@ -206,7 +200,9 @@ class Loader:
             DataError: a worker process died.
         """
         try:
-            for item in self._loader:
+            with terminate_held():
+                batches = iter(self._loader)
+            for item in batches:
                 if isinstance(item, _Failure):
                     raise item.error
                 yield item

@@ -2,72 +2,24 @@ import itertools
 import os
 import pickle
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from memory_split import PAD, PADDED, SIZE, UNK, MemorySplit, collator, equal, micro
 
 from lnln_dist.config import MODALITIES, NoiseConfig
+from lnln_dist.data.convert import prepare
 from lnln_dist.data.loader import Collator, make_loader
 from lnln_dist.data.noise import CleanNoise, TrainingNoise
-from lnln_dist.data.plan import MicroBatch, Plan, sequential
+from lnln_dist.data.plan import Plan, sequential
+from lnln_dist.data.schema import SPLITS
+from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import DataError
 from lnln_dist.types import Batch
 
-SIZE = 23
-PADDED = {"text": 12, "audio": 15, "vision": 9}
-PAD, UNK = 0, 100
 # torch advises against more workers than cores, which is what is asked for here.
 many_workers = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
-
-
-class MemorySplit:
-    """Samples of a split in plain arrays."""
-
-    def __init__(self, size=SIZE, padded=PADDED, widths=(5, 3)):
-        rng = np.random.default_rng(size)
-        self.ids = [f"video{i // 3}$_${i}" for i in range(size)]
-        self.labels = rng.uniform(-3, 3, size).astype(np.float32)
-        self.lengths = {m: rng.integers(1, t + 1, size) for m, t in padded.items()}
-        self._tokens = [rng.integers(101, 999, n, dtype=np.int32) for n in self.lengths["text"]]
-        self._frames = {
-            m: [rng.normal(size=(n, w)).astype(np.float32) for n in self.lengths[m]]
-            for m, w in zip(("audio", "vision"), widths, strict=True)
-        }
-
-    def tokens(self, row):
-        return self._tokens[row]
-
-    def segments(self, row):
-        return (self._tokens[row] % 2).astype(np.int8)
-
-    def frames(self, modality, row):
-        return self._frames[modality][row]
-
-
-def collator(noise=None, *, padding="batch", split=None, padded=PADDED):
-    split = split or MemorySplit()
-    noise = noise or TrainingNoise(NoiseConfig(), seed=7, ids=split.ids)
-    return Collator(split, noise, padding=padding, padded_lengths=padded, unk_id=UNK, pad_id=PAD)
-
-
-def micro(rows, weights=None, epoch=0):
-    rows = np.array(rows)
-    weights = np.ones(len(rows)) if weights is None else np.array(weights)
-    return MicroBatch(epoch, 0, rows, weights.astype(np.float32), True)
-
-
-def leaves(batch):
-    return [t for part in batch for t in (part if isinstance(part, tuple) else (part,))]
-
-
-def equal(a, b):
-    pairs = zip(leaves(a), leaves(b), strict=True)
-    return all(x.dtype == y.dtype and torch.equal(x, y) for x, y in pairs)
 
 
 @pytest.mark.parametrize("padding", ["batch", "corpus"])
@@ -276,64 +228,32 @@ def test_a_killed_worker_is_one_line():
     assert "\n" not in str(info.value)
 
 
-class Probe(CleanNoise):
-    """Reports on its process in the place of the rates."""
-
-    def draw(self, rows, epoch, lengths, width):
-        found = super().draw(rows, epoch, lengths, width)
-        ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        values = {"text": torch.get_num_threads(), "audio": ignores, "vision": 0}
-        return {m: d._replace(rate_B=d.rate_B + np.float32(values[m])) for m, d in found.items()}
-
-
-def test_workers_have_one_thread_and_leave_interrupts_to_the_parent():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        (batch,) = make_loader(collator(Probe()), [micro([0])], workers=1)
-        (here,) = make_loader(collator(Probe()), [micro([0])])
-    finally:
-        torch.set_num_threads(threads)
-    assert (batch.text.rate_B.item(), batch.audio.rate_B.item()) == (1, 1)
-    assert (here.text.rate_B.item(), here.audio.rate_B.item()) == (2, 0)
-
-
-ORPHANS = """
-import multiprocessing, sys, time
-sys.path.insert(0, {folder!r})
-from test_data_loader import *
-batches = iter(make_loader(collator(), sequential(SIZE, 1, 1, 0), workers=2, prefetch=2))
-next(batches)
-print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-time.sleep(60)
-"""
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-@pytest.mark.slow
-def test_workers_end_when_their_parent_is_killed():
-    script = ORPHANS.format(folder=str(Path(__file__).parent))
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    workers = [int(pid) for pid in parent.stdout.readline().split()]
-    try:
-        assert len(workers) == 2
-        assert all(map(alive, workers))
-        parent.kill()
-        parent.wait()
-        deadline = time.monotonic() + 30
-        while any(map(alive, workers)) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert not any(map(alive, workers))
-    finally:
-        parent.kill()
-        parent.wait()
-        parent.stdout.close()
-        for pid in filter(alive, workers):
-            os.kill(pid, signal.SIGKILL)
+def test_prepared_shards_give_the_samples_of_the_feature_file(tmp_path):
+    """A padded MMSA pickle in, ``prepare``, batches out: nothing lost, nothing moved."""
+    memory = MemorySplit()
+    text = np.zeros((SIZE, 3, PADDED["text"]))
+    padded = {
+        m: np.zeros((SIZE, PADDED[m], memory.frames(m, 0).shape[1])) for m in ("audio", "vision")
+    }
+    for row in range(SIZE):
+        n = memory.lengths["text"][row]
+        text[row, :, :n] = memory.tokens(row), np.ones(n), memory.segments(row)
+        for m, array in padded.items():
+            array[row, : memory.lengths[m][row]] = memory.frames(m, row)
+    raw = {
+        "raw_text": ["some words"] * SIZE,
+        "id": memory.ids,
+        "text_bert": text,
+        "regression_labels": memory.labels,
+        **padded,
+        **{f"{m}_lengths": memory.lengths[m].tolist() for m in padded},
+    }
+    (tmp_path / "source.pkl").write_bytes(pickle.dumps({name: dict(raw) for name in SPLITS}))
+    prepare(tmp_path / "source.pkl", tmp_path / "data", dataset="mosi", shard_mb=0.001)
+    split = open_dataset(tmp_path / "data").split("train")
+    assert len(split) == SIZE
+    items = sequential(SIZE, 5, 1, 0)
+    expected = list(make_loader(collator(split=memory), items))
+    for workers in (0, 1):
+        found = list(make_loader(collator(split=split), items, workers=workers))
+        assert all(equal(a, b) for a, b in zip(expected, found, strict=True))
