@@ -79,18 +79,35 @@ def atomic_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             shutil.rmtree(pending, ignore_errors=True)
 
 
-def atomic_write(target: Path, content: str | bytes) -> None:
-    """Writes a file aside, flushes it and renames it over ``target``."""
+@contextlib.contextmanager
+def atomic_file(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yields a path beside ``target`` to write to; it takes the name only on success.
+
+    Args:
+        target: the file to write; folders above it are made.
+        overwrite: replace an existing file.
+
+    Raises:
+        UserError: ``target`` exists and must not be replaced, or cannot be written.
+    """
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists: choose another file, remove it or pass --overwrite")
     pending = target.with_name(f"{PENDING}{target.name}-{os.getpid()}-{secrets.token_hex(4)}")
     with explain_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            pending.write_bytes(content.encode() if isinstance(content, str) else content)
+            yield pending
             _sync(pending)
             pending.rename(target)
             _sync(target.parent)
         finally:
             pending.unlink(missing_ok=True)
+
+
+def atomic_write(target: Path, content: str | bytes) -> None:
+    """Writes a file aside, flushes it and renames it over ``target``."""
+    with atomic_file(target) as pending:
+        pending.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def sha256_file(path: Path) -> str:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from lnln_dist.errors import UserError
-from lnln_dist.files import PENDING, atomic_folder, atomic_write, explain_os_errors, sha256_file
+from lnln_dist.files import (
+    PENDING,
+    atomic_file,
+    atomic_folder,
+    atomic_write,
+    explain_os_errors,
+    sha256_file,
+)
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -76,6 +83,27 @@ def test_atomic_write_replaces_and_leaves_nothing(tmp_path: Path) -> None:
     atomic_write(target, b"two")
     assert target.read_text() == "two"
     assert left_behind(tmp_path) == []
+
+
+def test_an_interrupted_file_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_file(target) as pending:
+        pending.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert left_behind(tmp_path) == []
+
+
+def test_an_existing_file_is_refused_on_request(tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    target.write_text("old")
+    with (
+        pytest.raises(UserError, match=r"x exists: .*--overwrite"),
+        atomic_file(target, overwrite=False) as pending,
+    ):
+        pending.write_text("new")
+    assert target.read_text() == "old"
 
 
 def test_sha256_of_a_known_text(tmp_path: Path) -> None:
