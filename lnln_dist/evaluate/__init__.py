@@ -1,0 +1,1 @@
+"""Robust evaluation: predictions under noise, named protocols, tables."""

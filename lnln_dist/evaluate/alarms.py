@@ -1,0 +1,56 @@
+"""Signs that scores mean less than they seem to: collapsed predictions, swapped F1 arguments."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+SMALL_SPREAD = 0.05  # of the labels' standard deviation
+ONE_SIDED = 0.95  # share of the predictions on one side of zero
+HEAVY = 0.5  # missing rate from which noise is heavy
+CLEARLY = 0.05  # F1 above accuracy: more than honest predictors of MOSI-like balance show
+PAIRS = (("acc2_non0", "f1_non0"), ("acc2_has0", "f1_has0"), ("acc2", "f1"))
+
+
+def collapse(prediction: ArrayLike, label: ArrayLike) -> str:
+    """How far predictions [n] have become a constant or a single class; empty if they have not.
+
+    One-sided predictions only count where the labels [n] are not one-sided themselves.
+    """
+    pred, true = np.asarray(prediction, np.float64), np.asarray(label, np.float64)
+    if pred.std() < SMALL_SPREAD * true.std():
+        return f"standard deviation {pred.std():.2g} against {true.std():.2g} of the labels"
+    shares = {"above": ((pred > 0).mean(), (true > 0).mean())}
+    shares["not above"] = tuple(1 - s for s in shares["above"])
+    for side, (predicted, real) in shares.items():
+        if predicted > ONE_SIDED >= real:
+            return f"{predicted:.0%} of them {side} 0"
+    return ""
+
+
+def collapse_line(run: str, found: Sequence[tuple[str, str]]) -> str:
+    """One line for a run's collapsed conditions, given as (rate or pattern, reason)."""
+    where = dict.fromkeys(condition for condition, _ in found)
+    return f"{run}: predictions collapse at missing rate {', '.join(where)} ({found[-1][1]})"
+
+
+def swapped(metrics: pd.DataFrame) -> str:
+    """Whether weighted F1 lies clearly above accuracy under heavy noise; empty if not.
+
+    Before April 2025 published F1 values had truth and prediction swapped, which shows so.
+
+    Args:
+        metrics: one run's rows of metrics.csv.
+    """
+    rate = metrics[["rate_text", "rate_audio", "rate_vision"]].max(axis=1)
+    heavy = metrics[rate >= HEAVY]
+    means = heavy.groupby("metric")["value"].mean()
+    for accuracy, f1 in PAIRS:
+        if accuracy in means and f1 in means and means[f1] > means[accuracy] + CLEARLY:
+            return (
+                f"mean {f1} {means[f1]:.4f} lies clearly above mean {accuracy} "
+                f"{means[accuracy]:.4f} at missing rates >= {HEAVY}: the sign of truth and "
+                "prediction swapped in F1, or of predictions that favour the rarer class"
+            )
+    return ""

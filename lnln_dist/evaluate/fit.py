@@ -1,0 +1,89 @@
+"""Whether prepared data can be scored by a run's network, and what a reader should know."""
+
+import numpy as np
+
+from lnln_dist.config import MODALITIES
+from lnln_dist.data.schema import FRAMES, SPLITS, Index, SplitName
+from lnln_dist.data.shards import ShardedDataset, Split
+from lnln_dist.errors import DataError
+from lnln_dist.evaluate.load import encoder_vocabulary_size
+from lnln_dist.runs import Run
+
+
+def check_fit(run: Run, dataset: ShardedDataset, split: str) -> list[str]:
+    """Refuses data the run's network cannot score; returns notes on what differs.
+
+    Args:
+        run: the run.
+        dataset: prepared data.
+        split: name of the split to score.
+
+    Raises:
+        DataError: another family, other widths, longer sequences, another vocabulary, or no
+            such split.
+    """
+    index = dataset.index
+    if index.family != run.info.family:
+        raise DataError(
+            f"{run.folder} was trained for {run.info.family} labels, the data is of family "
+            f"{index.family}: give data of the same family with --data"
+        )
+    if split not in SPLITS:
+        raise DataError(f"the data has no split {split}: choose one of {', '.join(SPLITS)}")
+    _check_sizes(run, index, split)
+    _check_vocabulary(run, index, dataset.split(split))
+    return _notes(run, index)
+
+
+def _check_sizes(run: Run, index: Index, split: SplitName) -> None:
+    shapes = run.info.shapes
+    widths = {"audio": shapes.audio_width, "vision": shapes.vision_width}
+    for frames in FRAMES:
+        if index.widths[frames] != widths[frames]:
+            raise DataError(
+                f"{frames} frames have {index.widths[frames]} features, {run.folder} was trained "
+                f"with {widths[frames]}: give data with the same features"
+            )
+    for m in MODALITIES:
+        longest, limit = index.splits[split].max_lengths[m], shapes.length(m)
+        if longest > limit:
+            raise DataError(
+                f"{split} has {m} sequences of {longest} places, {run.folder} takes at most "
+                f"{limit}: prepare the data with --max-{m} {limit}"
+            )
+
+
+def _check_vocabulary(run: Run, index: Index, split: Split) -> None:
+    tokenizer, own = index.tokenizer, run.info.vocab_sha256
+    remedy = f"prepare the data with --tokenizer {run.encoder_folder}"
+    if own is not None and tokenizer.vocab_sha256 is not None:
+        if own != tokenizer.vocab_sha256:
+            raise DataError(
+                f"the data was tokenised by {tokenizer.name}, another tokenizer than that of "
+                f"{run.folder}: {remedy}"
+            )
+        return
+    # Nobody knows whose ids these are; they must at least be in the encoder's table.
+    size = encoder_vocabulary_size(run)
+    largest = max(int(np.max(split.tokens(row), initial=0)) for row in range(len(split)))
+    if size is not None and largest >= size:
+        raise DataError(
+            f"the data holds token id {largest}, the encoder of {run.folder} knows {size} "
+            f"tokens: {remedy}"
+        )
+
+
+def _notes(run: Run, index: Index) -> list[str]:
+    notes = []
+    if run.info.data_hash is None:
+        notes.append("an imported checkpoint: the data it was trained on are not known")
+    elif run.info.data_hash != index.data_hash():
+        same = run.info.dataset == index.dataset
+        notes.append(
+            f"not the data it was trained on, though both are called {index.dataset}"
+            if same
+            else f"trained on {run.info.dataset}, evaluated on {index.dataset}"
+        )
+    if run.info.vocab_sha256 is None or index.tokenizer.vocab_sha256 is None:
+        notes.append("the tokenizer of the run or of the data is not known: ids were not compared")
+    return notes

@@ -1,0 +1,109 @@
+"""Named noise grids of an evaluation.
+
+``paper``: a stream of its own for every seed, sample and modality. ``official``: the released
+code's generator, one seed (1111) and the same uniform field for every modality.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from lnln_dist.compat.official_noise import OfficialNoise
+from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.noise import EvaluationNoise, Noise
+from lnln_dist.data.shards import Split
+from lnln_dist.errors import UserError
+
+ProtocolName = Literal["paper", "official"]
+RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # arXiv 2409.20012, section 4.3
+SEEDS: dict[ProtocolName, tuple[int, ...]] = {"paper": (1, 2, 3), "official": (1111,)}
+RANDOM, MISSING = "random", "missing:"  # names of patterns; MISSING is followed by modalities
+
+
+class Cell(NamedTuple):
+    """One noise condition."""
+
+    pattern: str  # "random", or "missing:" and the modalities that are wholly absent
+    rates: Mapping[Modality, float]  # missing rate in [0, 1]
+    seed: int
+
+    @property
+    def rate(self) -> float:
+        """The largest rate: the common one of "random", 1 where a modality is missing."""
+        return max(self.rates.values())
+
+    @property
+    def certain(self) -> bool:
+        """Whether nothing is left to chance, so that every seed erases the same places."""
+        return all(rate in (0.0, 1.0) for rate in self.rates.values())
+
+
+def grid(rates: Sequence[float], seeds: Sequence[int]) -> list[Cell]:
+    """The same rate in all modalities, every rate with every seed.
+
+    Raises:
+        UserError: a rate outside [0, 1], a seed that is no generator's, or one given twice.
+    """
+    for rate in rates:
+        if not 0 <= rate <= 1:
+            raise UserError(f"--rates: missing rates lie in [0, 1], got {rate}")
+    _check_seeds(seeds)
+    _check_once("--rates", rates)
+    return [Cell(RANDOM, dict.fromkeys(MODALITIES, float(r)), s) for r in rates for s in seeds]
+
+
+def missing_cells(groups: Iterable[Sequence[Modality]], seed: int) -> list[Cell]:
+    """Each group of modalities wholly absent, the others whole; one seed, since none matters."""
+    _check_seeds([seed])
+    cells = []
+    for group in groups:
+        rates = {m: float(m in group) for m in MODALITIES}
+        cells.append(Cell(MISSING + "+".join(m for m in MODALITIES if m in group), rates, seed))
+    _check_once("--missing", [cell.pattern.removeprefix(MISSING) for cell in cells])
+    return cells
+
+
+def parse_missing(text: str) -> tuple[Modality, ...]:
+    """``audio,vision`` -> the modalities, in their usual order.
+
+    Raises:
+        UserError: a name that is no modality, or none.
+    """
+    names = [part.strip() for part in text.replace("+", ",").split(",")]
+    for name in names:
+        if name not in MODALITIES:
+            raise UserError(
+                f"--missing: {name or text!r} is no modality: "
+                f"choose of {', '.join(MODALITIES)}, several joined by commas"
+            )
+    return tuple(m for m in MODALITIES if m in names)
+
+
+def noise_for(
+    cell: Cell, protocol: ProtocolName, split: Split, padded_lengths: Mapping[Modality, int]
+) -> Noise:
+    """The noise of one cell on one split.
+
+    Args:
+        cell: the condition.
+        protocol: whose generator.
+        split: the samples; ``official`` draws over all of them in file order.
+        padded_lengths: places per modality in the source file, which ``official`` draws for.
+    """
+    if protocol == "official":
+        return OfficialNoise(
+            rates=cell.rates, rows_total=len(split), padded=padded_lengths, seed=cell.seed
+        )
+    return EvaluationNoise(rates=cell.rates, seed=cell.seed, ids=split.ids)
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise UserError(f"--seeds: noise seeds lie in [0, 2**32), got {seed}")
+    _check_once("--seeds", seeds)
+
+
+def _check_once(option: str, values: Sequence[object]) -> None:
+    twice = sorted({str(v) for v in values if list(values).count(v) > 1})
+    if twice:
+        raise UserError(f"{option}: {', '.join(twice)} given twice")

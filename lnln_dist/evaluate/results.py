@@ -1,0 +1,133 @@
+"""What an evaluation writes: metrics.csv, predictions.parquet and evaluation.json."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lnln_dist.config import MODALITIES
+from lnln_dist.data.shards import Split
+from lnln_dist.evaluate.predict import Predictions
+from lnln_dist.evaluate.protocol import Cell
+from lnln_dist.evaluate.table import CONSTANT
+from lnln_dist.files import atomic_folder
+
+SUMMARY = "evaluation.json"  # makes a folder an evaluation; written last
+COLUMNS = (
+    *("run", "model", "train_seed", "split", "protocol", "pattern"),
+    *("rate_text", "rate_audio", "rate_vision", "noise_seed"),
+    *("metric", "value", "n", "checkpoint", "selected_on"),
+)
+
+
+class Subject(NamedTuple):
+    """Whose numbers they are."""
+
+    run: str  # name within this evaluation
+    train_seed: int | None  # None where it is not known
+    split: str
+    protocol: str
+
+
+class Results:
+    """Collects an evaluation's rows in memory."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+
+    def add_scores(
+        self,
+        subject: Subject,
+        cell: Cell,
+        values: Mapping[str, float],
+        *,
+        label: NDArray[np.float32],
+        checkpoint: str,
+        selected_on: str,
+    ) -> None:
+        """Scores of one condition by one checkpoint."""
+        rates = {f"rate_{m}": cell.rates[m] for m in MODALITIES}
+        noise = {"pattern": cell.pattern, **rates, "noise_seed": cell.seed}
+        chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
+        row = {**subject._asdict(), "model": "lnln", **noise, **chosen}
+        self._add(row, values, label)
+
+    def add_floors(
+        self, subject: Subject, values: Mapping[str, float], *, label: NDArray[np.float32]
+    ) -> None:
+        """Scores of the best constant predictors on the run's labels, which no noise changes."""
+        self._add({**subject._asdict(), "model": CONSTANT, "train_seed": None}, values, label)
+
+    def _add(
+        self, row: Mapping[str, Any], values: Mapping[str, float], label: NDArray[np.float32]
+    ) -> None:
+        for metric, value in values.items():
+            counted = np.count_nonzero(label) if metric.endswith("_non0") else len(label)
+            self._rows.append({**row, "metric": metric, "value": value, "n": int(counted)})
+
+    def add_predictions(
+        self,
+        subject: Subject,
+        cell: Cell,
+        found: Predictions,
+        *,
+        split: Split,
+        checkpoint: str,
+    ) -> None:
+        """One condition's outputs for every sample; ``rate`` is the largest of the three."""
+
+        def same(value: str) -> pa.DictionaryArray:
+            codes = pa.array(np.zeros(len(split), np.int32))
+            return pa.DictionaryArray.from_arrays(codes, pa.array([value]))
+
+        self._tables.append(
+            pa.table(
+                {
+                    "run": same(subject.run),
+                    "id": pa.array(split.ids, pa.string()),
+                    "split": same(subject.split),
+                    "pattern": same(cell.pattern),
+                    "rate": np.full(len(split), cell.rate),
+                    "noise_seed": np.full(len(split), cell.seed, np.int64),
+                    "label": split.labels,
+                    "prediction": found.prediction,
+                    "completeness": found.completeness,
+                    "checkpoint": same(checkpoint),
+                }
+            )
+        )
+
+    def metrics(self) -> pd.DataFrame:
+        """The rows of metrics.csv; undefined values are nan, what does not apply is missing."""
+        frame = pd.DataFrame(self._rows, columns=list(COLUMNS))
+        return frame.astype({"train_seed": "Int64", "noise_seed": "Int64"})
+
+    def write(self, target: Path, summary: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Commits the three files as one folder.
+
+        Raises:
+            UserError: the folder exists or cannot be written.
+        """
+        with atomic_folder(target, overwrite=overwrite) as folder:
+            self.metrics().to_csv(folder / "metrics.csv", index=False, lineterminator="\n")
+            table = pa.concat_tables(self._tables).unify_dictionaries()
+            pq.write_table(table, folder / "predictions.parquet", compression="zstd")
+            text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
+            (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    """Undefined numbers as null, which JSON can say."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,233 @@
+"""Robust evaluation: every run under every noise condition, as one folder of results."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+
+from lnln_dist import __version__
+from lnln_dist.config import Modality
+from lnln_dist.errors import UserError
+from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
+from lnln_dist.evaluate.cases import Case, open_cases, predict_case
+from lnln_dist.evaluate.load import build_model, load_weights
+from lnln_dist.evaluate.predict import Predictions
+from lnln_dist.evaluate.protocol import (
+    RANDOM,
+    RATES,
+    SEEDS,
+    Cell,
+    ProtocolName,
+    grid,
+    missing_cells,
+    noise_for,
+)
+from lnln_dist.evaluate.results import SUMMARY, Results, Subject
+from lnln_dist.files import PENDING, explain_os_errors
+from lnln_dist.metrics import floors, scores
+from lnln_dist.models import LNLN
+from lnln_dist.runs import git_commit, installed_versions
+from lnln_dist.runtime import Runtime
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation found; the same on every rank."""
+
+    metrics: pd.DataFrame  # the rows of metrics.csv
+    summary: dict[str, Any]  # evaluation.json
+
+
+def evaluate_runs(
+    runs: Sequence[Path],
+    *,
+    output: Path,
+    runtime: Runtime,
+    data: Path | str | None = None,
+    split: str = "test",
+    protocol: ProtocolName = "paper",
+    rates: Sequence[float] = RATES,
+    seeds: Sequence[int] | None = None,
+    missing: Sequence[Sequence[Modality]] = (),
+    checkpoint: str = "best",
+    batch_size: int = 128,
+    workers: int = 0,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Evaluation:
+    """Scores runs under all noise conditions and writes the results; call it on all ranks.
+
+    Args:
+        runs: run folders.
+        output: folder to write: metrics.csv, predictions.parquet, evaluation.json.
+        runtime: this process and its peers.
+        data: prepared data; None takes each run's own.
+        split: the split to score.
+        protocol: whose evaluation noise.
+        rates: missing rates in [0, 1], each for all modalities alike.
+        seeds: noise seeds; None takes the protocol's.
+        missing: groups of modalities to leave out entirely, beside the rates.
+        checkpoint: name of a run's best checkpoint, or ``per-metric``.
+        batch_size: samples per forward pass and rank.
+        workers: loader processes per rank.
+        overwrite: replace an earlier evaluation.
+        progress: show a bar on the main rank's terminal.
+
+    Raises:
+        UserError: one of these is impossible, a run or its data cannot be used, they do not fit
+            together, or the output cannot be written.
+    """
+    seeds = SEEDS[protocol] if seeds is None else seeds
+    cells = [*grid(rates, seeds), *missing_cells(missing, (*seeds, *SEEDS[protocol])[0])]
+    if not runs or not cells:
+        raise UserError("nothing to evaluate: give a run, and a rate with a seed or --missing")
+    runtime.on_main(lambda: _check_output(output, overwrite=overwrite))
+    cases = open_cases(
+        runs, data=None if data is None else str(data), split=split, checkpoint=checkpoint
+    )
+    total = len(cells) * sum(len(case.checkpoints) for case in cases)
+    hidden = not (progress and runtime.is_main)
+    with Progress(console=Console(stderr=True), transient=True, disable=hidden) as bar:
+        task = bar.add_task("evaluating", total=total)
+        scorer = _Scorer(
+            cells,
+            protocol=protocol,
+            runtime=runtime,
+            batch_size=batch_size,
+            workers=workers,
+            done=lambda: bar.advance(task),
+        )
+        records = [scorer.score(case) for case in cases]
+    metrics = scorer.results.metrics()
+    alarms = scorer.alarms + [
+        f"{case.name}: {line}"
+        for case in cases
+        if (line := swapped(metrics[metrics["run"] == case.name]))
+    ]
+    summary = {
+        "format": 1,
+        "split": split,
+        "protocol": protocol,
+        "rates": list(rates),
+        "noise_seeds": list(seeds),
+        "missing": ["+".join(group) for group in missing],
+        "checkpoint": checkpoint,
+        "world_size": runtime.world,
+        "precision": runtime.precision,
+        "runs": records,
+        "alarms": alarms,
+        "lnln_dist": __version__,
+        "git_commit": git_commit(),
+        "versions": installed_versions(),
+    }
+    runtime.on_main(lambda: scorer.results.write(output, summary, overwrite=overwrite))
+    return Evaluation(metrics, summary)
+
+
+class _Scorer:
+    """Runs cases through the cells and collects what comes out."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        *,
+        protocol: ProtocolName,
+        runtime: Runtime,
+        batch_size: int,
+        workers: int,
+        done: Callable[[], object],
+    ) -> None:
+        self._cells, self._protocol, self._runtime = cells, protocol, runtime
+        self._batch_size, self._workers, self._done = batch_size, workers, done
+        self.results = Results()
+        self.alarms: list[str] = []
+
+    def score(self, case: Case) -> dict[str, Any]:
+        """Scores one run under all conditions; returns its entry in evaluation.json."""
+        subject = Subject(case.name, case.train_seed, case.split.name, self._protocol)
+        label = case.split.labels
+        model = build_model(case.run).to(self._runtime.device)
+        notes: dict[str, dict[str, Any]] = {}
+        collapsed: list[tuple[str, str]] = []
+        for checkpoint, wanted in case.checkpoints.items():
+            note = notes[checkpoint] = load_weights(model, case.run, checkpoint)
+            selected_on = note.get("selected_on", "unknown")
+            chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
+            for cell, found in self._predictions(case, model):
+                values = scores(found.prediction, label, case.index.family)
+                values = {name: values[name] for name in wanted}
+                self.results.add_scores(subject, cell, values, label=label, **chosen)
+                if self._runtime.is_main:
+                    self.results.add_predictions(
+                        subject, cell, found, split=case.split, checkpoint=checkpoint
+                    )
+                if reason := collapse(found.prediction, label):
+                    collapsed.append((_condition(cell), reason))
+        self.results.add_floors(subject, floors(label, case.index.family), label=label)
+        if collapsed:
+            self.alarms.append(collapse_line(case.name, collapsed))
+        return _record(case, notes)
+
+    def _predictions(self, case: Case, model: LNLN) -> Iterator[tuple[Cell, Predictions]]:
+        """Predictions of one checkpoint under every cell."""
+        last: tuple[tuple[object, ...], Predictions] | None = None
+        for cell in self._cells:
+            # Where every seed erases the same places, one seed's predictions serve all.
+            condition = (cell.pattern, *cell.rates.values(), None if cell.certain else cell.seed)
+            if last is None or last[0] != condition:
+                last = (condition, self._predict(case, model, cell))
+            self._done()
+            yield cell, last[1]
+
+    def _predict(self, case: Case, model: LNLN, cell: Cell) -> Predictions:
+        return predict_case(
+            case,
+            model,
+            noise_for(cell, self._protocol, case.split, case.index.padded_lengths),
+            runtime=self._runtime,
+            batch_size=self._batch_size,
+            workers=self._workers,
+        )
+
+
+def _condition(cell: Cell) -> str:
+    return f"{cell.rate:g}" if cell.pattern == RANDOM else cell.pattern
+
+
+def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One run's entry in evaluation.json."""
+    run = case.run
+    return {
+        "run": case.name,
+        "folder": str(run.folder.resolve()),
+        "group": case.group,
+        "recipe": run.config.recipe,
+        "train_seed": case.train_seed,
+        "config_hash": run.info.config_hash,
+        "origin": run.info.origin,
+        "git_commit": run.info.git_commit,
+        "trained_on": {"dataset": run.info.dataset, "data_hash": run.info.data_hash},
+        "data": case.data,
+        "dataset": case.index.dataset,
+        "data_hash": case.index.data_hash(),
+        "family": case.index.family,
+        "samples": len(case.split),
+        "padding": run.config.data.padding,
+        "checkpoints": dict(checkpoints),
+        "notes": case.notes,
+    }
+
+
+def _check_output(output: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that cannot be written, before an hour of computing is spent on it."""
+    if output.exists() and not overwrite:
+        raise UserError(f"{output} exists: choose another folder, remove it or pass --overwrite")
+    if output.exists() and not (output / SUMMARY).is_file():
+        raise UserError(f"{output} is not an evaluation: --overwrite would lose what it holds")
+    with explain_os_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=PENDING):
+            pass

@@ -1,0 +1,56 @@
+"""Signs of scores that mean less than they seem to."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
+
+LABEL = np.linspace(-3, 3, 101)
+
+
+def test_predictions_that_follow_the_label_are_fine() -> None:
+    assert collapse(0.2 * LABEL, LABEL) == ""
+
+
+def test_constant_predictions_collapse() -> None:
+    assert "standard deviation" in collapse(np.full(101, 0.3), LABEL)
+    assert "standard deviation" in collapse(0.04 * LABEL, LABEL)
+    assert collapse(0.06 * LABEL, LABEL) == ""
+
+
+@pytest.mark.parametrize(("sign", "side"), [(1, "above 0"), (-1, "not above 0")])
+def test_one_sided_predictions_collapse(sign: int, side: str) -> None:
+    assert collapse(sign * (LABEL + 2.9), LABEL).endswith(side)
+    assert collapse(sign * (LABEL + 2.5), LABEL) == ""
+
+
+def test_one_sided_labels_excuse_one_sided_predictions() -> None:
+    label = np.linspace(0.1, 3, 50)
+    assert collapse(label, label) == ""
+
+
+def test_the_line_names_every_condition_once() -> None:
+    line = collapse_line("a", [("0.8", "x"), ("0.8", "y"), ("missing:text", "z")])
+    assert line == "a: predictions collapse at missing rate 0.8, missing:text (z)"
+
+
+def _rows(accuracy: float, f1: float, rate: float) -> pd.DataFrame:
+    common = {"rate_text": rate, "rate_audio": rate, "rate_vision": rate}
+    return pd.DataFrame(
+        [
+            {**common, "metric": "acc2_has0", "value": accuracy},
+            {**common, "metric": "f1_has0", "value": f1},
+        ]
+    )
+
+
+def test_f1_clearly_above_accuracy_is_named() -> None:
+    # A constant that is right on 70 % scores 2p / (1 + p) with the arguments swapped.
+    assert "f1_has0 0.8235" in swapped(_rows(0.7, 2 * 0.7 / 1.7, 0.8))
+    assert swapped(_rows(0.7, 2 * 0.7**2 / 1.7, 0.8)) == ""
+    assert swapped(_rows(0.7, 0.72, 0.8)) == ""
+
+
+def test_light_noise_does_not_count() -> None:
+    assert swapped(_rows(0.7, 0.82, 0.4)) == ""

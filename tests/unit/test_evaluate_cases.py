@@ -1,0 +1,82 @@
+"""Runs and the data they are scored on."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import tiny_runs
+
+from lnln_dist.errors import CheckpointError, DataError, UserError
+from lnln_dist.evaluate.cases import open_cases, run_names
+from lnln_dist.metrics import METRICS
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "prepared"
+    tiny_runs.write_data(folder)
+    return folder
+
+
+def test_names_are_as_short_as_they_can_be() -> None:
+    assert run_names([Path("runs/a"), Path("runs/b")]) == ["a", "b"]
+    assert run_names([Path("x/a/run"), Path("y/b/run")]) == ["a/run", "b/run"]
+    assert run_names([Path("x/a/run"), Path("x/b/run"), Path("y/a/run")])[0] == "x/a/run"
+
+
+def test_a_run_given_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="given twice"):
+        run_names([Path("runs/a"), Path("runs/../runs/a")])
+
+
+def test_a_name_needs_no_more_parts_than_the_path_has() -> None:
+    assert run_names([Path("/a"), Path("/b/a")]) == ["/a", "b/a"]
+
+
+def test_a_case_holds_the_runs_own_data(tmp_path: Path, data: Path) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, seed=4)
+    (case,) = open_cases([run], data=None, split="valid", checkpoint="best")
+    assert case.data == str(data)
+    assert case.split.name == "valid"
+    assert len(case.split) == tiny_runs.SIZES["valid"]
+    assert case.train_seed == 4
+    assert case.checkpoints == {"best": METRICS["mosi"]}
+    assert case.padded_lengths == case.index.padded_lengths
+
+
+def test_padding_stays_within_the_models_tables(tmp_path: Path, data: Path) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    (case,) = open_cases([run], data=None, split="test", checkpoint="best")
+    index = case.index.model_copy(update={"padded_lengths": {"text": 3, "audio": 99, "vision": 6}})
+    shapes = case.run.info.shapes
+    padded = dataclasses.replace(case, index=index).padded_lengths
+    assert padded == {"text": 3, "audio": shapes.audio_length, "vision": 6}
+
+
+def test_groups_ignore_the_seed_alone(tmp_path: Path, data: Path) -> None:
+    runs = [
+        tiny_runs.write_tiny_run(tmp_path / "a", data, seed=1),
+        tiny_runs.write_tiny_run(tmp_path / "b", data, seed=2),
+        tiny_runs.write_tiny_run(tmp_path / "c", data, seed=1, data_hash="0" * 64),
+        tiny_runs.write_tiny_run(tmp_path / "d", data, origin="imported", data_hash=None),
+    ]
+    groups = [c.group for c in open_cases(runs, data=None, split="test", checkpoint="best")]
+    assert groups[0] == groups[1]
+    assert len(set(groups)) == 3
+    assert groups[3] == "d"
+
+
+def test_an_imported_run_needs_data_and_has_no_seed(tmp_path: Path, data: Path) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, origin="imported", data_hash=None)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(f"path: {data}", "path: ''"))
+    with pytest.raises(DataError, match="names no data: give prepared data with --data"):
+        open_cases([run], data=None, split="test", checkpoint="best")
+    (case,) = open_cases([run], data=str(data), split="test", checkpoint="best")
+    assert case.train_seed is None
+
+
+def test_per_metric_needs_a_checkpoint_for_each(tmp_path: Path, data: Path) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=("best", "mae"))
+    with pytest.raises(CheckpointError, match=r"no checkpoint for acc7, .*select\.per_metric"):
+        open_cases([run], data=None, split="test", checkpoint="per-metric")

@@ -1,0 +1,212 @@
+"""Predictions for a whole split: every sample once, in row order, on every rank."""
+
+import contextlib
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from memory_split import PADDED, MemorySplit
+from torch import nn
+
+from lnln_dist.data.noise import CleanNoise, EvaluationNoise
+from lnln_dist.errors import DataError, UserError
+from lnln_dist.evaluate.predict import Predictions, predict
+from lnln_dist.runtime import Runtime
+from lnln_dist.types import Batch, Outputs
+
+
+class Split(MemorySplit):
+    """With a length, as the real one."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Echo(nn.Module):
+    """Says the sample's label and its number of kept audio frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[Batch] = []
+        self.seen: list[tuple[bool, bool, bool]] = []
+
+    def forward(self, batch: Batch, *, complete: bool) -> Outputs:
+        self.batches.append(batch)
+        self.seen.append((self.training, complete, torch.is_inference_mode_enabled()))
+        return Outputs(batch.label_B.double(), batch.audio.keep_BT.sum(dim=1).double())
+
+
+class Peers:
+    """Ranks as threads of this process."""
+
+    def __init__(self, world: int) -> None:
+        self.values: list[Any] = [None] * world
+        self.barrier = threading.Barrier(world, timeout=20)
+
+    def runtime(self, rank: int) -> Any:
+        peers = self
+
+        class Fake:
+            world, device, is_main = len(peers.values), torch.device("cpu"), rank == 0
+
+            def __init__(self) -> None:
+                self.rank = rank
+
+            def autocast(self) -> contextlib.AbstractContextManager[None]:
+                return contextlib.nullcontext()
+
+            def to_device(self, batch: Batch) -> Batch:
+                return batch
+
+            def gather_objects(self, value: object) -> list[Any]:
+                peers.values[rank] = value
+                peers.barrier.wait()
+                return list(peers.values)
+
+        return Fake()
+
+
+def on_ranks(world: int, size: int, **choices: Any) -> tuple[list[Predictions], list[Echo]]:
+    split, peers = Split(size), Peers(world)
+    found: dict[int, Predictions] = {}
+    models = [Echo() for _ in range(world)]
+
+    def work(rank: int) -> None:
+        found[rank] = scored(split, models[rank], peers.runtime(rank), **choices)
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(world)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[rank] for rank in range(world)], models
+
+
+def scored(split: Any, model: nn.Module, runtime: Any, **choices: Any) -> Predictions:
+    settings: dict[str, Any] = {"padding": "batch", "batch_size": 4, "noise": CleanNoise()}
+    settings |= choices
+    noise = settings.pop("noise")
+    return predict(
+        model,
+        split,
+        noise,
+        runtime=runtime,
+        padded_lengths=PADDED,
+        unk_id=100,
+        pad_id=0,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return Runtime(cpu=True)
+
+
+@pytest.mark.parametrize("padding", ["batch", "corpus"])
+@pytest.mark.parametrize(("world", "size"), [(1, 1), (1, 23), (2, 23), (3, 8), (3, 2)])
+def test_every_sample_once_in_row_order_on_every_rank(world: int, size: int, padding: str) -> None:
+    results, models = on_ranks(world, size, padding=padding)
+    split = Split(size)
+    for found in results:
+        assert found.prediction.dtype == found.completeness.dtype == np.float32
+        assert found.prediction.tolist() == split.labels.tolist()
+        assert found.completeness.tolist() == split.lengths["audio"].tolist()
+    assert sum(len(b.row_B) for m in models for b in m.batches) == size
+
+
+def test_ranks_do_not_change_the_noise() -> None:
+    noise = EvaluationNoise(rates=dict.fromkeys(PADDED, 0.5), seed=3, ids=Split(23).ids)
+    alone = on_ranks(1, 23, noise=noise, batch_size=23)[0][0]
+    shared = on_ranks(3, 23, noise=noise, batch_size=2)[0][0]
+    assert (alone.completeness == shared.completeness).all()
+    assert (alone.completeness < Split(23).lengths["audio"]).any()
+
+
+def test_batches_are_of_like_length_only_where_padding_follows_them(runtime: Runtime) -> None:
+    split = Split(23)
+    grouped, corpus = Echo(), Echo()
+    scored(split, grouped, runtime)
+    scored(split, corpus, runtime, padding="corpus")
+    assert torch.cat([b.row_B for b in corpus.batches]).tolist() == list(range(23))
+    total = sum(split.lengths[m] for m in PADDED)
+    order = torch.cat([b.row_B for b in grouped.batches]).tolist()
+    assert (np.diff(total[order]) >= 0).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_evaluates_and_gets_its_mode_back(runtime: Runtime, training: bool) -> None:
+    model = Echo().train(training)
+    scored(Split(5), model, runtime)
+    assert set(model.seen) == {(False, False, True)}
+    assert model.training is training
+
+
+def test_the_mode_comes_back_after_an_error(runtime: Runtime) -> None:
+    class Broken(Echo):
+        def forward(self, batch: Batch, *, complete: bool) -> Outputs:
+            raise RuntimeError("broken")
+
+    model = Broken().train()
+    with pytest.raises(RuntimeError, match="broken"):
+        scored(Split(5), model, runtime)
+    assert model.training
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+def test_loader_processes_change_nothing(runtime: Runtime) -> None:
+    split = Split(9)
+    assert all(
+        (a == b).all()
+        for a, b in zip(
+            scored(split, Echo(), runtime, workers=1), scored(split, Echo(), runtime), strict=True
+        )
+    )
+
+
+class Gathers:
+    """A runtime whose peers answer wrongly."""
+
+    rank, world, is_main, device = 0, 2, True, torch.device("cpu")
+
+    def __init__(self, gather: Any) -> None:
+        self.gather_objects = gather
+
+    autocast = staticmethod(contextlib.nullcontext)
+    to_device = staticmethod(lambda batch: batch)
+
+
+@pytest.mark.parametrize(
+    ("gather", "match"),
+    [
+        (lambda value: [value], "5 samples of a split of 9 .4 missing, 0 more"),
+        (lambda value: [value, value], "10 samples of a split of 9 .4 missing, 5 more"),
+        (lambda value: [value, [(np.array([9]), np.zeros(1), np.zeros(1))]], "6 samples"),
+    ],
+)
+def test_wrong_coverage_is_refused(gather: Any, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        scored(Split(9), Echo(), Gathers(gather))
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}])
+def test_impossible_sizes(runtime: Runtime, wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong)).replace("_", "-")):
+        scored(Split(6), Echo(), runtime, **wrong)
+
+
+def test_fillers_do_not_count(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lnln_dist.evaluate import predict as module
+
+    def with_filler(*args: Any) -> list[Any]:
+        items = sequential(*args)
+        rows = np.append(items[0].rows, 0)
+        weights = np.append(items[0].weights, 0).astype(np.float32)
+        return [items[0]._replace(rows=rows, weights=weights), *items[1:]]
+
+    sequential = module.sequential
+    monkeypatch.setattr(module, "sequential", with_filler)
+    found = scored(Split(6), Echo(), runtime)
+    assert found.prediction.tolist() == Split(6).labels.tolist()

@@ -1,0 +1,258 @@
+"""Robust evaluation of tiny runs, from run folders to result files."""
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_runs
+import torch
+
+from lnln_dist import metrics
+from lnln_dist.data.convert import prepare
+from lnln_dist.data.shards import open_dataset
+from lnln_dist.errors import CheckpointError, UserError
+from lnln_dist.evaluate import robust
+from lnln_dist.evaluate.results import COLUMNS
+from lnln_dist.evaluate.robust import evaluate_runs
+from lnln_dist.runs import Run, save_best
+from lnln_dist.runtime import Runtime
+
+N = tiny_runs.SIZES["test"]
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Runtime:
+    return Runtime(cpu=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "prepared"
+    tiny_runs.write_data(folder)
+    return folder
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, runtime: Runtime) -> Callable[..., robust.Evaluation]:
+    def call(*runs: Path, **choices: Any) -> robust.Evaluation:
+        settings: dict[str, Any] = {"rates": [0.0, 0.6], "seeds": [1, 2], "batch_size": 4}
+        settings |= {"output": tmp_path / "out", **choices}
+        return evaluate_runs(list(runs), runtime=runtime, **settings)
+
+    return call
+
+
+def test_files_hold_every_condition_and_sample(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    evaluate(run, missing=[("text",)])
+    frame = pd.read_csv(tmp_path / "out" / "metrics.csv")
+    assert tuple(frame.columns) == COLUMNS
+    own, floor = frame[frame.model == "lnln"], frame[frame.model == "constant"]
+    conditions = own[["pattern", "rate_text", "rate_audio", "noise_seed"]].drop_duplicates()
+    assert conditions.to_numpy().tolist() == [
+        *(["random", r, r, s] for r in (0.0, 0.6) for s in (1, 2)),
+        ["missing:text", 1.0, 0.0, 1],
+    ]
+    assert len(own) == 5 * len(metrics.METRICS["mosi"])
+    assert set(own.checkpoint) == {"best"}
+    assert set(own.selected_on) == {"valid"}
+    assert set(own.train_seed) == {1}
+    expected = metrics.floors(open_dataset(data).split("test").labels, "mosi")
+    assert dict(zip(floor.metric, floor.value, strict=True)) == pytest.approx(expected, nan_ok=True)
+    assert floor[["rate_text", "noise_seed", "train_seed", "checkpoint"]].isna().all(axis=None)
+
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    assert len(table) == 5 * N
+    one = table[(table.pattern == "random") & (table.rate == 0.6) & (table.noise_seed == 2)]
+    assert one.id.tolist() == [f"test{i}$_$0" for i in range(N)]
+    row = own[(own.rate_text == 0.6) & (own.noise_seed == 2) & (own.metric == "mae")]
+    assert row.value.item() == pytest.approx((one.prediction - one.label).abs().mean(), rel=1e-6)
+
+
+def test_counts_leave_zero_labels_out_of_non0(tmp_path: Path, evaluate: Callable[..., Any]) -> None:
+    source = tiny_runs.write_pickle(tmp_path / "zero.pkl")
+    content = pickle.loads(source.read_bytes())
+    content["test"]["regression_labels"][:4] = 0
+    source.write_bytes(pickle.dumps(content))
+    prepare(source, tmp_path / "zero", dataset="mosi", tokenizer="corpus")
+    run = tiny_runs.write_tiny_run(tmp_path / "a", tmp_path / "zero")
+    frame = evaluate(run).metrics
+    counts = frame.groupby("metric")["n"].unique().to_dict()
+    assert counts["acc2_non0"].tolist() == counts["f1_non0"].tolist() == [N - 4]
+    assert counts["acc2_has0"].tolist() == counts["mae"].tolist() == [N]
+
+
+def test_predictions_do_not_depend_on_batches_or_data_place(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    evaluate(run, output=tmp_path / "x")
+    evaluate(run, output=tmp_path / "y", batch_size=64, data=data)
+    x, y = (pd.read_parquet(tmp_path / n / "predictions.parquet") for n in "xy")
+    np.testing.assert_allclose(x.prediction, y.prediction, atol=1e-5)
+    assert (x.id == y.id).all()
+
+
+def test_noise_changes_predictions_and_seeds_matter_only_where_chance_does(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    evaluate(run)
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    cells = {k: g.prediction.to_numpy() for k, g in table.groupby(["rate", "noise_seed"])}
+    assert (cells[0.0, 1] == cells[0.0, 2]).all()
+    assert (cells[0.6, 1] != cells[0.6, 2]).any()
+    assert (cells[0.0, 1] != cells[0.6, 1]).any()
+
+
+def test_a_certain_condition_is_computed_once(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    real = robust.predict_case
+    monkeypatch.setattr(robust, "predict_case", lambda *a, **k: calls.append(1) or real(*a, **k))
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    found = evaluate(run, rates=[0.0, 0.6, 1.0], missing=[("audio",)])
+    assert len(calls) == 1 + 2 + 1 + 1
+    seeds = found.metrics[found.metrics.model == "lnln"].groupby(["pattern", "rate_audio"])
+    assert seeds["noise_seed"].nunique().tolist() == [1, 2, 2, 2]
+
+
+def test_the_official_protocol_has_its_own_seed_and_noise(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, padding="corpus")
+    found = evaluate(run, protocol="official", seeds=None)
+    assert found.summary["noise_seeds"] == [1111]
+    assert set(found.metrics.noise_seed.dropna()) == {1111}
+    other = evaluate(run, protocol="official", seeds=[5], output=tmp_path / "other").metrics
+    one, two = (m[(m.metric == "mae") & (m.rate_text == 0.6)] for m in (found.metrics, other))
+    assert one.value.item() != two.value.item()
+
+
+def test_every_score_from_its_own_checkpoint(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    names = ("best", *metrics.METRICS["mosi"])
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=names)
+    together = evaluate(run, checkpoint="per-metric", output=tmp_path / "all").metrics
+    own = together[together.model == "lnln"]
+    assert (own.checkpoint == own.metric).all()
+    for name in ("mae", "corr"):
+        alone = evaluate(run, checkpoint=name, output=tmp_path / name).metrics
+        value = alone[(alone.metric == name) & (alone.model == "lnln")].value
+        np.testing.assert_array_equal(own[own.metric == name].value, value)
+    best = evaluate(run, output=tmp_path / "best").metrics
+    assert (
+        best[best.metric == "mae"].value.to_numpy()[:4] != own[own.metric == "mae"].value.to_numpy()
+    ).all()
+    table = pd.read_parquet(tmp_path / "all" / "predictions.parquet")
+    assert set(table.checkpoint) == set(metrics.METRICS["mosi"])
+
+
+def test_several_runs_and_the_summary(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    runs = [
+        tiny_runs.write_tiny_run(tmp_path / "one" / "run", data, seed=1),
+        tiny_runs.write_tiny_run(tmp_path / "two" / "run", data, seed=2),
+        tiny_runs.write_tiny_run(tmp_path / "other", data, seed=1, padding="corpus"),
+    ]
+    found = evaluate(*runs)
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    first, second, other = summary["runs"]
+    assert [r["run"] for r in summary["runs"]] == ["one/run", "two/run", f"{tmp_path.name}/other"]
+    assert first["group"] == second["group"] != other["group"]
+    assert first["config_hash"] == Run(runs[0]).info.config_hash
+    assert first["data_hash"] == first["trained_on"]["data_hash"]
+    assert first["checkpoints"]["best"]["epoch"] == 3
+    assert first["notes"] == []
+    assert summary["protocol"] == "paper"
+    assert summary["versions"]["torch"] == torch.__version__
+    assert found.summary["runs"][0]["run"] == "one/run"
+    assert set(found.metrics.run) == {"one/run", "two/run", f"{tmp_path.name}/other"}
+
+
+def test_an_undefined_score_in_a_note_is_null(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    state, note = Run(run).load_best()
+    save_best(run, state, {**note, "score": float("nan")})
+    evaluate(run)
+    record = json.loads((tmp_path / "out" / "evaluation.json").read_text())["runs"][0]
+    assert record["checkpoints"]["best"]["score"] is None
+
+
+def test_collapsed_predictions_raise_an_alarm(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    assert all(
+        "collapse" in line for line in evaluate(run, output=tmp_path / "x").summary["alarms"]
+    )
+    state, note = Run(run).load_best()
+    save_best(run, {**state, "sentiment.weight": 0 * state["sentiment.weight"]}, note)
+    found = evaluate(run)
+    (line,) = found.summary["alarms"]
+    assert line.startswith("a: predictions collapse at missing rate 0, 0.6 (")
+    assert found.metrics[found.metrics.metric == "corr"].value.isna().all()
+
+
+def test_predictions_that_are_not_finite_are_refused(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    state, note = Run(run).load_best()
+    save_best(run, {**state, "sentiment.bias": torch.full((1,), torch.nan)}, note)
+    with pytest.raises(CheckpointError, match=f"{N} of {N} predictions are not finite"):
+        evaluate(run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_output_is_kept_unless_told(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    evaluate(run)
+    with pytest.raises(UserError, match=r"exists.*--overwrite"):
+        evaluate(run)
+    evaluate(run, overwrite=True, rates=[0.3])
+    assert set(pd.read_csv(tmp_path / "out" / "metrics.csv").rate_text.dropna()) == {0.3}
+    with pytest.raises(UserError, match="is not an evaluation"):
+        evaluate(run, overwrite=True, output=run)
+    assert (run / "run.json").exists()
+
+
+def test_an_unwritable_output_is_found_before_computing(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(robust, "open_cases", lambda *a, **k: pytest.fail("too late"))
+    with pytest.raises(UserError, match="cannot write"):
+        evaluate(run, output=tmp_path / "file" / "out")
+
+
+def test_nothing_to_do_is_an_error(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    for runs, choices in (([], {}), ([run], {"rates": []}), ([run], {"seeds": []})):
+        with pytest.raises(UserError, match="nothing to evaluate"):
+            evaluate(*runs, **choices)
+    evaluate(run, rates=[], missing=[("text", "audio")])
+
+
+def test_nothing_pending_is_left(tmp_path: Path, data: Path, evaluate: Callable[..., Any]) -> None:
+    evaluate(tiny_runs.write_tiny_run(tmp_path / "a", data))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "out"]
+    files = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert files == ["evaluation.json", "metrics.csv", "predictions.parquet"]
