@@ -1,0 +1,93 @@
+"""``lnln-dist evaluate``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lnln_dist.commands import make_parser, numbers, parse
+from lnln_dist.settings import Parser
+
+
+def _parser() -> Parser:
+    parser = make_parser(
+        "evaluate",
+        "Score runs at every missing rate: all metrics, several noise seeds, with the best "
+        "constant predictor beside them. On several processes: `accelerate launch -m "
+        "lnln_dist.commands.evaluate`.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--data", metavar="DIR", help="prepared data (default: each run's own)")
+    parser.add_argument("--split", default="test", help="split to score")
+    parser.add_argument(
+        "--protocol",
+        choices=["paper", "official"],
+        default="paper",
+        help="paper: a noise stream per seed, sample and modality; official: the released code's",
+    )
+    parser.add_argument(
+        "--rates", metavar="R,...", help="missing rates in [0, 1] (default 0.0 to 0.9 by 0.1)"
+    )
+    parser.add_argument(
+        "--seeds", metavar="S,...", help="noise seeds (default 1,2,3; official: 1111)"
+    )
+    parser.add_argument(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="M[,M]",
+        help="also score with these modalities wholly absent (text; audio,vision; ...); repeatable",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        default="best",
+        help="which best checkpoint, or per-metric: each score from the one kept for it",
+    )
+    parser.add_argument("--batch-size", type=int, default=128, help="samples per forward pass")
+    parser.add_argument("--workers", type=int, default=0, help="loader processes per rank")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation")
+    parser.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
+    return parser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Evaluates and prints the tables on the main process."""
+    given = parse(_parser(), argv)
+    rates = numbers(given["rates"], "--rates", float)
+    seeds = numbers(given["seeds"], "--seeds", int)
+    from lnln_dist.evaluate.protocol import RATES, parse_missing
+    from lnln_dist.evaluate.robust import evaluate_runs
+    from lnln_dist.evaluate.table import show
+    from lnln_dist.runtime import Runtime
+
+    missing = [parse_missing(text) for text in given["missing"]]
+    runtime = Runtime(cpu=True if given["cpu"] else None)
+    try:
+        found = evaluate_runs(
+            [Path(run) for run in given["runs"]],
+            output=Path(given["out"]),
+            runtime=runtime,
+            data=given["data"],
+            split=given["split"],
+            protocol=given["protocol"],
+            rates=RATES if rates is None else rates,
+            seeds=seeds,
+            missing=missing,
+            checkpoint=given["checkpoint"],
+            batch_size=given["batch_size"],
+            workers=given["workers"],
+            overwrite=given["overwrite"],
+            progress=True,
+        )
+        if runtime.is_main:
+            show(found.metrics, found.summary)
+    finally:
+        runtime.close()
+    return 0
+
+
+if __name__ == "__main__":
+    import sys
+
+    from lnln_dist import console
+
+    sys.exit(console.finish(command, sys.argv[1:]))

@@ -1,0 +1,86 @@
+"""``lnln-dist prepare``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lnln_dist.commands import make_parser, parse
+from lnln_dist.settings import Parser
+
+
+def _parser() -> Parser:
+    parser = make_parser(
+        "prepare",
+        "Turn an MMSA feature pickle into memory-mapped Arrow shards. The pickle cannot run code; "
+        "its quirks are repaired, counted and reported.",
+    )
+    parser.add_argument("source", metavar="SRC.pkl", help="feature pickle: a path or an fsspec URI")
+    parser.add_argument("target", metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help="mosi, mosei, sims, demo, or an own name with --family and --label-range",
+    )
+    parser.add_argument(
+        "--family", choices=["mosi", "sims"], help="how an own data set's scores are computed"
+    )
+    parser.add_argument(
+        "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of an own data set"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="PATH",
+        help="tokenise raw_text with this BERT-type tokenizer (a folder or a hub name), or with "
+        "`corpus`: a vocabulary made from the training sentences",
+    )
+    parser.add_argument(
+        "--text-source",
+        choices=["auto", "text_bert", "raw_text"],
+        default="auto",
+        help="auto: the file's text_bert unless --tokenizer is given; text_bert with --tokenizer "
+        "says that the file's ids are that tokenizer's",
+    )
+    for modality, default in (("text", "; 50 without text_bert"), ("audio", ""), ("vision", "")):
+        parser.add_argument(
+            f"--max-{modality}",
+            type=int,
+            metavar="N",
+            help=f"cut {modality} to N places (default: as the file{default})",
+        )
+    parser.add_argument("--shard-mb", type=float, default=256, help="about this many MB per shard")
+    parser.add_argument("--overwrite", action="store_true", help="replace prepared data in OUT")
+    return parser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Writes shards and prints the import report."""
+    given = parse(_parser(), argv)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lnln_dist.data.convert import prepare
+    from lnln_dist.data.summary import describe
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def advance(split: str, done: int, total: int) -> None:
+            if split not in tasks:
+                tasks[split] = bar.add_task(split, total=total)
+            bar.update(tasks[split], completed=done)
+
+        limits = {m: given[f"max_{m}"] for m in ("text", "audio", "vision")}
+        index = prepare(
+            given["source"],
+            given["target"],
+            dataset=given["dataset"],
+            family=given["family"],
+            label_range=tuple(given["label_range"]) if given["label_range"] else None,
+            tokenizer=given["tokenizer"],
+            text_source=given["text_source"],
+            max_lengths={m: n for m, n in limits.items() if n is not None} or None,
+            shard_mb=given["shard_mb"],
+            overwrite=given["overwrite"],
+            progress=advance,
+        )
+    print(describe(index))
+    return 0

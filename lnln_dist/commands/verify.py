@@ -1,0 +1,30 @@
+"""``lnln-dist verify``."""
+
+import sys
+from collections.abc import Sequence
+
+from lnln_dist.commands import make_parser, parse
+
+
+def command(argv: Sequence[str]) -> int:
+    """Checks prepared data; exit code 1 if something is wrong with it."""
+    parser = make_parser("verify", "Hash and read prepared data again; name what is damaged.")
+    parser.add_argument("folder", metavar="DIR", help="folder written by prepare")
+    given = parse(parser, argv)
+    from lnln_dist.data.shards import open_dataset
+    from lnln_dist.data.summary import describe
+    from lnln_dist.data.verify import verify
+
+    findings = verify(given["folder"])
+    for finding in findings:
+        print(f"damaged: {finding}", file=sys.stderr)
+    if findings:
+        print(
+            f"{given['folder']}: {len(findings)} problem(s); copy the named files again or run "
+            "prepare anew with --overwrite",
+            file=sys.stderr,
+        )
+        return 1
+    print(describe(open_dataset(given["folder"]).index))
+    print("all hashes, counts and values are right")
+    return 0
