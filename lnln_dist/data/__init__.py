@@ -1,0 +1,1 @@
+"""Feature files in, Arrow shards in between, batches with noise out."""

@@ -1,0 +1,190 @@
+"""Fields of feature files made sound: checked, mended where that is harmless, and counted.
+
+Shape letters: N samples, T places with padding, D features, S places of several samples put
+one after another without padding.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnln_dist.errors import DataError
+
+TOLERANCE = 1e-5  # how far float32 may put a label outside its range
+
+
+class Tokens(NamedTuple):
+    """The ``text_bert`` field of a split."""
+
+    ids_NT: NDArray[np.int32]
+    segments_NT: NDArray[np.int8]
+    lengths_N: NDArray[np.int64]
+
+
+def numeric(values: Any, *, where: str) -> NDArray[Any]:
+    """An array of numbers from an array or (nested) list.
+
+    Raises:
+        DataError: rows of different shapes, or something else than numbers.
+    """
+    if not isinstance(values, np.ndarray) or values.dtype.hasobject:
+        try:
+            values = np.asarray(list(values))
+        except (ValueError, TypeError, OverflowError) as err:
+            raise DataError(f"{where}: rows of different shapes: pad them to one length") from err
+    array: NDArray[Any] = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{where}: holds {array.dtype} values, not numbers")
+    return array
+
+
+def sample_shape(values: Any, *, where: str) -> tuple[int, ...]:
+    """Shape of the first sample of an array or nested list.
+
+    Raises:
+        DataError: it is ragged.
+    """
+    try:
+        return np.shape(values[0])
+    except ValueError as err:
+        raise DataError(f"{where}: rows of different lengths: pad them to one length") from err
+
+
+def one_per_sample(values: Any, *, where: str) -> NDArray[Any]:
+    """A vector of numbers, [N], from [N] or [N, 1].
+
+    Raises:
+        DataError: several values per sample.
+    """
+    array = numeric(values, where=where)
+    if array.size != len(array):
+        raise DataError(f"{where}: has the shape {array.shape}, not one number per sample")
+    return array.ravel()
+
+
+def label_column(
+    values: Any, *, ids: Sequence[str], label_range: tuple[float, float], where: str
+) -> NDArray[np.float32]:
+    """Labels, float32 [N].
+
+    Raises:
+        DataError: one is not finite or outside ``label_range``; the message names the sample.
+    """
+    array = one_per_sample(values, where=where)
+    low, high = label_range
+    # Written so that NaN counts as outside.
+    wrong = np.flatnonzero(~((array >= low - TOLERANCE) & (array <= high + TOLERANCE)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{where}: sample {ids[row]!r} has the label {array[row]}, outside [{low:g}, {high:g}] "
+            f"({len(wrong)} such samples): correct the file or name another data set"
+        )
+    return np.asarray(np.clip(array, low, high), dtype=np.float32)
+
+
+def read_tokens(values: Any, *, ids: Sequence[str], where: str) -> Tokens:
+    """Splits and checks ``text_bert``, [N, 3, T]: ids, attention mask, segment ids.
+
+    Raises:
+        DataError: another shape, numbers that are not whole, a mask with gaps, or fewer than
+            the two tokens [CLS] and [SEP]; the message names the sample.
+    """
+    array = numeric(values, where=where)
+    if array.ndim != 3 or array.shape[1] != 3 or not array.shape[2]:
+        raise DataError(
+            f"{where}: has the shape {array.shape}, expected (samples, 3, places): ids, attention "
+            "mask and segment ids"
+        )
+    retokenise = "correct the file, or tokenise its raw_text with --tokenizer"
+
+    def refuse(wrong_N: Any, what: str) -> None:
+        if wrong_N.any():
+            raise DataError(f"{where}: sample {ids[int(wrong_N.argmax())]!r}: {what}: {retokenise}")
+
+    whole = np.isfinite(array) & (array >= 0) & (array < 2**31) & (array == np.floor(array))
+    refuse(~whole.all(axis=(1, 2)), "token ids that are not whole numbers >= 0")
+    ids_NT, mask_NT, segments_NT = (array[:, i].astype(np.int32) for i in range(3))
+    gaps_N = (mask_NT > 1).any(axis=1) | (np.diff(mask_NT, axis=1) > 0).any(axis=1)
+    refuse(gaps_N, "an attention mask that is not ones followed by zeros")
+    lengths_N = mask_NT.sum(axis=1, dtype=np.int64)
+    refuse(lengths_N < 2, "fewer than two tokens ([CLS] and [SEP] must be there)")
+    refuse((segments_NT > 127).any(axis=1), "segment ids over 127")
+    return Tokens(ids_NT, segments_NT.astype(np.int8), lengths_N)
+
+
+def given_lengths(
+    values: Any, *, padded: int, ids: Sequence[str], field: str, counts: Counter[str], where: str
+) -> NDArray[np.int64]:
+    """Sequence lengths as the file gives them, [N], in 0..``padded``.
+
+    Counts ``FIELD.over_padding``: longer than the padded sequence, so cut to it.
+
+    Raises:
+        DataError: one is not a whole number >= 0; the message names the sample.
+    """
+    array = one_per_sample(values, where=where)
+    wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0) & (array == np.floor(array))))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{where}: sample {ids[row]!r} has the length {array[row]}, not a whole number >= 0"
+        )
+    counts[f"{field}.over_padding"] += int((array > padded).sum())
+    return np.asarray(np.minimum(array, padded), dtype=np.int64)
+
+
+def lengths_from_zeros(chunk_NTD: NDArray[Any]) -> NDArray[np.int64]:
+    """Places up to the last frame that is not all zero, [N]."""
+    filled_NT = (chunk_NTD != 0).any(axis=2)
+    last_N = chunk_NTD.shape[1] - np.argmax(filled_NT[:, ::-1], axis=1)
+    lengths_N: NDArray[np.int64] = np.where(filled_NT.any(axis=1), last_N, 0).astype(np.int64)
+    return lengths_N
+
+
+def pack_frames(
+    chunk_NTD: NDArray[Any],
+    lengths_N: NDArray[np.int64],
+    *,
+    limit: int,
+    field: str,
+    counts: Counter[str],
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Valid frames one after another, float32 [S, D], and their number per sample, [N] >= 1.
+
+    Values that are not finite in float32 become 0. A sequence without frames becomes a single
+    frame of zeros, which is what an erased frame looks like to the network.
+
+    Args:
+        chunk_NTD: padded frames.
+        lengths_N: valid frames, 0..T.
+        limit: most frames kept.
+        field: name in ``counts``.
+        counts: adds ``empty``, ``cut``, ``beyond_length`` (frames), ``float64`` (samples), and
+            ``nan``, ``plus_inf``, ``minus_inf`` (values), each as ``FIELD.what``.
+    """
+    places_T = np.arange(chunk_NTD.shape[1])
+    dropped_SD = chunk_NTD[places_T >= lengths_N[:, None]]
+    found = Counter(
+        empty=int((lengths_N == 0).sum()),
+        cut=int((lengths_N > limit).sum()),
+        beyond_length=int(((dropped_SD != 0) & np.isfinite(dropped_SD)).any(axis=1).sum()),
+        float64=len(chunk_NTD)
+        if (dtype := chunk_NTD.dtype).kind == "f" and dtype.itemsize > 4
+        else 0,
+    )
+    kept_N = np.clip(lengths_N, 1, limit)
+    packed_SD = chunk_NTD[places_T < kept_N[:, None]]
+    with np.errstate(over="ignore"):  # counted as infinite just below
+        packed_SD = packed_SD.astype(np.float32, order="C", copy=False)
+    packed_SD[(np.cumsum(kept_N) - kept_N)[lengths_N == 0]] = 0
+    if not np.isfinite(packed_SD).all():
+        found["nan"] = int(np.isnan(packed_SD).sum())
+        found["plus_inf"] = int(np.isposinf(packed_SD).sum())
+        found["minus_inf"] = int(np.isneginf(packed_SD).sum())
+        packed_SD = np.nan_to_num(packed_SD, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    counts.update({f"{field}.{what}": n for what, n in found.items()})
+    return packed_SD, kept_N

@@ -1,0 +1,195 @@
+"""``index.json``: what a folder of shards holds, where it came from and what was repaired."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.errors import DataError
+from lnln_dist.files import atomic_write
+
+FORMAT_VERSION = 1
+INDEX = "index.json"
+
+SplitName = Literal["train", "valid", "test"]
+FrameModality = Literal["audio", "vision"]
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+FRAMES: tuple[FrameModality, ...] = ("audio", "vision")
+Family = Literal["mosi", "sims"]
+LabelName = Literal["label", "label_text", "label_audio", "label_vision"]
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# No folder parts, so that a file of the index cannot lie outside its folder.
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class SourceInfo(_Model):
+    """The feature file: its name without folders, and its content."""
+
+    name: str
+    sha256: Sha256
+    bytes: NotNegative
+
+
+class TokenizerInfo(_Model):
+    """Whose ids the tokens are."""
+
+    name: str
+    vocab_sha256: Sha256 | None
+    """``vocabulary.vocabulary_sha256`` of its vocabulary; None if unknown."""
+    vocab_size: Count | None
+    """Largest id plus one; None if unknown."""
+    pad_id: NotNegative
+    unk_id: NotNegative
+    cls_id: NotNegative
+    sep_id: NotNegative
+    folder: FileName | None = None
+    """Folder beside the index that holds its files; None if they were not given."""
+    files: dict[FileName, Sha256] = {}
+
+
+class ShardInfo(_Model):
+    """One Arrow IPC file."""
+
+    file: FileName
+    rows: Count
+    bytes: Count
+    sha256: Sha256
+
+
+class SplitInfo(_Model):
+    """One split: its shards in row order, and its sequence lengths in places."""
+
+    rows: Count
+    max_lengths: dict[Modality, Count]
+    total_lengths: dict[Modality, Count]
+    shards: Annotated[tuple[ShardInfo, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> "SplitInfo":
+        if sum(shard.rows for shard in self.shards) != self.rows:
+            raise ValueError(f"the shards' rows do not add up to {self.rows}")
+        for lengths in (self.max_lengths, self.total_lengths):
+            _require(lengths, MODALITIES)
+        return self
+
+
+class Index(_Model):
+    """Everything about prepared data that its shards do not say."""
+
+    format_version: Literal[1]
+    dataset: str
+    family: Family
+    """How it is scored: as MOSI and MOSEI, or as CH-SIMS."""
+    source: SourceInfo
+    tokenizer: TokenizerInfo
+    text_source: Literal["text_bert", "raw_text"]
+    """The feature file's own token ids, or its sentences tokenised anew."""
+    widths: dict[FrameModality, Count]
+    """Features per frame."""
+    padded_lengths: dict[Modality, Count]
+    """Places of the padded source: the sizes of the model's position tables."""
+    label_range: tuple[float, float]
+    labels: Annotated[tuple[LabelName, ...], Field(min_length=1)]
+    """Label columns of the shards; the first is the one to predict."""
+    repairs: dict[SplitName, dict[str, NotNegative]]
+    """What was mended or dropped, per split: names in ``summary.MEANING``, counts."""
+    overlap: dict[str, NotNegative]
+    """Videos that two splits share, by pair such as ``train/valid``."""
+    splits: dict[SplitName, SplitInfo]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Index":
+        _require(self.widths, FRAMES)
+        _require(self.padded_lengths, MODALITIES)
+        _require(self.splits, SPLITS)
+        if self.labels[0] != "label" or len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must begin with label and name each column once")
+        if not self.label_range[0] < self.label_range[1]:
+            raise ValueError("label_range must rise")
+        files = [shard.file for split in self.splits.values() for shard in split.shards]
+        if len(set(files)) != len(files):
+            raise ValueError("a shard is listed twice")
+        return self
+
+    def data_hash(self) -> str:
+        """SHA-256 over all that decides the numbers; names, paths and the source do not."""
+        tokenizer = self.tokenizer.model_dump(exclude={"name", "folder", "files"})
+        decisive = self.model_dump(
+            mode="json",
+            include={
+                "format_version",
+                "family",
+                "widths",
+                "padded_lengths",
+                "label_range",
+                "labels",
+            },
+        )
+        shards = {n: [shard.sha256 for shard in self.splits[n].shards] for n in SPLITS}
+        return _digest({**decisive, "tokenizer": tokenizer, "shards": shards})
+
+
+def _require(given: dict[Any, Any], wanted: tuple[str, ...]) -> None:
+    if set(given) != set(wanted):
+        raise ValueError(f"expected {', '.join(wanted)}, found {', '.join(given) or 'nothing'}")
+
+
+def _digest(content: object) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_index(index: Index, folder: Path) -> None:
+    """Writes ``index.json`` with a checksum over its own content."""
+    content = index.model_dump(mode="json")
+    content["checksum"] = _digest(content)
+    atomic_write(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=True) + "\n")
+
+
+def read_index(folder: Path) -> Index:
+    """Reads and checks ``index.json``.
+
+    Raises:
+        DataError: missing, of another format, damaged, or naming files outside the folder.
+    """
+    path = folder / INDEX
+    remedy = "prepare the data again"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; write it with lnln-dist prepare")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise DataError(f"{folder}: no {INDEX} in it; write it with lnln-dist prepare") from err
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror})") from err
+    except (ValueError, RecursionError) as err:
+        raise DataError(f"{path}: not JSON, so damaged: {remedy}") from err
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not an index: {remedy}")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise DataError(
+            f"{path}: format version {content.get('format_version')!r}, this program reads "
+            f"{FORMAT_VERSION}: {remedy}"
+        )
+    checksum = content.pop("checksum", None)
+    try:
+        # Through JSON again: strict checks take its lists for tuples.
+        index = Index.model_validate_json(json.dumps(content))
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        why = re.sub(r"^Value error, ", "", first["msg"])
+        raise DataError(f"{path}: {where}: {why}: {remedy}") from err
+    if checksum != _digest(content):
+        raise DataError(f"{path}: changed since it was written (its checksum differs): {remedy}")
+    return index

@@ -1,0 +1,288 @@
+"""Prepared data opened for reading: memory-mapped files behind one lookup of rows.
+
+Features and tokens are never copied: every access is a view of the mapped file, which all
+processes of a host share through the page cache. Labels and lengths (28 bytes a row) are kept.
+"""
+
+import bisect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.schema import (
+    FRAMES,
+    FrameModality,
+    Index,
+    LabelName,
+    ShardInfo,
+    SplitName,
+    read_index,
+)
+from lnln_dist.data.source import local_only
+from lnln_dist.data.writer import list_offsets, numbers, shard_schema
+from lnln_dist.errors import DataError
+
+
+class _Sequence(NamedTuple):
+    """A list column of one record batch as views of the file."""
+
+    offsets: NDArray[np.int32]  # [rows + 1]
+    values: NDArray[Any]  # [S] or [S, D]
+
+    def row(self, at: int) -> NDArray[Any]:
+        return self.values[self.offsets[at] : self.offsets[at + 1]]
+
+
+class _Batch(NamedTuple):
+    """One record batch."""
+
+    record: Any
+    tokens: _Sequence
+    segments: _Sequence
+    frames: dict[FrameModality, _Sequence]
+
+
+class _Opened(NamedTuple):
+    """All record batches of a split and the first row of each."""
+
+    starts: list[int]
+    batches: list[_Batch]
+
+
+class Split:
+    """The samples of one split by row number.
+
+    Picklable and safe to fork: another process maps the files for itself.
+
+    Args:
+        folder: of the prepared data.
+        name: train, valid or test.
+        index: of the prepared data.
+
+    Raises:
+        DataError: a shard is damaged; found at the first access.
+    """
+
+    def __init__(self, folder: Path, name: SplitName, index: Index) -> None:
+        self.name: SplitName = name
+        self._folder, self._index = folder, index
+        self._info = index.splits[name]
+        self._opened: _Opened | None = None
+        self._columns: dict[LabelName, NDArray[np.float32]] = {}
+        self._lengths: dict[Modality, NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        return self._info.rows
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Views of mapped memory would be copied into the pickle.
+        return {"name": self.name, "folder": self._folder, "index": self._index}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["folder"], state["name"], state["index"])  # type: ignore[misc]
+
+    @property
+    def ids(self) -> list[str]:
+        """Sample ids in row order; made anew at each access."""
+        batches = self._open().batches
+        return [sample for batch in batches for sample in batch.record.column("id").to_pylist()]
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """The label to predict, [n]."""
+        return self.label("label")
+
+    def label(self, name: LabelName) -> NDArray[np.float32]:
+        """A label column, [n]; CH-SIMS has ``label_text``, ``label_audio``, ``label_vision`` too.
+
+        Raises:
+            DataError: the data has no such column.
+        """
+        if name not in self._index.labels:
+            raise DataError(f"no column {name} in the data, only {', '.join(self._index.labels)}")
+        if name not in self._columns:
+            parts = [
+                numbers(batch.record.column(name), np.float32) for batch in self._open().batches
+            ]
+            self._columns[name] = np.concatenate(parts)
+        return self._columns[name]
+
+    @property
+    def lengths(self) -> Mapping[Modality, NDArray[np.int64]]:
+        """Valid places of each row, [n] per modality, at least 1."""
+        if not self._lengths:
+            batches = self._open().batches
+            self._lengths = {
+                m: _lengths([_column(batch, m) for batch in batches]) for m in MODALITIES
+            }
+        return self._lengths
+
+    def tokens(self, row: int) -> NDArray[np.int32]:
+        """Token ids of a row, [L], read-only."""
+        batch, at = self._locate(row)
+        return batch.tokens.row(at)
+
+    def segments(self, row: int) -> NDArray[np.int8]:
+        """Segment ids of a row, [L], read-only."""
+        batch, at = self._locate(row)
+        return batch.segments.row(at)
+
+    def frames(self, modality: FrameModality, row: int) -> NDArray[np.float32]:
+        """Features of a row, [L, D], a read-only view of the file."""
+        batch, at = self._locate(row)
+        return batch.frames[modality].row(at)
+
+    def raw_text(self, row: int) -> str:
+        """The sentence of a row."""
+        batch, at = self._locate(row)
+        return str(batch.record.column("raw_text")[at].as_py())
+
+    def _locate(self, row: int) -> tuple[_Batch, int]:
+        opened = self._opened or self._open()
+        if not 0 <= row < self._info.rows:
+            raise IndexError(f"row {row} of {self._info.rows}")
+        number = bisect.bisect_right(opened.starts, row) - 1
+        return opened.batches[number], row - opened.starts[number]
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            schema = shard_schema(self._index.labels, self._index.widths)
+            starts, batches, rows = [], [], 0
+            for shard in self._info.shards:
+                for record in open_shard(self._folder, shard, schema):
+                    starts.append(rows)
+                    batches.append(self._view(record, shard))
+                    rows += record.num_rows
+            self._opened = _Opened(starts, batches)
+        return self._opened
+
+    def _view(self, record: Any, shard: ShardInfo) -> _Batch:
+        try:
+            # Offsets and sentences only, no features: a wild offset would end the process.
+            record.validate(full=True)
+            return _views(record, self._index.widths)
+        except (pa.ArrowException, ValueError, IndexError) as err:
+            raise DataError(
+                f"{self._folder / shard.file}: the shard is damaged ({err!s:.80}): run lnln-dist "
+                f"verify {self._folder}"
+            ) from err
+
+
+def _views(record: Any, widths: Mapping[FrameModality, int]) -> _Batch:
+    def sequence(name: str, dtype: type[np.generic], width: int | None = None) -> _Sequence:
+        column = record.column(name)
+        array = numbers(column.values if width is None else column.values.values, dtype)
+        offsets = list_offsets(column)
+        if np.diff(offsets).min() < 1:
+            raise ValueError(f"{name} has impossible lengths")
+        return _Sequence(offsets, array if width is None else array.reshape(-1, width))
+
+    return _Batch(
+        record=record,
+        tokens=sequence("tokens", np.int32),
+        segments=sequence("segments", np.int8),
+        frames={m: sequence(m, np.float32, widths[m]) for m in FRAMES},
+    )
+
+
+def _column(batch: _Batch, modality: Modality) -> _Sequence:
+    return batch.tokens if modality == "text" else batch.frames[modality]
+
+
+def _lengths(columns: list[_Sequence]) -> NDArray[np.int64]:
+    return np.concatenate([np.diff(column.offsets) for column in columns]).astype(np.int64)
+
+
+def open_shard(folder: Path, shard: ShardInfo, schema: Any) -> list[Any]:
+    """Maps a shard and returns its record batches, without copying or reading their values.
+
+    Raises:
+        DataError: it cannot be read, or has other columns or rows than the index says.
+    """
+    path = folder / shard.file
+    remedy = f"run lnln-dist verify {folder}"
+    try:
+        # One thread: nothing is decompressed, and a thread pool would not survive a fork.
+        options = pa.ipc.IpcReadOptions(use_threads=False)
+        reader = pa.ipc.open_file(pa.memory_map(str(path)), options=options)
+        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+    except (pa.ArrowException, OSError, ValueError) as err:
+        why = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise DataError(f"{path}: the shard cannot be read ({why:.80}): {remedy}") from err
+    if not reader.schema.equals(schema):
+        raise DataError(f"{path}: the shard has other columns than the index says: {remedy}")
+    rows = sum(batch.num_rows for batch in batches)
+    if rows != shard.rows:
+        raise DataError(f"{path}: the shard has {rows} rows, the index says {shard.rows}: {remedy}")
+    return batches
+
+
+class ShardedDataset:
+    """A folder of prepared data.
+
+    Args:
+        folder: local folder.
+        index: its index.
+    """
+
+    def __init__(self, folder: Path, index: Index) -> None:
+        self.folder, self.index = folder, index
+        self._splits: dict[str, Split] = {}
+
+    def split(self, name: SplitName | str) -> Split:
+        """A split: train, valid or test; the same object at each call.
+
+        Raises:
+            DataError: no such split.
+        """
+        if name not in self.index.splits:
+            raise DataError(f"no split {name!r}; choose one of {', '.join(self.index.splits)}")
+        if name not in self._splits:
+            self._splits[name] = Split(self.folder, name, self.index)
+        return self._splits[name]
+
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """Files of the tokenizer, or None if the data came with ids only."""
+        name = self.index.tokenizer.folder
+        return None if name is None else self.folder / name
+
+
+def open_dataset(path: str | Path) -> ShardedDataset:
+    """Opens prepared data after checks that cost nothing: the index, file names and sizes.
+
+    Args:
+        path: local folder or ``file://`` URI.
+
+    Raises:
+        DataError: not prepared data, or a shard is missing, cut short, or outside the folder.
+    """
+    folder = local_only(path, what="prepared data")
+    index = read_index(folder)
+    for split in index.splits.values():
+        for shard in split.shards:
+            problem = find_size_problem(folder, shard)
+            if problem:
+                raise DataError(
+                    f"{folder / shard.file}: {problem}: run lnln-dist verify {folder}, then copy "
+                    "or prepare the data again"
+                )
+    return ShardedDataset(folder, index)
+
+
+def find_size_problem(folder: Path, shard: ShardInfo) -> str:
+    """What is wrong with a shard as far as its name and size tell; empty if nothing is."""
+    path = folder / shard.file
+    if not path.is_file():
+        return "the shard is missing"
+    if path.resolve().parent != folder.resolve():
+        return "the shard is a link to outside its folder"
+    size = path.stat().st_size
+    if size != shard.bytes:
+        return f"the shard has {size} bytes, the index says {shard.bytes}: cut short or replaced"
+    return ""

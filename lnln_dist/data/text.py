@@ -1,0 +1,203 @@
+"""Where the token ids of a feature file come from: its ``text_bert`` or its sentences."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnln_dist.data import tokens
+from lnln_dist.data.mmsa import RawFile, RawSplit
+from lnln_dist.data.presets import Preset
+from lnln_dist.data.repair import Tokens, read_tokens, sample_shape
+from lnln_dist.data.schema import TokenizerInfo
+from lnln_dist.errors import DataError
+
+TextChoice = Literal["auto", "text_bert", "raw_text"]
+DEFAULT_TOKENS = 50  # places of a sentence where the file has no text_bert to say so
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """The decision for a whole file.
+
+    Attributes:
+        info: of the tokenizer.
+        tokenizer: tokenises ``raw_text``; None to take ``text_bert``.
+        declared: the user named the tokenizer of ``text_bert``, so every id must be one of it.
+        padded: most places of a sentence.
+    """
+
+    info: TokenizerInfo
+    tokenizer: tokens.TextTokenizer | None
+    declared: bool
+    padded: int
+
+    def rows(self, split: RawSplit, *, where: str) -> "TextRows":
+        """The token ids of a split, checked.
+
+        Raises:
+            DataError: ids of another tokenizer, or a damaged ``text_bert``.
+        """
+        if self.tokenizer is not None:
+            return TextRows(split.raw_text, None, self)
+        found = read_tokens(split.text_bert, ids=split.ids, where=f"{where}: text_bert")
+        ends = _check_ids(found, self.info, split.ids, self.declared, f"{where}: text_bert")
+        return TextRows(split.raw_text, found, self, Counter({"text.last_not_sep": ends}))
+
+
+class TextRows:
+    """Token ids of one split, given out in pieces; ``counts`` says what was cut or odd."""
+
+    def __init__(
+        self,
+        sentences: Sequence[str],
+        found: Tokens | None,
+        source: TextSource,
+        counts: Counter[str] | None = None,
+    ) -> None:
+        self._sentences, self._found, self._source = sentences, found, source
+        self.counts: Counter[str] = counts if counts is not None else Counter()
+
+    def piece(self, start: int, stop: int) -> tokens.Encoded:
+        """Ids of the rows ``start`` to ``stop``."""
+        limit = self._source.padded
+        if self._source.tokenizer is not None:
+            sentences = self._sentences[start:stop]
+            encoded = self._source.tokenizer.encode(sentences, limit=limit)
+            self.counts["text.no_words"] += sum(not s.strip() for s in sentences)
+        else:
+            assert self._found is not None
+            encoded = _cut(self._found, slice(start, stop), limit)
+        self.counts["text.cut"] += encoded.cut
+        return encoded
+
+
+def choose_text(
+    raw: RawFile,
+    preset: Preset,
+    *,
+    tokenizer: str | None,
+    choice: TextChoice,
+    limit: int | None,
+    folder: Path,
+    name: str,
+) -> TextSource:
+    """Decides on the token ids and writes the tokenizer's files into ``folder``.
+
+    Args:
+        raw: the feature file.
+        preset: knows the tokenizer of the public sets' ``text_bert``.
+        tokenizer: folder, hub name, "corpus", or None.
+        choice: "auto" takes ``text_bert`` unless a tokenizer is given; "text_bert" with a
+            tokenizer declares that the ids are that tokenizer's.
+        limit: most tokens of a sentence; None: as in the file, else 50.
+        folder: gets ``tokenizer/``.
+        name: of the file, for messages.
+
+    Raises:
+        DataError: nothing to take the ids from, or the choices contradict each other.
+    """
+    if choice not in ("auto", "text_bert", "raw_text"):
+        raise DataError(f"--text-source {choice}: choose auto, text_bert or raw_text")
+    lacking = [n for n, split in raw.splits.items() if split.text_bert is None]
+    if choice == "raw_text" and tokenizer is None:
+        raise DataError("--text-source raw_text needs --tokenizer (a folder, a name, or corpus)")
+    if choice == "text_bert" and tokenizer == tokens.CORPUS:
+        raise DataError("--text-source text_bert holds ids of a tokenizer: corpus would make a new")
+    given = choice == "text_bert" or (choice == "auto" and tokenizer is None)
+    if given and lacking:
+        raise DataError(
+            f"{name}: no field text_bert in {', '.join(lacking)}: tokenise its raw_text with "
+            "--tokenizer (a folder, a name, or corpus)"
+        )
+    if given and tokenizer is None and preset.tokenizer is None:
+        raise DataError(
+            f"{name}: nobody knows whose token ids text_bert holds: give that tokenizer with "
+            "--tokenizer FOLDER --text-source text_bert, or tokenise anew with --tokenizer alone"
+        )
+    places = [
+        _places(split.text_bert, f"{name}: {n}")
+        for n, split in raw.splits.items()
+        if split.text_bert is not None
+    ]
+    padded = max(places, default=DEFAULT_TOKENS)
+    if limit is not None:
+        padded = min(padded, limit) if given else limit
+    if padded < 2:
+        raise DataError("--max-text: at least 2 places are needed, for [CLS] and [SEP]")
+    if tokenizer is None:
+        assert preset.tokenizer is not None
+        return TextSource(preset.tokenizer, None, declared=False, padded=padded)
+    if tokenizer == tokens.CORPUS:
+        made = tokens.corpus_tokenizer(raw.splits["train"].raw_text)
+    else:
+        made = tokens.load_tokenizer(tokenizer)
+    info = made.save(folder)
+    return TextSource(info, None if given else made, declared=given, padded=padded)
+
+
+def _places(text_bert: Any, where: str) -> int:
+    shape = sample_shape(text_bert, where=f"{where}: text_bert")
+    if len(shape) != 2 or shape[0] != 3 or not shape[1]:
+        raise DataError(
+            f"{where}: text_bert has samples of the shape {shape}, expected (3, places): ids, "
+            "attention mask and segment ids"
+        )
+    return shape[1]
+
+
+def _check_ids(
+    found: Tokens, info: TokenizerInfo, ids: Sequence[str], declared: bool, where: str
+) -> int:
+    """Refuses ids of another tokenizer; returns how many rows do not end with [SEP]."""
+    remedy = "give the right one with --tokenizer FOLDER" if declared else "give it by --tokenizer"
+
+    def refuse(wrong_N: Any, what: str) -> None:
+        if wrong_N.any():
+            raise DataError(
+                f"{where}: sample {ids[int(wrong_N.argmax())]!r}: {what}, so the ids are of "
+                f"another tokenizer than {info.name}: {remedy}"
+            )
+
+    if info.vocab_size is not None:
+        over = (found.ids_NT >= info.vocab_size).any(axis=1)
+        refuse(over, f"a token id of {info.vocab_size} or more")
+    refuse(found.ids_NT[:, 0] != info.cls_id, f"the first token is not [CLS] ({info.cls_id})")
+    ends_N = np.take_along_axis(found.ids_NT, found.lengths_N[:, None] - 1, axis=1)[:, 0]
+    wrong_N = ends_N != info.sep_id
+    # Some published files cut sentences without putting [SEP] back; a named tokenizer never does.
+    refuse(wrong_N & (declared or wrong_N.all()), f"the last token is not [SEP] ({info.sep_id})")
+    return int(wrong_N.sum())
+
+
+def _cut(found: Tokens, rows: slice, limit: int) -> tokens.Encoded:
+    ids_NT, segments_NT = found.ids_NT[rows].copy(), found.segments_NT[rows]
+    all_N = found.lengths_N[rows]
+    lengths_N = np.minimum(all_N, limit)
+    index = np.arange(len(ids_NT))
+    # The last token, [SEP], moves to the last place that is kept.
+    ids_NT[index, lengths_N - 1] = found.ids_NT[rows][index, all_N - 1]
+    valid_NT = np.arange(ids_NT.shape[1]) < lengths_N[:, None]
+    return tokens.Encoded(
+        ids_NT[valid_NT], segments_NT[valid_NT], lengths_N, int((all_N > limit).sum())
+    )
+
+
+def mask_lengths(split: RawSplit, places: int, *, where: str) -> NDArray[np.int64] | None:
+    """Lengths of frames that are aligned with the tokens, [N], by the attention mask.
+
+    Args:
+        split: the samples.
+        places: padded places of the frames.
+        where: for messages.
+
+    Returns:
+        None if there is no ``text_bert``, or it has another number of places: not aligned.
+    """
+    if split.text_bert is None or _places(split.text_bert, where) != places:
+        return None
+    return read_tokens(split.text_bert, ids=split.ids, where=f"{where}: text_bert").lengths_N
