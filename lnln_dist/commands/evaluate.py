@@ -38,6 +38,11 @@ def _parser() -> Parser:
         help="also score with these modalities wholly absent (text; audio,vision; ...); repeatable",
     )
     parser.add_argument(
+        "--absent",
+        metavar="M[,M]",
+        help="leave these modalities out at every rate (audio,vision: text alone)",
+    )
+    parser.add_argument(
         "--checkpoint",
         default="best",
         help="which best checkpoint, or per-metric: each score from the one kept for it",
@@ -60,6 +65,7 @@ def command(argv: Sequence[str]) -> int:
     from lnln_dist.runtime import Runtime
 
     missing = [parse_missing(text) for text in given["missing"]]
+    absent = parse_missing(given["absent"]) if given["absent"] else ()
     runtime = Runtime(cpu=True if given["cpu"] else None)
     try:
         found = evaluate_runs(
@@ -72,6 +78,7 @@ def command(argv: Sequence[str]) -> int:
             rates=RATES if rates is None else rates,
             seeds=seeds,
             missing=missing,
+            absent=absent,
             checkpoint=given["checkpoint"],
             batch_size=given["batch_size"],
             workers=given["workers"],

@@ -36,6 +36,8 @@ _UNCASED = _bert("bert-base-uncased", 30522, BERT_UNCASED)
 PRESETS = {
     preset.dataset: preset
     for preset in (
+        # The built-in synthetic corpus, which comes as sentences.
+        Preset(dataset="demo", family="mosi", label_range=(-3.0, 3.0), tokenizer=None),
         Preset(dataset="mosi", family="mosi", label_range=(-3.0, 3.0), tokenizer=_UNCASED),
         Preset(dataset="mosei", family="mosi", label_range=(-3.0, 3.0), tokenizer=_UNCASED),
         Preset(

@@ -25,11 +25,12 @@ class Cell(NamedTuple):
     pattern: str  # "random", or "missing:" and the modalities that are wholly absent
     rates: Mapping[Modality, float]  # missing rate in [0, 1]
     seed: int
+    absent: tuple[Modality, ...] = ()  # left out of a "random" grid altogether (rate 1)
 
     @property
     def rate(self) -> float:
         """The largest rate: the common one of "random", 1 where a modality is missing."""
-        return max(self.rates.values())
+        return max(r for m, r in self.rates.items() if m not in self.absent)
 
     @property
     def certain(self) -> bool:
@@ -37,18 +38,33 @@ class Cell(NamedTuple):
         return all(rate in (0.0, 1.0) for rate in self.rates.values())
 
 
-def grid(rates: Sequence[float], seeds: Sequence[int]) -> list[Cell]:
+def grid(
+    rates: Sequence[float], seeds: Sequence[int], absent: Sequence[Modality] = ()
+) -> list[Cell]:
     """The same rate in all modalities, every rate with every seed.
 
+    Args:
+        rates: missing rates in [0, 1].
+        seeds: noise seeds.
+        absent: modalities that are wholly absent in every cell, such as audio and vision for a
+            model of text alone.
+
     Raises:
-        UserError: a rate outside [0, 1], a seed that is no generator's, or one given twice.
+        UserError: a rate outside [0, 1], a seed that is no generator's, one given twice, or
+            nothing present.
     """
+    if set(absent) == set(MODALITIES):
+        raise UserError("--absent: at least one modality has to be present")
     for rate in rates:
         if not 0 <= rate <= 1:
             raise UserError(f"--rates: missing rates lie in [0, 1], got {rate}")
     _check_seeds(seeds)
     _check_once("--rates", rates)
-    return [Cell(RANDOM, dict.fromkeys(MODALITIES, float(r)), s) for r in rates for s in seeds]
+    return [
+        Cell(RANDOM, {m: 1.0 if m in absent else float(r) for m in MODALITIES}, s, tuple(absent))
+        for r in rates
+        for s in seeds
+    ]
 
 
 def missing_cells(groups: Iterable[Sequence[Modality]], seed: int) -> list[Cell]:

@@ -52,6 +52,7 @@ def evaluate_runs(
     rates: Sequence[float] = RATES,
     seeds: Sequence[int] | None = None,
     missing: Sequence[Sequence[Modality]] = (),
+    absent: Sequence[Modality] = (),
     checkpoint: str = "best",
     batch_size: int = 128,
     workers: int = 0,
@@ -70,6 +71,7 @@ def evaluate_runs(
         rates: missing rates in [0, 1], each for all modalities alike.
         seeds: noise seeds; None takes the protocol's.
         missing: groups of modalities to leave out entirely, beside the rates.
+        absent: modalities that are wholly absent at every rate.
         checkpoint: name of a run's best checkpoint, or ``per-metric``.
         batch_size: samples per forward pass and rank.
         workers: loader processes per rank.
@@ -81,7 +83,7 @@ def evaluate_runs(
             together, or the output cannot be written.
     """
     seeds = SEEDS[protocol] if seeds is None else seeds
-    cells = [*grid(rates, seeds), *missing_cells(missing, (*seeds, *SEEDS[protocol])[0])]
+    cells = [*grid(rates, seeds, absent), *missing_cells(missing, (*seeds, *SEEDS[protocol])[0])]
     if not runs or not cells:
         raise UserError("nothing to evaluate: give a run, and a rate with a seed or --missing")
     runtime.on_main(lambda: _check_output(output, overwrite=overwrite))
@@ -111,6 +113,7 @@ def evaluate_runs(
         "format": 1,
         "split": split,
         "protocol": protocol,
+        "absent": list(absent),
         "rates": list(rates),
         "noise_seeds": list(seeds),
         "missing": ["+".join(group) for group in missing],

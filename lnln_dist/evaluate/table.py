@@ -63,9 +63,10 @@ def render(
 def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     chosen = ", ".join(dict.fromkeys(own["selected_on"].dropna()))
     seeds = ", ".join(map(str, summary["noise_seeds"]))
+    absent = f", without {' and '.join(summary['absent'])}" if summary.get("absent") else ""
     return (
         f"{record['dataset']} {summary['split']} (n = {record['samples']}), protocol "
-        f"{summary['protocol']}, noise seeds {seeds}, checkpoint {summary['checkpoint']} "
+        f"{summary['protocol']}{absent}, noise seeds {seeds}, checkpoint {summary['checkpoint']} "
         f"(selected on: {chosen})"
     )
 

@@ -37,7 +37,7 @@ def command(argv: Sequence[str]) -> int:
     parser = make_parser()
     given = parser.parse_args(list(argv), defaults=False).as_dict()
     config = settings.from_arguments(given)
-    if given.get("print_config"):
+    if "print_config" in given:
         sys.stdout.write(settings.dump(config))
         return 0
     if not given.get("output"):
