@@ -1,0 +1,120 @@
+"""Floating-point operations of training, counted on the real network.
+
+One multiply-add is two operations. Only matrix products count (as in model FLOPs utilisation,
+Chowdhery et al., arXiv 2204.02311, appendix B): attention included, activations computed a second
+time not included.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from lnln_dist.cost.skeleton import Lengths, Skeleton
+
+FIELDS = ("text", "audio", "vision")
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Operations of one sample."""
+
+    forward: float
+    """Of the training forward pass: complete and damaged input."""
+    total: float
+    """Forward and backward pass."""
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    flops: int = sdpa_flop_count(query.shape, key.shape, value.shape)  # type: ignore[no-untyped-call]
+    return flops
+
+
+def _attention_backward(_: Tensor, *inputs: Any, **__: Any) -> int:
+    # Two products for each of the forward pass; the scores made a second time do not count.
+    return 2 * _attention(*inputs)
+
+
+# torch's own formulas, which know the fused attention of GPUs, and the CPU's beside them.
+FORMULAS = flop_registry | {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+
+
+class _Counter(TorchDispatchMode):
+    """As ``torch.utils.flop_counter.FlopCounterMode`` in total, at a quarter of its time."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = FORMULAS.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=out)
+        return out
+
+
+def count(skeleton: Skeleton, lengths: Lengths) -> Flops:
+    """Operations of one sample whose sequences have ``lengths`` places."""
+    counter = _Counter()
+    with skeleton.pretending(), skeleton.keeping_all(), counter:
+        loss = skeleton.loss(1, lengths)
+        forward = counter.total
+        loss.backward()  # type: ignore[no-untyped-call]
+    skeleton.model.zero_grad(set_to_none=True)
+    return Flops(forward, counter.total)
+
+
+@dataclass(frozen=True)
+class FlopCurve:
+    """Operations of one sample in training as a function of its padded lengths.
+
+    Every part of the network reads one sequence, or the N tokens of each: the count is a
+    constant plus a quadratic in each length, fixed exactly by seven counts.
+    """
+
+    constant: float
+    slopes: tuple[float, float, float]
+    """Operations per place of text, audio and vision."""
+    curvatures: tuple[float, float, float]
+    """Operations per squared place."""
+
+    def per_sample(self, lengths: Lengths) -> float:
+        """Operations of one sample, forward and backward."""
+        places = (lengths.text, lengths.audio, lengths.vision)
+        parts = zip(places, self.slopes, self.curvatures, strict=True)
+        return self.constant + sum(slope * n + bend * n * n for n, slope, bend in parts)
+
+
+def curve(skeleton: Skeleton) -> FlopCurve:
+    """Counts seven times (some seconds for BERT-base) and fits the exact curve."""
+    return fit(lambda lengths: count(skeleton, lengths).total)
+
+
+def fit(counted: Callable[[Lengths], float]) -> FlopCurve:
+    """The curve through one base point and two more per modality."""
+    base = Lengths(text=2, audio=2, vision=2)
+    start = Fraction(counted(base))
+    slopes, bends = [], []
+    for field in FIELDS:
+        # f(4) - f(2) = 2 s + 12 c and f(8) - f(2) = 6 s + 60 c.
+        near, far = (
+            Fraction(counted(replace(base, **{field: places}))) - start for places in (4, 8)
+        )
+        bend = (far - 3 * near) / 24
+        bends.append(bend)
+        slopes.append((near - 12 * bend) / 2)
+    constant = start - sum(2 * s + 4 * c for s, c in zip(slopes, bends, strict=True))
+    one, two, three = map(float, slopes)
+    first, second, third = map(float, bends)
+    return FlopCurve(float(constant), (one, two, three), (first, second, third))

@@ -1,0 +1,136 @@
+"""The real network without memory or numbers: what is counted here is what will be run.
+
+Tensors are fake (``torch._subclasses.fake_tensor``): they have shapes, types and storages of a
+size, but no content. Forward and backward pass take about a second for BERT-base on any machine.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from lnln_dist.config import ModelConfig
+from lnln_dist.losses import lnln_terms
+from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models.encoder_checks import TokenizerInfo
+from lnln_dist.models.text import build_encoder
+from lnln_dist.types import Batch, SequenceInput, TextInput
+
+SWITCH = "gradient_checkpointing"  # attribute of transformers' layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """Places of a batch's padded sequences."""
+
+    text: int
+    audio: int
+    vision: int
+
+    @classmethod
+    def longest(cls, shapes: InputShapes) -> "Lengths":
+        """What the position tables hold: no batch is longer."""
+        return cls(text=shapes.text_length, audio=shapes.audio_length, vision=shapes.vision_length)
+
+
+class _NoAttentionDropout(TorchFunctionMode):
+    """Attention as GPUs run it: fused, so that no matrix of probabilities is kept.
+
+    With dropout a CPU falls back to the unfused form, which the GPU kernels do not need.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        kwargs = dict(kwargs or {})
+        if func is F.scaled_dot_product_attention:
+            kwargs["dropout_p"] = 0.0
+        return func(*args, **kwargs)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is one of the text encoder's layers."""
+    return any(kind.__name__ == "GradientCheckpointingLayer" for kind in type(module).__mro__)
+
+
+class Skeleton:
+    """A network of fake tensors in training mode.
+
+    Args:
+        config: sizes and switches.
+        tokenizer: of the prepared data.
+        shapes: frame widths and position tables.
+
+    Raises:
+        ConfigError, DataError: as ``models.text.build_encoder``; no weights are needed.
+    """
+
+    def __init__(
+        self, config: ModelConfig, *, tokenizer: TokenizerInfo, shapes: InputShapes
+    ) -> None:
+        self.shapes = shapes
+        self._mode = FakeTensorMode()
+        with self._mode:
+            encoder = build_encoder(
+                config.encoder,
+                tokenizer=tokenizer,
+                max_length=shapes.text_length,
+                pretrained=False,
+            )
+            self.model = LNLN(config, encoder, shapes).train()
+
+    @contextlib.contextmanager
+    def pretending(self) -> Iterator[None]:
+        """Tensors made inside are fake and belong to this network."""
+        with self._mode:
+            yield
+
+    @property
+    def recomputed(self) -> list[nn.Module]:
+        """The encoder layers that compute their activations again in the backward pass."""
+        modules = self.model.modules()
+        return [m for m in modules if is_layer(m) and getattr(m, SWITCH, False)]
+
+    @contextlib.contextmanager
+    def keeping_all(self) -> Iterator[None]:
+        """Nothing is computed again meanwhile."""
+        layers = self.recomputed
+        try:
+            for layer in layers:
+                setattr(layer, SWITCH, False)
+            yield
+        finally:
+            for layer in layers:
+                setattr(layer, SWITCH, True)
+
+    def loss(self, size: int, lengths: Lengths) -> Tensor:
+        """The summed loss terms of one micro-batch of ``size`` samples; call while pretending."""
+        batch = self._batch(size, lengths)
+        with _NoAttentionDropout():
+            terms = lnln_terms(self.model(batch, complete=True), batch, completeness="nominal")
+        return torch.stack(list(terms.values())).sum()
+
+    def _batch(self, size: int, lengths: Lengths) -> Batch:
+        def ones(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
+            return torch.ones(size, *shape, dtype=kind)
+
+        def frames(places: int, width: int) -> SequenceInput:
+            mask = ones(places, kind=torch.bool)
+            return SequenceInput(ones(places, width), mask, mask, ones())
+
+        ids, mask = ones(lengths.text, kind=torch.int64), ones(lengths.text, kind=torch.bool)
+        return Batch(
+            text=TextInput(ids, ids, ids, mask, mask, ones()),
+            audio=frames(lengths.audio, self.shapes.audio_width),
+            vision=frames(lengths.vision, self.shapes.vision_width),
+            label_B=ones(),
+            weight_B=ones(),
+            row_B=ones(kind=torch.int64),
+        )

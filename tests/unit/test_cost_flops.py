@@ -1,0 +1,75 @@
+"""Counted operations against the same network with numbers, and against arithmetic."""
+
+from dataclasses import replace
+
+import pytest
+from cost_cases import LENGTHS, real_loss, real_model, shallow_config, skeleton
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from lnln_dist.cost import flops
+from lnln_dist.cost.skeleton import Lengths
+
+CASES = {
+    "plain": {"dropout": 0.1},
+    "released code": {
+        "reversal": "proxy",
+        "discriminator_input": "corrected",
+        "mask_padding": False,
+    },
+    "frozen": {"freeze": "all", "detach_target": True},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_count_is_that_of_the_real_network_run_unfused(name: str) -> None:
+    config = shallow_config(**CASES[name])
+    model = real_model(config)
+    # Unfused attention is plain matrix products, which the counter knows without our help.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        loss = real_loss(model, 2)
+        forward = counter.get_total_flops()
+        loss.backward()
+    found = flops.count(skeleton(config), LENGTHS)
+    assert found.forward * 2 == forward
+    assert found.total * 2 == counter.get_total_flops()
+
+
+def test_the_encoder_by_hand() -> None:
+    # Two passes over T tokens of width D with one layer: 4 projections and a 4 D wide
+    # feed-forward are 12 D^2 multiply-adds a token, the two attention products 2 T D.
+    t, d = LENGTHS.text, 8
+    wide, narrow = (
+        flops.count(skeleton(shallow_config(encoder=_encoder(depth))), LENGTHS).forward
+        for depth in (2, 1)
+    )
+    assert wide - narrow == 2 * (2 * t * (12 * d**2 + 2 * t * d))
+
+
+def _encoder(depth: int):
+    kind = type(shallow_config().encoder)
+    return kind(name="tiny", tiny_width=8, tiny_depth=depth, tiny_heads=2, dropout=0.0)
+
+
+def test_recomputed_activations_do_not_count() -> None:
+    again = replace(_encoder(2), checkpoint_activations=True)
+    one, other = (
+        flops.count(skeleton(shallow_config(encoder=encoder)), LENGTHS)
+        for encoder in (again, replace(again, checkpoint_activations=False))
+    )
+    assert one == other
+
+
+def test_the_curve_is_exact_at_lengths_it_was_not_fitted_to() -> None:
+    made = skeleton()
+    curve = flops.curve(made)
+    for lengths in (LENGTHS, Lengths(text=12, audio=1, vision=16), Lengths.longest(made.shapes)):
+        assert curve.per_sample(lengths) == flops.count(made, lengths).total
+
+
+def test_the_fit_recovers_any_quadratic() -> None:
+    def counted(lengths: Lengths) -> float:
+        return 5 + 3 * lengths.text + 7 * lengths.audio**2 + 2 * lengths.vision - lengths.vision**2
+
+    curve = flops.fit(counted)
+    assert (curve.constant, curve.slopes, curve.curvatures) == (5, (3, 0, 2), (0, 7, -1))
