@@ -44,17 +44,12 @@ def prepare(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Index:
-    """Writes a feature file as shards; an interrupted run leaves nothing that looks finished.
-
-    Memory peaks at about the file's size: its arrays stay where the file was read to, and are
-    converted a few megabytes at a time.
+    """Writes a feature file as shards, whole or not at all; memory peaks at about its size.
 
     Args:
         source: MMSA pickle: a path or a URI that fsspec can open.
         target: folder to write.
-        dataset: mosi, mosei, sims, or an own name with ``family`` and ``label_range``.
-        family: scoring of an own data set.
-        label_range: lowest and highest label of an own data set.
+        dataset: of ``presets``, or an own name with ``family`` (scoring) and ``label_range``.
         tokenizer: folder or hub name of a BERT-type tokenizer for ``raw_text``, or "corpus"
             for a vocabulary made from the training sentences.
         text_source: "text_bert" with a tokenizer says that the ids in the file are its own.
@@ -74,31 +69,31 @@ def prepare(
     _check_choices(folder, limits, shard_mb, overwrite)
     with atomic_folder(folder, overwrite=overwrite) as pending:
         raw = read_pickle(source)
+        layout = find_layout(raw, limits, name=str(source))
+        text = choose_text(
+            raw,
+            preset,
+            tokenizer=tokenizer,
+            choice=text_source,
+            limit=limits.get("text"),
+            folder=pending,
+            name=str(source),
+        )
         conversion = Conversion(
             name=str(source),
             folder=pending,
             shard_bytes=int(shard_mb * MEGABYTE),
             chunk_bytes=min(MOST_CHUNK, max(LEAST_CHUNK, raw.source.bytes // CHUNK_SHARE)),
             preset=preset,
-            layout=find_layout(raw, limits, name=str(source)),
-            text=choose_text(
-                raw,
-                preset,
-                tokenizer=tokenizer,
-                choice=text_source,
-                limit=limits.get("text"),
-                folder=pending,
-                name=str(source),
-            ),
+            layout=layout,
+            text=text,
             progress=progress,
         )
-        index = _convert(raw, conversion)
-        write_index(index, pending)
-    return index
+        return _convert(raw, conversion)
 
 
 def _convert(raw: RawFile, conversion: Conversion) -> Index:
-    """Writes the shards of all splits."""
+    """Writes the shards of all splits and, last of all, the index."""
     preset, text, layout = conversion.preset, conversion.text, conversion.layout
     overlap = shared_videos({split: raw.splits[split].ids for split in SPLITS})
     splits: dict[SplitName, SplitInfo] = {}
@@ -108,7 +103,7 @@ def _convert(raw: RawFile, conversion: Conversion) -> Index:
         splits[split], repairs[split] = conversion.run(split, raw.splits.pop(split))
     padded: dict[Modality, int] = {"text": text.padded}
     padded.update({m: layout.lengths[m] for m in FRAMES})
-    return Index(
+    index = Index(
         format_version=1,
         dataset=preset.dataset,
         family=preset.family,
@@ -123,6 +118,8 @@ def _convert(raw: RawFile, conversion: Conversion) -> Index:
         overlap=overlap,
         splits=splits,
     )
+    write_index(index, conversion.folder)
+    return index
 
 
 def _check_choices(

@@ -101,24 +101,8 @@ def choose_text(
     Raises:
         DataError: nothing to take the ids from, or the choices contradict each other.
     """
-    if choice not in ("auto", "text_bert", "raw_text"):
-        raise DataError(f"--text-source {choice}: choose auto, text_bert or raw_text")
-    lacking = [n for n, split in raw.splits.items() if split.text_bert is None]
-    if choice == "raw_text" and tokenizer is None:
-        raise DataError("--text-source raw_text needs --tokenizer (a folder, a name, or corpus)")
-    if choice == "text_bert" and tokenizer == tokens.CORPUS:
-        raise DataError("--text-source text_bert holds ids of a tokenizer: corpus would make a new")
+    _check_choice(raw, preset, tokenizer, choice, name)
     given = choice == "text_bert" or (choice == "auto" and tokenizer is None)
-    if given and lacking:
-        raise DataError(
-            f"{name}: no field text_bert in {', '.join(lacking)}: tokenise its raw_text with "
-            "--tokenizer (a folder, a name, or corpus)"
-        )
-    if given and tokenizer is None and preset.tokenizer is None:
-        raise DataError(
-            f"{name}: nobody knows whose token ids text_bert holds: give that tokenizer with "
-            "--tokenizer FOLDER --text-source text_bert, or tokenise anew with --tokenizer alone"
-        )
     places = [
         _places(split.text_bert, f"{name}: {n}")
         for n, split in raw.splits.items()
@@ -138,6 +122,30 @@ def choose_text(
         made = tokens.load_tokenizer(tokenizer)
     info = made.save(folder)
     return TextSource(info, None if given else made, declared=given, padded=padded)
+
+
+def _check_choice(
+    raw: RawFile, preset: Preset, tokenizer: str | None, choice: TextChoice, name: str
+) -> None:
+    if choice not in ("auto", "text_bert", "raw_text"):
+        raise DataError(f"--text-source {choice}: choose auto, text_bert or raw_text")
+    if choice == "raw_text" and tokenizer is None:
+        raise DataError("--text-source raw_text needs --tokenizer (a folder, a name, or corpus)")
+    if choice == "text_bert" and tokenizer == tokens.CORPUS:
+        raise DataError("--text-source text_bert holds ids of a tokenizer: corpus would make a new")
+    if tokenizer is not None and choice != "text_bert":
+        return
+    lacking = [n for n, split in raw.splits.items() if split.text_bert is None]
+    if lacking:
+        raise DataError(
+            f"{name}: no field text_bert in {', '.join(lacking)}: tokenise its raw_text with "
+            "--tokenizer (a folder, a name, or corpus)"
+        )
+    if tokenizer is None and preset.tokenizer is None:
+        raise DataError(
+            f"{name}: nobody knows whose token ids text_bert holds: give that tokenizer with "
+            "--tokenizer FOLDER --text-source text_bert, or tokenise anew with --tokenizer alone"
+        )
 
 
 def _places(text_bert: Any, where: str) -> int:

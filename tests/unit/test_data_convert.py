@@ -136,6 +136,8 @@ def test_limits(tmp_path, content):
     lengths = content["train"]["audio_lengths"]
     assert split.lengths["audio"].tolist() == [min(n, 3) for n in lengths]
     assert index.repairs["train"]["audio.cut"] == sum(n > 3 for n in lengths)
+    words = content["train"]["text_bert"][:, 1].sum(axis=1)
+    assert index.repairs["train"]["text.cut"] == (words > 4).sum() > 0
     assert split.tokens(0).tolist()[-1] == feature_files.SEP
     assert len(split.tokens(0)) == 4
 

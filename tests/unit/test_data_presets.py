@@ -11,10 +11,12 @@ from lnln_dist.vocabulary import vocabulary_sha256
 
 
 def test_the_public_sets():
-    assert sorted(PRESETS) == ["mosei", "mosi", "sims"]
+    assert sorted(PRESETS) == ["demo", "mosei", "mosi", "sims"]
     mosi, sims = find_preset("mosi", None, None), find_preset("sims", None, None)
     assert (mosi.family, mosi.label_range) == ("mosi", (-3, 3))
     assert (sims.family, sims.label_range) == ("sims", (-1, 1))
+    # The built-in corpus comes as sentences, so its ids are nobody's.
+    assert find_preset("demo", None, None).tokenizer is None
     assert find_preset("mosei", "mosi", (-3.0, 3.0)).dataset == "mosei"
 
 
