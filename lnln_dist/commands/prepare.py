@@ -60,7 +60,8 @@ def command(argv: Sequence[str]) -> int:
     from lnln_dist.data.convert import prepare
     from lnln_dist.data.summary import describe
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
         def advance(split: str, done: int, total: int) -> None:

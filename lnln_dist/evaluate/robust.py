@@ -91,8 +91,9 @@ def evaluate_runs(
         runs, data=None if data is None else str(data), split=split, checkpoint=checkpoint
     )
     total = len(cells) * sum(len(case.checkpoints) for case in cases)
-    hidden = not (progress and runtime.is_main)
-    with Progress(console=Console(stderr=True), transient=True, disable=hidden) as bar:
+    console = Console(stderr=True)
+    hidden = not (progress and runtime.is_main and console.is_terminal)
+    with Progress(console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("evaluating", total=total)
         scorer = _Scorer(
             cells,
