@@ -79,6 +79,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
+def read_value(text: str, *, at: str) -> Any:
+    """One YAML value, as given on a command line.
+
+    Raises:
+        ConfigError: not YAML; ``at`` names the place.
+    """
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 a SafeLoader
+    except yaml.YAMLError as err:
+        raise ConfigError(f"{at}: not valid YAML: {' '.join(str(err).split())}") from err
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Lays nested mappings over one another; lists and scalars are replaced."""
     out = dict(below)
