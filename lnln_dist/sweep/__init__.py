@@ -1,0 +1,1 @@
+"""Sweeps: settings x seeds, screened by successive halving, confirmed on all seeds."""

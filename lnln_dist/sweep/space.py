@@ -1,0 +1,180 @@
+"""A sweep's settings: full, checked configs with short names; no torch, no Ray."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lnln_dist import settings
+from lnln_dist.config import Config
+from lnln_dist.errors import ConfigError
+from lnln_dist.sweep import axes
+from lnln_dist.sweep.study import Axis, SweepConfig
+
+ENCODER = "model.encoder.name"
+LONGEST_NAME = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One candidate: everything but the seed."""
+
+    name: str
+    stratum: str
+    values: Mapping[str, Any]
+    """Axis -> its value, or the name of its point."""
+    key: str
+    """Twelve hex digits of everything that decides what is computed, the seed apart."""
+    epochs: int
+
+    def trial(self, seed: int) -> str:
+        """Name of one of its trials."""
+        return f"{self.name}_s{seed}"
+
+
+@dataclass
+class Space:
+    """All settings of a frozen sweep, in the order in which they are tried."""
+
+    sweep: SweepConfig
+    settings: list[Setting] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    """Names of settings that compute the same as an earlier one."""
+
+    def config(self, values: Mapping[str, Any], seed: int) -> Config:
+        """The full settings of a trial at some values of the axes."""
+        changes = settings.nest(axes.apply(self.sweep, values))
+        # Trials are many: the newest checkpoint is all that resuming needs.
+        own = {"train": {"seed": seed, "keep_checkpoints": 1}}
+        return settings.build(settings.merge(settings.merge(self.sweep.settings, changes), own))
+
+    def add(self, values: Mapping[str, Any]) -> Setting | None:
+        """Adds a candidate at the end, or drops it if an equal one is there.
+
+        Raises:
+            ConfigError: the settings are impossible; the message begins with the candidate.
+        """
+        values = {name: values[name] for name in self.sweep.axes}
+        made = self._make(values)
+        if any(made.key == other.key for other in self.settings):
+            self.dropped.append(made.name)
+            return None
+        if any(made.name == other.name for other in self.settings):
+            made = replace(made, name=f"{made.name}-{made.key[:8]}")
+        self.settings.append(made)
+        return made
+
+    def _make(self, values: dict[str, Any]) -> Setting:
+        name = axes.label(values, list(values)) or "base"
+        try:
+            config = self.config(values, 0)
+        except ConfigError as err:
+            raise ConfigError(f"setting {name}: {err}") from err
+        # Where data lie is not part of a config's hash, but here it may tell settings apart.
+        data = config.data.path if self._sweeps_data() else ""
+        content = f"{settings.config_hash(config)} {data}"
+        key = hashlib.sha256(content.encode()).hexdigest()[:12]
+        if len(name) > LONGEST_NAME:
+            name = f"{name[: LONGEST_NAME - 9]}-{key[:8]}"
+        stratum = axes.label(values, axes.strata(self.sweep)) or "all"
+        return Setting(name, stratum, values, key, config.train.epochs)
+
+    def _sweeps_data(self) -> bool:
+        return any(axes.DATA in axes.changed_keys(n, a) for n, a in self.sweep.axes.items())
+
+    @property
+    def length(self) -> int:
+        """Epochs of a full training, where no axis changes them."""
+        return settings.build(self.sweep.settings).train.epochs
+
+    @property
+    def strata(self) -> dict[str, dict[str, Any]]:
+        """Stratum -> the values of the axes that make it."""
+        names = axes.strata(self.sweep)
+        points = ({n: point[n] for n in names} for point in axes.grid(self.sweep))
+        return {axes.label(p, names) or "all": p for p in points}
+
+
+def freeze(sweep: SweepConfig) -> SweepConfig:
+    """The sweep without its config files: their settings merged in, paths made absolute.
+
+    What it means no longer depends on the folder it is read from, so it can be submitted.
+    """
+    common: dict[str, Any] = {}
+    for name in sweep.config:
+        common = settings.merge(common, settings.read_config(Path(name)))
+    own = settings.nest(settings.flatten(sweep.settings))
+    settings.check_keys(own, at="settings.")
+    flat = settings.flatten(settings.merge(common, own))
+    flat = {key: _absolute(key, value) for key, value in flat.items()}
+    return replace(
+        sweep,
+        config=(),
+        settings=settings.nest(flat),
+        axes={name: _absolute_axis(name, axis) for name, axis in sweep.axes.items()},
+    )
+
+
+def _absolute(key: str, value: Any) -> Any:
+    """A relative path among the settings as seen from here; anything else as it is."""
+    if not isinstance(value, str) or not value or "://" in value:
+        return value
+    path = Path(value).expanduser()
+    # Only an existing folder is a path: other names of encoders are the hub's.
+    if key == axes.DATA or (key == ENCODER and path.is_dir()):
+        return str(path.resolve())
+    return value
+
+
+def _absolute_axis(name: str, axis: Axis) -> Axis:
+    def mend(values: Any) -> Any:
+        if isinstance(values, dict):
+            flat = {point: settings.flatten(changes) for point, changes in values.items()}
+            return {p: {k: _absolute(k, v) for k, v in c.items()} for p, c in flat.items()}
+        return values and tuple(_absolute(name, value) for value in values)
+
+    return replace(axis, grid=mend(axis.grid), choice=mend(axis.choice))
+
+
+def resolve(sweep: SweepConfig) -> Space:
+    """Every setting of a frozen sweep, checked; an Optuna search proposes its own later.
+
+    Raises:
+        ConfigError: a key is misspelt, a value impossible, an axis of no use.
+    """
+    assert not sweep.config, "freeze the sweep first"
+    axes.check(sweep)
+    space = Space(sweep)
+    for point in axes.grid(sweep):
+        for sample in axes.samples(sweep):
+            space.add(point | sample)
+    _check_stages(space)
+    # Neighbours in a grid resemble each other: in its order the first would meet weak rivals.
+    space.settings.sort(key=lambda s: _digest(f"{sweep.search.seed}:{s.key}"))
+    if sweep.search.kind == "optuna":
+        return Space(sweep)  # the draws above only showed that the axes are possible
+    return space
+
+
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _check_stages(space: Space) -> None:
+    screen = space.sweep.screen
+    shortest = min(s.epochs for s in space.settings)
+    longest = screen.epochs or shortest
+    if longest > shortest:
+        raise ConfigError(f"screen.epochs {longest} exceeds train.epochs {shortest}")
+    if screen.scheduler == "asha" and screen.grace_epochs > longest:
+        raise ConfigError(
+            f"screen.grace_epochs {screen.grace_epochs} exceeds the {longest} epochs of screening"
+        )
+    config = space.config(space.settings[0].values, 0)
+    several = len(space.settings) > len({s.stratum for s in space.settings})
+    if config.select.split == "test" and several:
+        raise ConfigError(
+            "select.split test: a sweep that chooses settings must not choose by the test split; "
+            "set select.split: valid under settings"
+        )

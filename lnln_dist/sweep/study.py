@@ -1,0 +1,239 @@
+"""What a sweep's YAML says: axes, seeds, stages, resources; no torch, no Ray."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from lnln_dist import settings
+from lnln_dist.config import STRICT, Count, NotNegative, Positive, Seed
+from lnln_dist.errors import ConfigError
+
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Axis:
+    """The values of one setting, or of one named group of settings; give exactly one kind."""
+
+    grid: tuple[Any, ...] | dict[str, dict[str, Any]] | None = None
+    """Every value is tried. A mapping names points that set several keys at once."""
+    choice: tuple[Any, ...] | dict[str, dict[str, Any]] | None = None
+    """One of these is drawn per sample."""
+    uniform: Span | None = None
+    """Drawn evenly between two bounds."""
+    loguniform: Span | None = None
+    """Drawn evenly on a logarithmic scale between two positive bounds."""
+
+    @property
+    def kind(self) -> str:
+        """Which of the four it is."""
+        return next(k for k in ("grid", "choice", "uniform", "loguniform") if getattr(self, k))
+
+    @model_validator(mode="after")
+    def _check(self) -> "Axis":
+        given = [k for k in ("grid", "choice", "uniform", "loguniform") if getattr(self, k)]
+        if len(given) != 1:
+            raise ValueError("give exactly one of grid, choice, uniform, loguniform, not empty")
+        for low, high in (span for span in (self.uniform, self.loguniform) if span):
+            if not low < high:
+                raise ValueError(f"the lower bound {low} must be below the upper bound {high}")
+            if self.loguniform and low <= 0:
+                raise ValueError(f"loguniform needs positive bounds, got {low}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SearchConfig:
+    """Where the settings come from."""
+
+    kind: Literal["grid", "random", "optuna"] = "grid"
+    """All grid points; or for every grid point so many samples of the other axes."""
+    samples: Count | None = None
+    """Samples per grid point (random) or per stratum (optuna)."""
+    seed: Seed = 0
+    """Seed of the sampling and of the order in which settings are tried."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "SearchConfig":
+        if (self.kind == "grid") != (self.samples is None):
+            needs = "takes no" if self.kind == "grid" else "needs"
+            raise ValueError(f"kind {self.kind} {needs} samples")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ScreenConfig:
+    """First stage: few seeds, bad settings are stopped early."""
+
+    scheduler: Literal["asha", "fifo"] = "asha"
+    """Stop the worse settings at every milestone, or train all of them to `epochs`."""
+    seeds: Count = 1
+    """How many of the sweep's seeds screen; settings are compared by the mean over them."""
+    grace_epochs: Count = 1
+    """Epochs before the first decision."""
+    reduction: Annotated[int, Field(ge=2)] = 3
+    """One setting in so many goes on at a milestone; milestones lie this factor apart."""
+    brackets: Count = 1
+    """Ladders with later and later first milestones, for objectives that start slowly."""
+    epochs: Count | None = None
+    """Longest training while screening; null is `train.epochs`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ConfirmConfig:
+    """Second stage: the best settings of every stratum on all seeds, in full."""
+
+    best: Count = 1
+    """Settings of every stratum to confirm."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ResourcesConfig:
+    """What one trial occupies. Shares of a GPU are bookkeeping, not a memory limit."""
+
+    cpus: Positive = 1.0
+    """CPU cores per process."""
+    gpus: NotNegative = 0.0
+    """GPUs per process; a fraction puts several trials on one. 0 trains on the CPU."""
+    workers: Count = 1
+    """Processes per trial (data parallel, possibly over several nodes)."""
+    concurrent: Count | None = None
+    """Most trials at once; null is what the cluster holds."""
+    retries: Annotated[int, Field(ge=0)] = 3
+    """Restarts of a trial whose process or node died; it goes on from its checkpoint."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ResourcesConfig":
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus {self.gpus}: above 1 it must be whole")
+        if self.gpus > 1:
+            raise ValueError("gpus is per process: for several GPUs per trial set workers")
+        if self.workers > 1 and self.gpus not in (0, 1):
+            raise ValueError("a trial of several workers needs whole GPUs (gpus 0 or 1)")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SweepConfig:
+    """A sweep."""
+
+    config: tuple[str, ...] = ()
+    """Training config files, one laid over the other; paths relative to the sweep's file."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Settings of every trial, laid over `config`."""
+    axes: dict[str, Axis] = Field(default_factory=dict)
+    """Dotted setting, or a name of your own, -> its values."""
+    strata: tuple[str, ...] = ()
+    """Axes within whose values settings compete; data sets and scoring grids always are."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1111,)
+    """Values of `train.seed`: replicas of every setting, which never compete."""
+    search: SearchConfig = SearchConfig()
+    """Where the settings come from."""
+    screen: ScreenConfig = ScreenConfig()
+    """First stage."""
+    confirm: ConfirmConfig = ConfirmConfig()
+    """Second stage."""
+    resources: ResourcesConfig = ResourcesConfig()
+    """What one trial occupies."""
+    keep: Literal["confirmed", "all"] = "confirmed"
+    """Whose weights and checkpoints stay once a stratum is decided."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "SweepConfig":
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds: a seed is listed twice")
+        if self.screen.seeds > len(self.seeds):
+            raise ValueError(
+                f"screen.seeds {self.screen.seeds} exceeds the {len(self.seeds)} seeds listed"
+            )
+        unknown = sorted(set(self.strata) - set(self.axes))
+        if unknown:
+            raise ValueError(f"strata: {', '.join(unknown)} is no axis of this sweep")
+        sampled = sorted(n for n, axis in self.axes.items() if axis.kind != "grid")
+        if sampled and self.search.kind == "grid":
+            raise ValueError(
+                f"search.kind grid tries every value, but {', '.join(sampled)} is to be sampled: "
+                "set search.kind random or optuna and search.samples"
+            )
+        if not sampled and self.search.kind != "grid":
+            raise ValueError(f"search.kind {self.search.kind} samples, but every axis is a grid")
+        return self
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
+    """A sweep's YAML with ``KEY=VALUE`` overrides; paths of config files become absolute.
+
+    Raises:
+        ConfigError: one line naming every wrong key.
+    """
+    raw = settings.read_yaml(path)
+    for item in overrides:
+        raw = settings.merge(raw, _override(item))
+    names = raw.get("config", [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise ConfigError(f"{path}: config: expected a file name or a list of them, got {names!r}")
+    here = path.expanduser().resolve().parent
+    raw["config"] = [str(here / Path(name).expanduser()) for name in names]
+    return build(raw, at=f"{path}: ")
+
+
+def build(raw: Mapping[str, Any], *, at: str = "") -> SweepConfig:
+    """Nested mappings -> checked ``SweepConfig``."""
+    try:
+        return TypeAdapter(SweepConfig).validate_json(json.dumps(raw))
+    except ValidationError as err:
+        raise ConfigError(at + "; ".join(_problem(item) for item in err.errors())) from err
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f"{at}a setting cannot be read: {err}") from err
+
+
+def dump(sweep: SweepConfig) -> str:
+    """The sweep as YAML, what was left out filled in."""
+    plain = json.loads(TypeAdapter(SweepConfig).dump_json(sweep, exclude_none=True))
+    return yaml.safe_dump(plain, sort_keys=False)
+
+
+def _override(item: str) -> dict[str, Any]:
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {item}: expected KEY=VALUE, such as screen.scheduler=fifo")
+    value = settings.read_value(text, at=f"--set {key}")
+    if key.startswith("axes.") and key.count(".") > 1:
+        # The name of an axis has dots of its own.
+        name, kind = key.removeprefix("axes.").rsplit(".", 1)
+        return {"axes": {name: {kind: value}}}
+    return settings.nest({key: value})
+
+
+def _problem(item: Any) -> str:
+    # Tuples of alternatives add the name of each to the place; only the keys are the user's.
+    parts = [str(p) for p in item["loc"] if not str(p).startswith(("tuple[", "dict["))]
+    key = ".".join(parts)
+    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _known_keys(parts[:-1])
+        near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
+        return f"{key}: unknown key; " + (
+            f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        )
+    message = item["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+    return f"{key}: {message}{given}" if key else message
+
+
+def _known_keys(parents: Sequence[str]) -> list[str]:
+    kinds: dict[str, Any] = {
+        "search": SearchConfig,
+        "screen": ScreenConfig,
+        "confirm": ConfirmConfig,
+        "resources": ResourcesConfig,
+        "axes": Axis,
+    }
+    kind = kinds[parents[0]] if parents else SweepConfig
+    return sorted(kind.__dataclass_fields__)

@@ -1,0 +1,88 @@
+"""A Ray cluster: joined, or made of this machine."""
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from lnln_dist.errors import UserError
+from lnln_dist.sweep import preflight
+from lnln_dist.sweep.study import ResourcesConfig
+from lnln_dist.sweep.trial import scrub
+
+OBJECT_STORE = 80 * 2**20  # bytes, about the least Ray takes: trials exchange next to nothing
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+        import ray.tune
+    except ImportError as err:
+        raise UserError("a sweep needs Ray: pip install 'lnln-dist[ray]'") from err
+    return ray
+
+
+@contextlib.contextmanager
+def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
+    """Connects to a cluster, or makes one of this machine for as long as the block lasts.
+
+    Args:
+        address: of a running cluster; None looks at RAY_ADDRESS, then starts a local one.
+        cpus: cores of a local one; None is what this process may use.
+
+    Raises:
+        UserError: this process was started by another launcher, or no cluster answers.
+    """
+    preflight.check_launch(os.environ)
+    scrub(os.environ)
+    ray = _import_ray()
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        options["address"] = address
+    else:
+        options |= {
+            "num_cpus": cpus or preflight.usable_cores(),
+            "object_store_memory": OBJECT_STORE,
+            "include_dashboard": False,
+        }
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as err:
+        where = address or "on this machine"
+        raise UserError(
+            f"no Ray cluster {where}: {' '.join(str(err).split())[:300]} (is it running, and is "
+            "RAY_AUTH_MODE the same here and there?)"
+        ) from err
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def living_nodes(ray: Any) -> list[dict[str, float]]:
+    """Resources of every living node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> preflight.Capacity:
+    """The cluster's capacity, once a trial fits or after ``seconds``; asks it to grow meanwhile.
+
+    Raises:
+        UserError: no trial fits.
+    """
+    end = time.monotonic() + seconds
+    found = preflight.capacity(living_nodes(ray), need)
+    if not found.slots and seconds > 0:
+        bundle = {"CPU": need.cpus, **({"GPU": need.gpus} if need.gpus else {})}
+        with contextlib.suppress(Exception):  # a cluster without an autoscaler
+            from ray.autoscaler.sdk import request_resources
+
+            request_resources(bundles=[bundle] * need.workers)
+    while not found.slots and time.monotonic() < end:
+        time.sleep(min(2.0, seconds))
+        found = preflight.capacity(living_nodes(ray), need)
+    preflight.check(found, need)
+    return found

@@ -1,0 +1,96 @@
+"""A stand-in for the training program: a run folder's log and checkpoints, scores by a formula."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lnln_dist.config import Config
+from lnln_dist.sweep import space, study
+from lnln_dist.sweep.director import Director
+from lnln_dist.sweep.folder import Folder
+from lnln_dist.sweep.trial import prepare, run_job
+
+
+def score(config: Config, epoch: int) -> float:
+    """An error that falls with the epochs and depends on weights, rate and, a little, the seed."""
+    loss = config.loss
+    level = abs(loss.adversarial - 0.4) + 2 * abs(loss.reconstruction - 0.1)
+    noise = ((config.train.seed * 7919 + epoch * 104729) % 1000) / 50_000
+    return (1 + level + config.select.rates[0]) / epoch**0.3 + noise
+
+
+def program(
+    config: Config,
+    folder: Path,
+    *,
+    resume: bool,
+    cpu: bool | None,
+    on_epoch: Callable[[Any], bool],
+    epoch_s: float = 0.0,
+    score: Callable[[Config, int], float] = score,
+) -> Any:
+    """Trains nothing, but leaves and reads what `train.program.run` would."""
+    done = 0
+    for state in sorted((folder / "checkpoints").glob("step-*/state.json")):
+        done = json.loads(state.read_text())["state"]["step"]
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.jsonl"
+    lines = [] if not log.exists() else log.read_text().splitlines()
+    log.write_text("".join(f"{x}\n" for x in lines if json.loads(x)["step"] <= done))
+    stop = False
+    while done < config.train.epochs and not stop:
+        time.sleep(epoch_s)
+        done += 1
+        valid = {"mae": score(config, done), "corr": 0.5}
+        line = {"kind": "score", "step": done, "time": time.time(), "epoch": done}
+        line |= {f"valid/{name}/mean": value for name, value in valid.items()}
+        with log.open("a") as handle:
+            handle.write(json.dumps(line) + "\n")
+        stop = on_epoch(SimpleNamespace(epoch=done, step=done, valid=valid))
+        state = {"step": done, "finished": done == config.train.epochs}
+        target = folder / "checkpoints" / f"step-{done:08d}"
+        target.mkdir(parents=True)
+        (target / "state.json").write_text(json.dumps({"state": state}))
+    (folder / "best").mkdir(exist_ok=True)
+    (folder / "best" / "best.safetensors").write_text("")
+    return SimpleNamespace(
+        state=SimpleNamespace(finished=done == config.train.epochs), peak_gib=0.0
+    )
+
+
+SWEEP = {
+    "settings": {"train": {"epochs": 9}, "select": {"rates": [0.5]}},
+    "axes": {
+        "loss.adversarial": {"grid": [0, 0.2, 0.4, 0.8]},
+        "loss.reconstruction": {"grid": [0, 0.1]},
+    },
+    "seeds": [1, 2, 3],
+    "screen": {"seeds": 2},
+}
+
+
+def make_director(path: Path, raw: dict[str, Any] = SWEEP, **more: Any) -> Director:
+    """A director of a new or resumed sweep."""
+    made = space.resolve(space.freeze(study.build(raw)))
+    folder = Folder(path)
+    folder.create(resume=True)
+    folder.adopt(made)
+    folder.save(made)
+    return Director(made, folder, "mae", -1, **more)
+
+
+def drive(director: Director, *, stop_after: int | None = None, run: Any = program) -> int:
+    """Runs a director's stretches one after the other; returns how many."""
+    count = 0
+    while not director.over and count != stop_after:
+        job = director.next()
+        assert job is not None
+        for epoch in prepare(job):
+            director.heard(job.trial, epoch)
+        outcome = run_job(job, lambda epoch, t=job.trial: director.heard(t, epoch), program=run)
+        director.ended(job.trial, outcome)
+        count += 1
+    return count

@@ -1,0 +1,145 @@
+"""Two stages, strata and seeds."""
+
+import math
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lnln_dist.sweep.estimate import play
+from lnln_dist.sweep.planner import Candidate, Progress, Rules, Segment, plan
+
+RULES = Rules(
+    seeds=(1, 2, 3), screen_seeds=2, grace=1, reduction=3, brackets=1, longest=None, best=1,
+    stop=True,
+)  # fmt: skip
+
+
+def changed(**changes: object) -> Rules:
+    return Rules(**{**{f: getattr(RULES, f) for f in RULES.__dataclass_fields__}, **changes})
+
+
+def candidates(count: int, *, stratum: str = "all", epochs: int = 9) -> list[Candidate]:
+    return [Candidate(f"{stratum}{i}", stratum, epochs) for i in range(count)]
+
+
+def test_screening_starts_with_the_first_seeds() -> None:
+    segments = plan(RULES, candidates(3), {}).segments
+    assert segments == [Segment(f"all{i}", seed, 1, "screen") for i in range(3) for seed in (1, 2)]
+
+
+def test_a_candidate_waits_for_all_its_seeds_and_is_judged_by_their_mean() -> None:
+    members = candidates(3)
+    reached = {(f"all{i}", seed): Progress((5.0 - i,)) for i in range(3) for seed in (1, 2)}
+    del reached["all2", 2]
+    assert plan(RULES, members, reached).segments == [Segment("all2", 2, 1, "screen")]
+    # One brilliant seed and a poor one: 2 and 4.4 are worse on average than 3 and 3.
+    reached |= {("all2", 2): Progress((4.4,)), ("all2", 1): Progress((2.0,))}
+    reached |= {("all1", 1): Progress((3.0,)), ("all1", 2): Progress((3.0,))}
+    up = [s for s in plan(RULES, members, reached).segments if s.until == 3]
+    assert up == [Segment("all1", 1, 3, "screen"), Segment("all1", 2, 3, "screen")]
+
+
+def test_both_seeds_stop_together() -> None:
+    played = play(RULES, candidates(9), lambda name, seed, epoch: int(name[3:]) + 0.1 * seed)
+    for i in range(9):
+        assert len(played[f"all{i}", 1].costs) == len(played[f"all{i}", 2].costs)
+    assert {seed for name, seed in played if name == "all0"} == {1, 2, 3}
+    assert all(len(played["all0", seed].costs) == 9 for seed in (1, 2, 3))
+    assert len(played["all8", 1].costs) == 1
+
+
+def test_only_the_best_of_every_stratum_is_confirmed_on_all_seeds() -> None:
+    members = candidates(5, stratum="easy") + candidates(5, stratum="hard")
+
+    def cost(name: str, seed: int, epoch: int) -> float:
+        return (10.0 if name.startswith("hard") else 1.0) + int(name[-1]) / 10
+
+    played = play(changed(best=2), members, cost)
+    confirmed = {name for name, seed in played if seed == 3}
+    assert confirmed == {"easy0", "easy1", "hard0", "hard1"}
+
+
+def test_mixed_rates_in_one_stratum_lose_the_best_of_the_hard_rate() -> None:
+    """The failure that strata are for: every hard-rate candidate is stopped first."""
+    costs = {
+        f"{rate}{w}": r + 0.1 * w for rate, r in (("easy", 0.5), ("hard", 1.0)) for w in range(6)
+    }
+
+    def cost(name: str, seed: int, epoch: int) -> float:
+        return costs[name] / epoch**0.1
+
+    mixed = [Candidate(name, "all", 9) for name in costs]
+    apart = [Candidate(name, name[:4], 9) for name in costs]
+    plain = play(changed(best=2), mixed, cost)
+    ours = play(changed(best=2), apart, cost)
+    assert len(plain["hard0", 1].costs) < 9
+    assert {n for n, seed in plain if seed == 3} == {"easy0", "easy1"}
+    assert {n for n, seed in ours if seed == 3} == {"easy0", "easy1", "hard0", "hard1"}
+
+
+def test_a_failed_seed_drops_its_candidate_and_the_rest_goes_on() -> None:
+    members = candidates(4)
+    reached = {(c.name, s): Progress((float(i),)) for i, c in enumerate(members) for s in (1, 2)}
+    reached["all0", 2] = Progress((), failed=True)
+    made = plan(RULES, members, reached)
+    assert made.verdicts["all0"].cost == math.inf
+    assert {s.name for s in made.segments} == {"all1"}
+
+
+def test_nothing_to_screen_goes_straight_to_confirmation() -> None:
+    made = plan(changed(best=3), candidates(2), {})
+    assert {(s.name, s.seed, s.until, s.stage) for s in made.segments} == {
+        (f"all{i}", seed, 9, "confirm") for i in range(2) for seed in (1, 2, 3)
+    }
+    assert made.decided == {"all"}
+
+
+def test_fifo_trains_everything_to_the_end_of_screening() -> None:
+    played = play(changed(stop=False, longest=4), candidates(5), lambda n, s, e: int(n[3:]))
+    lengths = {name: len(p.costs) for (name, seed), p in played.items() if seed == 1}
+    assert lengths == {"all0": 9, "all1": 4, "all2": 4, "all3": 4, "all4": 4}
+
+
+def test_a_trial_that_ended_by_its_own_patience_counts_with_its_last_score() -> None:
+    members = candidates(3)
+    reached = {(c.name, s): Progress((float(i),)) for i, c in enumerate(members) for s in (1, 2)}
+    reached["all0", 1] = reached["all0", 2] = Progress((0.0,), finished=True)
+    segments = plan(RULES, members, reached).segments
+    assert segments == [Segment("all0", 3, 9, "confirm")]
+
+
+def test_an_open_stratum_decides_but_does_not_confirm() -> None:
+    reached = {(f"all{i}", s): Progress((float(i),) * 9) for i in range(3) for s in (1, 2)}
+    made = plan(RULES, candidates(3), reached, open_strata=frozenset({"all"}))
+    assert not made.decided
+    assert not made.segments
+    assert plan(RULES, candidates(3), reached).decided == {"all"}
+
+
+def test_more_seeds_only_add_confirming_trials() -> None:
+    def cost(name: str, seed: int, epoch: int) -> float:
+        return int(name[3:]) + seed / 100
+
+    done = play(RULES, candidates(6), cost)
+    more = plan(changed(seeds=(1, 2, 3, 4, 5)), candidates(6), done)
+    assert {(s.name, s.seed, s.stage) for s in more.segments} == {
+        ("all0", 4, "confirm"),
+        ("all0", 5, "confirm"),
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.randoms(use_true_random=False), st.sampled_from([1, 2, 3]), st.integers(1, 14))
+def test_the_outcome_does_not_depend_on_who_finishes_first(
+    chance: random.Random, brackets: int, count: int
+) -> None:
+    table = {(f"all{i}", s): chance.random() for i in range(count) for s in (1, 2, 3)}
+    rules = changed(brackets=brackets, best=2, reduction=2)
+
+    def cost(name: str, seed: int, epoch: int) -> float:
+        return table[name, seed] / epoch
+
+    in_order = play(rules, candidates(count), cost)
+    shuffled = play(rules, candidates(count), cost, pick=lambda s: chance.randrange(len(s)))
+    assert in_order == shuffled

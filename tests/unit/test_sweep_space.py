@@ -1,0 +1,130 @@
+"""Resolved settings: names, hashes, duplicates, order."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lnln_dist import settings
+from lnln_dist.errors import ConfigError
+from lnln_dist.sweep import space, study
+
+WEIGHTS = {"loss.adversarial": {"grid": [0, 0.4, 0.8]}, "loss.reconstruction": {"grid": [0, 0.1]}}
+
+
+def resolve(**raw: Any) -> space.Space:
+    return space.resolve(space.freeze(study.build(raw)))
+
+
+def test_every_combination_is_a_full_config_of_its_own() -> None:
+    made = resolve(axes=WEIGHTS, seeds=[1, 2], settings={"train": {"epochs": 3}})
+    assert len(made.settings) == len({s.key for s in made.settings}) == 6
+    hashes = {
+        settings.config_hash(made.config(s.values, seed)) for s in made.settings for seed in (1, 2)
+    }
+    assert len(hashes) == 12
+    named = {s.name: s for s in made.settings}
+    config = made.config(named["adversarial0.4_reconstruction0"].values, 2)
+    assert (config.loss.adversarial, config.loss.reconstruction) == (0.4, 0.0)
+    assert (config.train.seed, config.train.epochs, config.train.keep_checkpoints) == (2, 3, 1)
+    assert named["adversarial0.4_reconstruction0"].trial(2) == "adversarial0.4_reconstruction0_s2"
+
+
+def test_settings_that_compute_the_same_are_dropped() -> None:
+    made = resolve(
+        axes={"loss.adversarial": {"grid": [0.8, 0.1]}, "train.log_steps": {"grid": [1, 2]}}
+    )
+    assert len(made.settings) == 2
+    assert len(made.dropped) == 2
+    assert all("log_steps2" in name for name in made.dropped)
+
+
+def test_names_that_look_alike_are_told_apart() -> None:
+    made = resolve(axes={"optim.lr": {"grid": [0.12345678, 0.12345679]}})
+    assert len({s.name for s in made.settings}) == 2
+
+
+def test_long_names_are_cut_and_stay_different() -> None:
+    rates = [round(0.01 * i, 2) for i in range(60)]
+    axes = {"select.rates": {"grid": [rates, rates[:-1]]}}
+    made = resolve(axes=axes)
+    assert len({s.name for s in made.settings}) == 2
+    assert all(len(s.name) <= space.LONGEST_NAME for s in made.settings)
+
+
+def test_the_order_is_shuffled_by_the_seed_and_the_same_each_time() -> None:
+    def names(**search: Any) -> list[str]:
+        return [s.name for s in resolve(axes=WEIGHTS, search=search).settings]
+
+    assert names() == names()
+    assert names() != sorted(names())
+    assert names() != names(seed=1)
+    assert sorted(names()) == sorted(names(seed=1))
+
+
+def test_data_folders_are_absolute_and_tell_settings_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = resolve(axes={"data.path": {"grid": ["a", "b"]}})
+    assert {made.config(s.values, 1).data.path for s in made.settings} == {
+        str(tmp_path / "a"),
+        str(tmp_path / "b"),
+    }
+    assert {s.stratum for s in made.settings} == {"path-a", "path-b"} == set(made.strata)
+    one = resolve(settings={"data": {"path": "file:///x"}})
+    assert one.config({}, 1).data.path == "file:///x"
+    assert [s.name for s in one.settings] == ["base"]
+
+
+def test_a_local_encoder_becomes_absolute_and_a_hub_name_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    for name, expected in (("bert", str(tmp_path / "bert")), ("bert-base", "bert-base")):
+        made = resolve(settings={"model.encoder.name": name})
+        assert made.config({}, 1).model.encoder.name == expected
+
+
+def test_config_files_are_merged_in(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("train: {epochs: 7, batch_size: 8}")
+    raw = {"config": [str(tmp_path / "base.yaml")], "settings": {"train.epochs": 5}}
+    frozen = space.freeze(study.build(raw))
+    assert frozen.config == ()
+    assert frozen.settings == {"train": {"epochs": 5, "batch_size": 8}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ({"settings": {"train": {"epoch": 3}}}, "settings.train.epoch: unknown key"),
+        ({"axes": {"loss.adversarial": {"grid": [1, -1]}}}, "setting adversarial-1: loss.adv"),
+        ({"axes": {"train.epochs": {"grid": [2.5]}}}, "setting epochs2.5: train.epochs"),
+        ({"screen": {"epochs": 201}}, "screen.epochs 201 exceeds train.epochs 200"),
+        ({"screen": {"epochs": 2, "grace_epochs": 3}}, "grace_epochs 3 exceeds the 2"),
+        (
+            {"settings": {"select.split": "test"}, "axes": WEIGHTS},
+            "must not choose by the test split",
+        ),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(**raw)
+
+
+def test_a_choice_of_nothing_may_look_at_the_test_split() -> None:
+    made = resolve(settings={"select.split": "test"}, seeds=[1, 2])
+    assert len(made.settings) == 1
+
+
+def test_neither_torch_nor_ray_is_imported() -> None:
+    code = (
+        "import sys; import lnln_dist.sweep.estimate, lnln_dist.sweep.director; "
+        "print([m for m in ('torch', 'ray', 'optuna') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

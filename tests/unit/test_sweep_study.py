@@ -1,0 +1,90 @@
+"""Reading of a sweep's YAML."""
+
+from pathlib import Path
+
+import pytest
+
+from lnln_dist.errors import ConfigError
+from lnln_dist.sweep import study
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "sweep.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_filled_in_and_config_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    sweep = study.read(write(tmp_path, "config: base.yaml\nseeds: [1, 2]"))
+    assert sweep.config == (str(tmp_path / "base.yaml"),)
+    assert sweep.screen.scheduler == "asha"
+    assert sweep.seeds == (1, 2)
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = write(tmp_path, "axes: {loss.adversarial: {grid: [0, 1]}}")
+    sweep = study.read(
+        path,
+        [
+            "screen.scheduler=fifo",
+            "settings.optim.lr=1e-3",
+            "axes.loss.adversarial.grid=[0.5]",
+            "seeds=[7]",
+        ],
+    )
+    assert sweep.screen.scheduler == "fifo"
+    assert sweep.settings == {"optim": {"lr": 1e-3}}
+    assert sweep.axes["loss.adversarial"].grid == (0.5,)
+    assert sweep.seeds == (7,)
+
+
+def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
+    text = """
+    axes:
+      loss.adversarial: {uniform: [0.0, 1.0]}
+      optim.lr: {loguniform: [1e-5, 1e-3]}
+      recipe-of-noise:
+        grid: {low: {noise.maximum: 0.5}, high: {noise.maximum: 1.0}}
+    search: {kind: random, samples: 4}
+    seeds: [1, 2, 3]
+    screen: {seeds: 2, brackets: 2}
+    resources: {gpus: 0.25}
+    """
+    sweep = study.read(write(tmp_path, text))
+    assert study.read(write(tmp_path, study.dump(sweep))) == sweep
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sed: [1]", "sed: unknown key; did you mean seeds?"),
+        ("screen: {scedule: asha}", "screen.scedule: unknown key; did you mean scheduler?"),
+        ("axes: {a: {gird: [1]}}", "axes.a.gird: unknown key; did you mean grid?"),
+        ("axes: {a: {grid: [1], choice: [2]}}", "axes.a: give exactly one of grid"),
+        ("axes: {a: {grid: []}}", "axes.a: give exactly one of grid"),
+        ("axes: {a: {uniform: [1.0, 0.5]}}", "lower bound 1.0 must be below"),
+        ("axes: {a: {loguniform: [0.0, 0.5]}}", "loguniform needs positive bounds"),
+        ("axes: {a: {uniform: [0.0, 0.5]}}", "search.kind grid tries every value, but a is"),
+        ("search: {kind: random, samples: 3}", "samples, but every axis is a grid"),
+        ("search: {kind: random}", "search: kind random needs samples"),
+        ("search: {samples: 3}", "search: kind grid takes no samples"),
+        ("seeds: [1, 1]", "listed twice"),
+        ("seeds: []", "seeds: .*at least 1"),
+        ("{seeds: [1], screen: {seeds: 2}}", "screen.seeds 2 exceeds the 1 seeds"),
+        ("strata: [b]", "strata: b is no axis"),
+        ("resources: {gpus: 2.5}", "gpus 2.5: above 1 it must be whole"),
+        ("resources: {gpus: 2}", "set workers"),
+        ("resources: {gpus: 0.5, workers: 2}", "whole GPUs"),
+        ("screen: {reduction: 1}", "screen.reduction: .*got 1"),
+        ("config: 3", "config: expected a file name"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study.read(write(tmp_path, text))
+
+
+@pytest.mark.parametrize("item", ["screen", "=3", "seeds=[1"])
+def test_malformed_overrides(tmp_path: Path, item: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        study.read(write(tmp_path, ""), [item])
