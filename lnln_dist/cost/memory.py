@@ -6,18 +6,20 @@ backward pass, summed over the real network. Estimates leave out the CUDA contex
 (roughly half a GiB), workspace and the allocator's gaps: see ``HEADROOM``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lnln_dist.cost.cards import Precision
-from lnln_dist.cost.skeleton import Lengths, Skeleton, is_layer
+from lnln_dist.cost.skeleton import Lengths, Skeleton
 
 Strategy = Literal["ddp", "zero1", "zero2", "zero3", "fsdp2"]
 STRATEGIES: tuple[Strategy, ...] = ("ddp", "zero1", "zero2", "zero3", "fsdp2")
 HEADROOM = 2**30  # bytes of a card that an estimate leaves alone
+WIDE = 4  # bytes of a float32
 ADAM = 8  # bytes of the two float32 moments of a parameter
 BUCKET = 50_000_000  # elements that DeepSpeed reduces or gathers at once
 
@@ -29,14 +31,24 @@ class Parameters:
     trained: int
     frozen: int
     largest_unit: int
-    """Of the largest part that sharded strategies bring together at once: an encoder layer, or
-    all that belongs to none."""
-    gathered: int
-    """Counted once per use in a training forward pass (the text encoder is used twice)."""
+    """Of the largest part that sharded strategies bring together at once: a layer of the network,
+    or all that belongs to none."""
     units: int
-    """Parts that sharded strategies bring together one at a time."""
-    unit_uses: int
-    """Times they do so in a training forward pass."""
+    """Such parts."""
+    gathered: int = 0
+    """Counted once per use in a training forward pass (the text encoder is used twice)."""
+    unit_uses: int = 0
+    """Times a part is brought together in a training forward pass."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes that autograd keeps for the backward pass of one micro-batch."""
+
+    samples: int
+    """That grow with the batch."""
+    weights: int = 0
+    """Half copies of float32 weights that autocast makes; none where weights are half already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,59 +71,78 @@ class Footprint:
         return self.parameters + self.gradients + self.optimizer + self.buffers + self.activations
 
 
+def sizes_of(model: nn.Module) -> Parameters:
+    """Counts a network's parameters, fake or real."""
+    layers = _units(model)
+    own = {name: _own(module) for name, module in model.named_modules()}
+    in_layer = [sum(own[n] for n in own if n == top or n.startswith(f"{top}.")) for top in layers]
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    largest = max([*in_layer, total - sum(in_layer)])
+    return Parameters(trained, total - trained, largest, len(layers) + 1)
+
+
 def parameters_of(skeleton: Skeleton, lengths: Lengths) -> Parameters:
     """Counts the network's parameters, and how often one forward pass uses them."""
     model = skeleton.model
-    own = {name: sum(p.numel() for p in m.parameters(recurse=False)) for name, m in _named(model)}
-    layers = [name for name, m in _named(model) if is_layer(m)]
-    in_layer = [sum(n for k, n in own.items() if k.startswith(f"{layer}.")) for layer in layers]
+    layers = _units(model)
+    own = {name: _own(module) for name, module in model.named_modules()}
     uses: list[str] = []
     handles = [
         module.register_forward_pre_hook(lambda *_, name=name: uses.append(name))
-        for name, module in _named(model)
+        for name, module in model.named_modules()
         if own[name] or name in layers
     ]
     with skeleton.pretending(), torch.no_grad():
         skeleton.loss(1, lengths)
     for handle in handles:
         handle.remove()
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
-    rest = total - sum(in_layer)
     once = [name for name in own if name not in uses]  # read by their parent, as tables are
-    return Parameters(
-        trained=trained,
-        frozen=total - trained,
-        largest_unit=max([*in_layer, rest]),
+    return replace(
+        sizes_of(model),
         gathered=sum(own[name] for name in [*uses, *once]),
-        units=len(layers) + 1,
         unit_uses=sum(name in layers for name in uses) + 1,
     )
 
 
-def _named(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    return list(model.named_modules())
+def _own(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters(recurse=False))
 
 
-def activation_bytes(
+def _units(model: nn.Module) -> set[str]:
+    """Names of the repeated layers, which sharded strategies bring together one at a time."""
+    lists = [name for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
+    return {f"{name}.{i}" for name in lists for i in range(len(model.get_submodule(name)))}  # type: ignore[arg-type]
+
+
+def activations(
     skeleton: Skeleton, *, size: int, lengths: Lengths, precision: Precision
-) -> int:
+) -> Activations:
     """Bytes kept for the backward pass of a micro-batch of ``size`` samples.
 
-    Half precision counts the half copies of the weights that autocast makes. With activation
-    checkpointing one layer's inner activations are added: they come back while it is recomputed.
+    With activation checkpointing one layer's inner activations are added: they come back while it
+    is computed again.
     """
-    kept = _kept(skeleton, size, lengths, precision)
+    one, two, kept = (_kept(skeleton, n, lengths, precision) for n in (1, 2, size))
+    weights = max(0, 2 * one - two) if precision != "fp32" else 0
     again = len(skeleton.recomputed)
     if again:
         with skeleton.keeping_all():
             whole = _kept(skeleton, size, lengths, precision)
         kept += (whole - kept) // (2 * again)  # the encoder runs twice
-    return kept
+    return Activations(kept - weights, weights)
 
 
 def _kept(skeleton: Skeleton, size: int, lengths: Lengths, precision: Precision) -> int:
-    own = {p.untyped_storage()._cdata for p in skeleton.model.parameters()}
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    half = torch.autocast("cpu", dtype=kind, enabled=precision != "fp32")
+    with skeleton.pretending(), half:
+        return kept_bytes(lambda: skeleton.loss(size, lengths), skeleton.model)
+
+
+def kept_bytes(forward: Callable[[], Tensor], model: nn.Module) -> int:
+    """Bytes that autograd keeps of a forward pass, the parameters of ``model`` not counted."""
+    own = {p.untyped_storage()._cdata for p in model.parameters()}
     seen: dict[int, torch.UntypedStorage] = {}  # held, or an address would be used twice
 
     def note(x: Tensor) -> Tensor:
@@ -120,13 +151,8 @@ def _kept(skeleton: Skeleton, size: int, lengths: Lengths, precision: Precision)
             seen[storage._cdata] = storage
         return x
 
-    kind = torch.float16 if precision == "fp16" else torch.bfloat16
-    with (
-        skeleton.pretending(),
-        torch.autograd.graph.saved_tensors_hooks(note, lambda x: x),
-        torch.autocast("cpu", dtype=kind, enabled=precision != "fp32"),
-    ):
-        skeleton.loss(size, lengths)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        forward()
     return sum(storage.nbytes() for storage in seen.values())
 
 
@@ -136,38 +162,41 @@ def footprint(
     *,
     world: int,
     precision: Precision,
-    activations: int,
+    kept: Activations,
     offload: bool = False,
 ) -> Footprint:
     """Bytes of one of ``world`` processes.
 
-    DDP and FSDP2 keep float32 weights and compute in half precision by autocast; ZeRO keeps
-    weights and gradients in the training precision and a float32 copy beside the moments.
+    DDP and FSDP2 hold float32 weights and gradients; FSDP2 brings weights together in the
+    training precision. ZeRO holds weights in the training precision, float32 weights beside the
+    moments, and gradients in float32 where they are cut (stages 2 and 3).
 
     Args:
         counted: of the network.
         strategy: who holds what.
         world: number of processes N.
         precision: arithmetic of the forward pass.
-        activations: of ``activation_bytes``.
-        offload: ZeRO keeps moments and float32 copy in the host's memory.
+        kept: of ``activations``.
+        offload: ZeRO keeps moments and float32 weights in the host's memory.
     """
     trained, whole = counted.trained, counted.trained + counted.frozen
-    wide, share = 4, -(-trained // world)
+    share = -(-trained // world)
+    narrow = WIDE if precision == "fp32" else 2
+    copies = 0
     if strategy == "ddp":
-        weights, gradients, states = wide * whole, wide * trained, ADAM * trained
-        buffers = wide * trained if world > 1 else 0  # DDP copies gradients into its buckets
+        weights, gradients, states = WIDE * whole, WIDE * trained, ADAM * trained
+        buffers = WIDE * trained if world > 1 else 0  # DDP copies gradients into its buckets
+        copies = kept.weights
     elif strategy == "fsdp2":
-        weights, gradients = wide * -(-whole // world), wide * share
-        states, buffers = ADAM * share, 2 * wide * counted.largest_unit if world > 1 else 0
+        weights, gradients, states = WIDE * -(-whole // world), WIDE * share, ADAM * share
+        buffers = 2 * narrow * counted.largest_unit
     else:
-        narrow = wide if precision == "fp32" else 2
-        sharded = strategy == "zero3"
-        weights = narrow * (-(-whole // world) if sharded else whole)
-        gradients = narrow * (trained if strategy == "zero1" else share)
-        states = (4 + ADAM) * share
-        buffers = narrow * min(BUCKET, trained) * (1 if strategy == "zero1" else 2)
-        if sharded:
+        stage = int(strategy[-1])
+        weights = narrow * (-(-whole // world) if stage == 3 else whole)
+        gradients = narrow * trained if stage == 1 else WIDE * share
+        states = (WIDE + ADAM) * share
+        buffers = narrow * min(BUCKET, trained) * (1 if stage == 1 else 2)
+        if stage == 3:
             buffers += 2 * narrow * counted.largest_unit
     moved = states if offload and strategy.startswith("zero") else 0
     return Footprint(
@@ -175,6 +204,6 @@ def footprint(
         gradients=gradients,
         optimizer=states - moved,
         buffers=buffers,
-        activations=activations,
+        activations=kept.samples + copies,
         host=moved,
     )

@@ -8,7 +8,7 @@ from lnln_dist.cost.memory import (
     STRATEGIES,
     Parameters,
     Strategy,
-    activation_bytes,
+    activations,
     footprint,
 )
 from lnln_dist.cost.skeleton import Lengths, Skeleton
@@ -31,9 +31,7 @@ def memory_table(skeleton: Skeleton, counted: Parameters, lengths: Lengths) -> l
     """GiB per GPU by launch, precision and samples per GPU, header first; all estimated."""
     cells = [(precision, size) for precision in PRECISIONS for size in BATCHES]
     kept = {
-        (precision, size): activation_bytes(
-            skeleton, size=size, lengths=lengths, precision=precision
-        )
+        (precision, size): activations(skeleton, size=size, lengths=lengths, precision=precision)
         for precision, size in cells
     }
     rows = [["strategy", "GPUs", *(f"{precision}, {size}" for precision, size in cells)]]
@@ -45,7 +43,7 @@ def memory_table(skeleton: Skeleton, counted: Parameters, lengths: Lengths) -> l
                 strategy,
                 world=world,
                 precision=precision,
-                activations=kept[precision, size],
+                kept=kept[precision, size],
                 offload=offload,
             )
             row.append(f"{used.device / 2**30:.1f}")

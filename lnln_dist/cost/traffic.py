@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from lnln_dist.cost.cards import Precision
-from lnln_dist.cost.memory import BUCKET, Parameters, Strategy
+from lnln_dist.cost.memory import BUCKET, WIDE, Parameters, Strategy
 
 DDP_BUCKET = 25 * 2**20  # bytes that DDP reduces at once
 
@@ -65,7 +65,7 @@ def step_traffic(
 ) -> Traffic:
     """What one of ``world`` processes sends in a step of ``micro_batches`` forward passes.
 
-    DDP reduces once per step and ZeRO 1 too. ZeRO 2 reduces its gradients after every
+    DDP and ZeRO 1 reduce once per step; ZeRO 2 and the sharded strategies reduce after every
     micro-batch. ZeRO 3 and FSDP2 bring the weights together for every use, forward and backward:
     an upper bound, since weights that are needed again soon may be kept.
 
@@ -73,27 +73,27 @@ def step_traffic(
         counted: of the network.
         strategy: who holds what.
         world: number of processes N.
-        precision: arithmetic of the forward pass; ZeRO and FSDP2 send weights and gradients in
-            it, DDP sends float32 gradients.
+        precision: arithmetic of the forward pass; weights travel in it. Gradients do with ZeRO,
+            and in float32 with DDP and FSDP2.
         micro_batches: of one process in the step.
     """
     if world == 1:
         return Traffic(0.0, 0)
-    narrow = 4 if precision == "fp32" else 2
+    narrow = WIDE if precision == "fp32" else 2
     ring = (world - 1) / world
     trained = counted.trained
     if strategy == "ddp":
-        sent = 2 * 4 * trained
-        pieces = math.ceil(4 * trained / DDP_BUCKET)
+        sent = 2 * WIDE * trained
+        pieces = math.ceil(WIDE * trained / DDP_BUCKET)
     elif strategy in ("zero1", "zero2"):
         reductions = 1 if strategy == "zero1" else micro_batches
         sent = narrow * trained * (reductions + 1)
         pieces = (reductions + 1) * math.ceil(trained / BUCKET)
     else:
-        gathers = 2 * micro_batches  # for the forward and for the backward pass
-        reductions = micro_batches if strategy == "zero3" else 1
-        sent = narrow * (gathers * counted.gathered + reductions * trained)
-        pieces = gathers * counted.unit_uses + reductions * counted.units
+        gradient = narrow if strategy == "zero3" else WIDE
+        # Weights for the forward and for the backward pass.
+        sent = micro_batches * (2 * narrow * counted.gathered + gradient * trained)
+        pieces = micro_batches * (2 * counted.unit_uses + counted.units)
     return Traffic(sent * ring, pieces)
 
 

@@ -6,11 +6,18 @@ import pytest
 import torch
 from cost_cases import LENGTHS, real_loss, real_model, shallow_config, skeleton
 
-from lnln_dist.cost.memory import STRATEGIES, Parameters, activation_bytes, footprint, parameters_of
-
-COUNTED = Parameters(
-    trained=1000, frozen=200, largest_unit=300, gathered=1800, units=3, unit_uses=5
+from lnln_dist.cost.memory import (
+    STRATEGIES,
+    Activations,
+    Parameters,
+    activations,
+    footprint,
+    parameters_of,
+    sizes_of,
 )
+
+COUNTED = Parameters(trained=1000, frozen=200, largest_unit=300, units=3)
+NOTHING = Activations(0)
 
 
 def encoder(**changes: object):
@@ -38,19 +45,20 @@ def really_kept(config, size: int) -> int:
 @pytest.mark.parametrize("freeze", ["none", "all"])
 def test_activations_are_those_autograd_keeps(size: int, freeze: str) -> None:
     config = shallow_config(encoder=encoder(freeze=freeze))
-    found = activation_bytes(skeleton(config), size=size, lengths=LENGTHS, precision="fp32")
+    found = activations(skeleton(config), size=size, lengths=LENGTHS, precision="fp32")
     # Ids and masks that a real batch keeps apart may be one tensor here: some bytes a place.
-    assert found == pytest.approx(really_kept(config, size), rel=0.01)
+    assert found.samples == pytest.approx(really_kept(config, size), rel=0.01)
+    assert found.weights == 0
 
 
 def test_checkpointing_keeps_less_and_one_layer_comes_back() -> None:
     whole, saving = (
-        activation_bytes(
+        activations(
             skeleton(shallow_config(encoder=encoder(checkpoint_activations=on))),
             size=4,
             lengths=LENGTHS,
             precision="fp32",
-        )
+        ).samples
         for on in (False, True)
     )
     kept = really_kept(shallow_config(encoder=encoder(checkpoint_activations=True)), 4)
@@ -59,18 +67,20 @@ def test_checkpointing_keeps_less_and_one_layer_comes_back() -> None:
     assert saving - kept == pytest.approx((whole - kept) / 6, rel=0.1)
 
 
-def test_half_precision_halves_the_growth_with_the_batch() -> None:
+def test_half_precision_halves_samples_and_adds_copies_of_weights() -> None:
     made = skeleton()
 
-    def growth(precision: str) -> int:
-        sizes = (64, 32)
-        one, other = (
-            activation_bytes(made, size=n, lengths=LENGTHS, precision=precision) for n in sizes
-        )
-        return one - other
+    def kept(precision: str, size: int) -> Activations:
+        return activations(made, size=size, lengths=LENGTHS, precision=precision)
 
-    assert 0.5 < growth("bf16") / growth("fp32") < 0.8
-    assert growth("fp16") == growth("bf16")
+    half = kept("bf16", 64)
+    assert 0.5 < half.samples / kept("fp32", 64).samples < 0.8
+    assert kept("fp16", 64) == half
+    assert half.samples == pytest.approx(2 * kept("bf16", 32).samples)
+    # Every matrix is cast once, whatever the batch; tables and vectors are not.
+    matrices = [m.weight for m in made.model.modules() if isinstance(m, torch.nn.Linear)]
+    assert half.weights == kept("bf16", 32).weights
+    assert half.weights == pytest.approx(2 * sum(w.numel() for w in matrices), rel=0.1)
 
 
 def test_ddp_on_one_process_is_what_adamw_holds() -> None:
@@ -79,7 +89,7 @@ def test_ddp_on_one_process_is_what_adamw_holds() -> None:
     real_loss(model, 2).backward()
     optimizer.step()
     counted = parameters_of(skeleton(shallow_config(freeze="embeddings")), LENGTHS)
-    found = footprint(counted, "ddp", world=1, precision="fp32", activations=0)
+    found = footprint(counted, "ddp", world=1, precision="fp32", kept=NOTHING)
     moments = [v for s in optimizer.state.values() for k, v in s.items() if k != "step"]
     assert found.parameters == sum(p.nbytes for p in model.parameters())
     assert found.gradients == sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
@@ -92,40 +102,46 @@ def test_parameters_by_hand() -> None:
     model, counted = real_model(config), parameters_of(skeleton(config), LENGTHS)
     total = sum(p.numel() for p in model.parameters())
     assert (counted.trained, counted.frozen) == (total, 0)
-    layer = sum(p.numel() for p in model.text_encoder.model.encoder.layer[0].parameters())
-    assert counted.largest_unit == max(layer, total - 3 * layer)
-    assert (counted.units, counted.unit_uses) == (4, 2 * 3 + 1)
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
+    layers = [sum(p.numel() for p in layer.parameters()) for item in lists for layer in item]
+    assert counted.units == len(layers) + 1
+    assert counted.largest_unit == max(*layers, total - sum(layers))
+    # Complete and damaged input pass encoder and embeddings: 3 + 3 layers a second time.
+    assert counted.unit_uses == len(layers) + 1 + 6
     once = sum(
         p.numel()
         for n, p in model.named_parameters()
         if not n.startswith(("text_encoder.", "embed.", "discriminator."))
     )
-    # Complete and damaged input pass encoder and embeddings, both sides the discriminator.
     assert counted.gathered == once + 2 * (total - once)
-    frozen = parameters_of(skeleton(shallow_config(encoder=encoder(freeze="all"))), LENGTHS)
-    assert frozen.frozen == sum(p.numel() for p in model.text_encoder.parameters())
-    assert frozen.trained + frozen.frozen == total
+
+
+def test_frozen_parameters_are_counted_apart_in_real_networks_too() -> None:
+    model = real_model(shallow_config(encoder=encoder(freeze="all")))
+    counted = sizes_of(model)
+    assert counted.frozen == sum(p.numel() for p in model.text_encoder.parameters())
+    assert counted.trained + counted.frozen == sum(p.numel() for p in model.parameters())
 
 
 def test_strategies_by_hand() -> None:
-    def device(strategy: str, **changes: object) -> tuple[int, int, int]:
-        given = {"world": 4, "precision": "bf16", "activations": 7, **changes}
+    def device(strategy: str, **changes: object) -> tuple[int, int, int, int]:
+        given = {"world": 4, "precision": "bf16", "kept": Activations(7, 5), **changes}
         found = footprint(COUNTED, strategy, **given)
-        parts = (found.parameters, found.gradients, found.optimizer, found.buffers)
-        assert found.device == sum(parts) + 7
-        return found.parameters, found.gradients, found.optimizer
+        parts = (found.parameters, found.gradients, found.optimizer)
+        assert found.device == sum(parts) + found.buffers + found.activations
+        return *parts, found.activations
 
-    # 16 bytes a parameter in mixed precision; 2 + 2 in half, 4 + 8 of master and moments.
-    assert device("ddp") == (4 * 1200, 4 * 1000, 8 * 1000)
-    assert device("zero1") == (2 * 1200, 2 * 1000, 12 * 250)
-    assert device("zero2") == (2 * 1200, 2 * 250, 12 * 250)
-    assert device("zero3") == (2 * 300, 2 * 250, 12 * 250)
-    assert device("fsdp2") == (4 * 300, 4 * 250, 8 * 250)
-    assert device("zero2", precision="fp32") == (4 * 1200, 4 * 250, 12 * 250)
+    # Autocast copies float32 weights; what ZeRO and FSDP2 compute with is half already.
+    assert device("ddp") == (4 * 1200, 4 * 1000, 8 * 1000, 12)
+    assert device("zero1") == (2 * 1200, 2 * 1000, 12 * 250, 7)
+    assert device("zero2") == (2 * 1200, 4 * 250, 12 * 250, 7)
+    assert device("zero3") == (2 * 300, 4 * 250, 12 * 250, 7)
+    assert device("fsdp2") == (4 * 300, 4 * 250, 8 * 250, 7)
+    assert device("zero2", precision="fp32") == (4 * 1200, 4 * 250, 12 * 250, 7)
 
 
 def test_offloading_moves_the_optimizer_to_the_host() -> None:
-    given = {"world": 2, "precision": "bf16", "activations": 0}
+    given = {"world": 2, "precision": "bf16", "kept": NOTHING}
     here = footprint(COUNTED, "zero2", **given)
     there = footprint(COUNTED, "zero2", offload=True, **given)
     assert there.host == here.optimizer > 0
@@ -137,7 +153,7 @@ def test_offloading_moves_the_optimizer_to_the_host() -> None:
 def test_more_processes_never_need_more(strategy: str) -> None:
     counted = replace(COUNTED, trained=10**8, frozen=0, largest_unit=10**7)
     used = [
-        footprint(counted, strategy, world=world, precision="bf16", activations=0).device
+        footprint(counted, strategy, world=world, precision="bf16", kept=NOTHING).device
         for world in (2, 4, 8, 64)
     ]
     assert used == sorted(used, reverse=True)

@@ -4,7 +4,7 @@ import pytest
 from cost_cases import LENGTHS, skeleton
 
 from lnln_dist.cost import scaling
-from lnln_dist.cost.memory import activation_bytes, footprint, parameters_of
+from lnln_dist.cost.memory import activations, footprint, parameters_of
 from lnln_dist.cost.traffic import NETWORKS, efficiency, seconds, step_traffic
 
 
@@ -18,10 +18,8 @@ def test_memory_rows_are_footprints() -> None:
         *(f"{p}, {n}" for p in ("fp32", "bf16") for n in (16, 64, 256)),
     ]
     named = {(row[0], row[1]): row for row in rows}
-    kept = activation_bytes(made, size=256, lengths=LENGTHS, precision="fp32")
-    used = footprint(
-        counted, "zero2", world=1, precision="fp32", activations=kept, offload=True
-    ).device
+    kept = activations(made, size=256, lengths=LENGTHS, precision="fp32")
+    used = footprint(counted, "zero2", world=1, precision="fp32", kept=kept, offload=True).device
     assert float(named["zero2 + offload", "1"][4]) == pytest.approx(used / 2**30, abs=0.05)
     assert set(named) == {("ddp", "1"), ("zero2 + offload", "1")} | {
         (s, "8") for s in ("ddp", "zero1", "zero2", "zero3", "fsdp2")

@@ -79,7 +79,7 @@ def test_strategies_by_hand() -> None:
     assert sent("zero2", precision="fp32") == 2 * 4 * 1000
     assert sent("zero3") == 2 * (2 * 1800 + 1000)
     assert sent("zero3", 5) == 5 * sent("zero3")
-    assert sent("fsdp2", 5) == 2 * (10 * 1800 + 1000)
+    assert sent("fsdp2", 5) == 5 * (2 * 2 * 1800 + 4 * 1000)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "zero1", "zero2", "zero3", "fsdp2"])

@@ -1,0 +1,231 @@
+"""The largest micro-batch that fits the memory.
+
+Only the number of forward passes per step changes: the global batch, its order and its noise, and
+so the experiment, stay the same.
+"""
+
+import functools
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lnln_dist.config import Config
+from lnln_dist.cost.host import available_bytes
+from lnln_dist.cost.memory import Activations, footprint, kept_bytes, sizes_of
+from lnln_dist.data.schema import Index
+from lnln_dist.errors import TrainingError
+from lnln_dist.files import atomic_write
+from lnln_dist.runtime import Runtime
+from lnln_dist.types import Batch, SequenceInput, TextInput
+
+MARGIN = 0.1  # share of the memory left alone: NCCL, gaps between tensors, other processes
+NO_MEMORY = "CUBLAS_STATUS_ALLOC_FAILED"  # what cuBLAS says instead of torch's own error
+REMEMBERED = "micro_batch.json"
+
+Fits = Callable[[int], bool]
+
+
+class Fit(NamedTuple):
+    """What was found; the same on every rank."""
+
+    micro_batch: int
+    """Samples of a process per forward pass."""
+    passes: int
+    """Forward passes of a process per optimizer step."""
+    note: str
+    """For the log."""
+
+
+def choose_micro_batch(
+    task: nn.Module,
+    runtime: Runtime,
+    config: Config,
+    index: Index,
+    *,
+    folder: Path,
+    fits: Fits | None = None,
+) -> Fit:
+    """Finds the largest micro-batch that fits every rank (collective).
+
+    Call it with the bare task, before ``Runtime.prepare``. Tries forward and backward passes at
+    the corpus' longest lengths, halving the size from the rank's whole share until one fits. A
+    run that goes on under the same launch takes what it had found before, so that it goes on
+    exactly.
+
+    Args:
+        task: the bare task, on the CPU; it is there again afterwards.
+        runtime: of this rank.
+        config: of the run.
+        index: of the prepared data.
+        folder: the run folder, where the finding is kept.
+        fits: whether a size fits; None tries it.
+
+    Raises:
+        TrainingError: not even one sample fits some rank.
+    """
+    share = -(-config.train.batch_size // runtime.world)
+    launch = _launch(runtime, config, share)
+    known = runtime.on_main(lambda: _recall(folder, launch))
+    if known is None:
+        own = largest_that_fits(share, fits or _probe(task, runtime, config, index))
+        found: list[int] = runtime.gather_objects(own)
+        if not min(found):
+            raise TrainingError(
+                f"not even one sample of the longest length fits the memory of rank "
+                f"{found.index(0)}: set model.encoder.checkpoint_activations, train.precision "
+                "bf16, or train.strategy zero2 with train.offload"
+            )
+        known = min(found)
+        note = json.dumps({"launch": launch, "micro_batch": known}, indent=2) + "\n"
+        runtime.on_main(lambda: atomic_write(folder / REMEMBERED, note))
+    passes = -(-share // known)
+    return Fit(
+        known,
+        passes,
+        f"micro-batch {known} fits ({launch['device']}): {passes} forward "
+        f"pass{'es' if passes > 1 else ''} per step and process, global batch "
+        f"{config.train.batch_size} as before",
+    )
+
+
+def largest_that_fits(share: int, fits: Fits) -> int:
+    """The first of ``share``, its half, its quarter... that fits; 0 if one sample does not."""
+    size = share
+    while not fits(size):
+        if size == 1:
+            return 0
+        size = -(-size // 2)
+    return size
+
+
+def longest_batch(size: int, config: Config, index: Index) -> Batch:
+    """``size`` samples as long as any of the training split, without content.
+
+    With corpus padding as long as every batch is.
+    """
+    padded = config.data.padding == "corpus"
+    places = index.padded_lengths if padded else index.splits["train"].max_lengths
+
+    def ones(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
+        return torch.ones(size, *shape, dtype=kind)
+
+    def frames(length: int, width: int) -> SequenceInput:
+        return SequenceInput(
+            ones(length, width),
+            ones(length, kind=torch.bool),
+            ones(length, kind=torch.bool),
+            ones(),
+        )
+
+    length = places["text"]
+    ids = ones(length, kind=torch.int64) * index.tokenizer.unk_id
+    valid = ones(length, kind=torch.bool)
+    if size > 1:
+        valid[-1, -1] = False  # as in real batches: masks of full rows are not built
+    return Batch(
+        text=TextInput(ids, ids.clone(), torch.zeros_like(ids), valid, valid.clone(), ones()),
+        audio=frames(places["audio"], index.widths["audio"]),
+        vision=frames(places["vision"], index.widths["vision"]),
+        label_B=ones(),
+        weight_B=ones(),
+        row_B=ones(kind=torch.int64),
+    )
+
+
+def _launch(runtime: Runtime, config: Config, share: int) -> dict[str, Any]:
+    """What the finding depends on besides the config's own hash."""
+    on_gpu = runtime.device.type == "cuda"
+    return {
+        "share": share,
+        "world": runtime.world,
+        "strategy": runtime.launch.strategy,
+        "offload": runtime.launch.offload,
+        "precision": runtime.precision,
+        "checkpoint_activations": config.model.encoder.checkpoint_activations,
+        "device": torch.cuda.get_device_name(runtime.device) if on_gpu else "cpu",
+    }
+
+
+def _recall(folder: Path, launch: dict[str, Any]) -> int | None:
+    try:
+        note = json.loads((folder / REMEMBERED).read_text(encoding="utf-8"))
+        return int(note["micro_batch"]) if note["launch"] == launch else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _probe(task: nn.Module, runtime: Runtime, config: Config, index: Index) -> Fits:
+    def forward(size: int) -> Tensor:
+        batch = runtime.to_device(longest_batch(size, config, index))
+        with runtime.autocast():
+            terms = task(batch)
+        return torch.stack([term.float() for term in terms.values()]).sum()
+
+    if runtime.device.type == "cuda":
+        return _try_on_gpu(task, runtime, forward)
+    return _estimate_on_cpu(task, runtime, forward)
+
+
+def _static_bytes(task: nn.Module, runtime: Runtime) -> int:
+    """What a rank holds besides activations, offloaded states too if this is the host."""
+    used = footprint(
+        sizes_of(task),
+        runtime.launch.strategy,
+        world=runtime.world,
+        precision=runtime.precision,
+        kept=Activations(0),
+        offload=runtime.launch.offload,
+    )
+    return used.device + (used.host if runtime.device.type == "cpu" else 0)
+
+
+def _try_on_gpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tensor]) -> Fits:
+    """Runs throw-away passes of the whole, unwrapped task, so that ranks need not meet."""
+    device = runtime.device
+    # Optimizer states and buffers are not there yet: a block of their size stands for them.
+    held = sum(4 * p.numel() * (2 if p.requires_grad else 1) for p in task.parameters())
+    spare = int(MARGIN * torch.cuda.get_device_properties(device).total_memory)
+    ballast = max(0, _static_bytes(task, runtime) - held) + spare
+
+    def attempt(size: int) -> None:
+        block = torch.empty(ballast, dtype=torch.uint8, device=device)
+        forward(size).backward()  # type: ignore[no-untyped-call]
+        del block
+
+    def fits(size: int) -> bool:
+        with torch.random.fork_rng(devices=[device]):
+            try:
+                task.to(device).train()
+                attempt(size)
+                done = True
+            except RuntimeError as err:
+                if not isinstance(err, torch.OutOfMemoryError) and NO_MEMORY not in str(err):
+                    raise
+                done = False
+        # Outside the handler, where the failed pass's tensors are no longer referred to.
+        task.zero_grad(set_to_none=True)
+        task.to("cpu")
+        torch.cuda.empty_cache()
+        return done
+
+    return fits
+
+
+def _estimate_on_cpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tensor]) -> Fits:
+    """Measures one and two samples and reckons: a host that is out of memory kills, not raises."""
+    free = available_bytes()
+    if free is None:
+        return lambda _: True
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    budget = (1 - MARGIN) * free / neighbours - _static_bytes(task, runtime)
+    with torch.random.fork_rng(devices=[]):
+        task.train()
+        one, two = (kept_bytes(functools.partial(forward, size), task) for size in (1, 2))
+    most = math.floor(1 + (budget - one) / max(1, two - one))
+    return lambda size: size <= most
