@@ -1,0 +1,73 @@
+"""Every rank starts from the same config, data and packages, or the run says which does not."""
+
+import hashlib
+import json
+import platform
+import socket
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from lnln_dist import settings
+from lnln_dist.config import Config
+from lnln_dist.data.schema import Index
+from lnln_dist.errors import TrainingError
+from lnln_dist.runs import installed_versions
+
+SHOWN = 5  # differing keys that a message names
+# What may differ between hosts: where things are, and how they are read.
+OF_A_HOST = ("data.path", "data.workers", "data.prefetch", "data.pin_memory")
+
+
+class Peers(Protocol):
+    """What this needs of a ``Runtime``."""
+
+    def gather_objects(self, value: object) -> list[Any]:
+        """One value per rank, in rank order, on every rank."""
+
+
+def facts_of(config: Config, index: Index) -> dict[str, object]:
+    """What has to be equal: every setting but ``OF_A_HOST``, the data, the packages."""
+    flat = settings.flatten(settings.to_dict(config))
+    facts: dict[str, object] = {k: v for k, v in flat.items() if k not in OF_A_HOST}
+    facts |= {f"version of {name}": version for name, version in installed_versions().items()}
+    python = ".".join(platform.python_version_tuple()[:2])
+    return facts | {"data hash": index.data_hash(), "version of python": python}
+
+
+def check_equal_on_ranks(runtime: Peers, facts: Mapping[str, object]) -> None:
+    """Stops on every rank if some rank's facts are not rank 0's (collective).
+
+    Args:
+        runtime: of this rank.
+        facts: by name, such as dotted settings or "data hash"; values are compared as text.
+
+    Raises:
+        TrainingError: one line naming the keys, the ranks, their hosts and both values.
+    """
+    mine = {key: repr(value) for key, value in facts.items()}
+    digest = hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()
+    if len(set(runtime.gather_objects(digest))) == 1:
+        return
+    everyone: list[tuple[str, dict[str, str]]] = runtime.gather_objects(
+        (socket.gethostname(), mine)
+    )
+    first_host, first = everyone[0]
+    problems = []
+    for key in sorted({key for _, held in everyone for key in held}):
+        wanted = first.get(key, "missing")
+        other = [
+            (rank, host, held.get(key, "missing"))
+            for rank, (host, held) in enumerate(everyone)
+            if held.get(key, "missing") != wanted
+        ]
+        if other:
+            rank, host, value = other[0]
+            more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+            problems.append(
+                f"{key}: {value} on rank {rank} ({host}){more}, {wanted} on rank 0 ({first_host})"
+            )
+    cut = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    raise TrainingError(
+        f"ranks differ: {'; '.join(problems[:SHOWN])}{cut}: start all of them with the same "
+        "config, prepared data and packages (lnln-dist doctor compares hosts)"
+    )
