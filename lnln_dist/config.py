@@ -241,6 +241,10 @@ class TrainConfig:
     """Find the largest micro-batch that fits the memory; the global batch stays the same."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; fp16 needs a GPU."""
+    strategy: Literal["auto", "ddp", "zero1", "zero2", "zero3", "fsdp2"] = "auto"
+    """How the model is spread over processes; auto: as the launcher asks, DDP if it does not."""
+    offload: bool = False
+    """ZeRO with the optimizer's state in host memory (a launcher may ask for it, too)."""
     keep_checkpoints: Count = 2
     """Newest checkpoints kept for resuming (the best one is kept apart)."""
     checkpoint_steps: Annotated[int, Field(ge=0)] = 0
@@ -256,6 +260,10 @@ class TrainConfig:
     def _check(self) -> "TrainConfig":
         if self.auto_micro_batch and self.micro_batch is not None:
             raise ValueError("auto_micro_batch finds micro_batch itself: drop one of the two")
+        if self.offload and self.strategy in ("ddp", "fsdp2"):
+            raise ValueError(f"offload has no effect with strategy {self.strategy}: use zero2")
+        if self.precision == "fp16" and self.strategy not in ("auto", "ddp"):
+            raise ValueError(f"precision fp16 works with strategy ddp only, not {self.strategy}")
         if self.profile_steps is not None and not self.profile_steps[0] < self.profile_steps[1]:
             raise ValueError(f"profile_steps {list(self.profile_steps)}: stop must follow start")
         return self

@@ -31,6 +31,8 @@ BOOKKEEPING = frozenset(
         "model.encoder.checkpoint_activations",
         "train.micro_batch",
         "train.auto_micro_batch",
+        "train.strategy",
+        "train.offload",
         "train.profile_steps",
         "train.keep_checkpoints",
         "train.checkpoint_steps",

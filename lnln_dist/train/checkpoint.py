@@ -1,25 +1,23 @@
 """Checkpoints of a running training: what resuming needs, committed by one rename.
 
 A checkpoint is ``checkpoints/step-00000123/`` with ``model.safetensors``, ``optimizer.safetensors``
-(one tensor per parameter and slot, by the parameter's name) and ``state.json``. The position in the
-sampling plan is the step; noise, order, learning rate and dropout are functions of it, so there is
-no generator state to save, and a checkpoint does not depend on the number of processes.
+(one tensor per parameter and slot, by the parameter's name) and ``state.json``. All tensors are
+whole and in float32, whatever strategy wrote them. The position in the sampling plan is the step;
+noise, order, learning rate and dropout are functions of it, so there is no generator state to save,
+and a run goes on under any strategy and number of processes.
 """
 
 import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from lnln_dist.errors import CheckpointError
 from lnln_dist.files import PENDING, atomic_folder, sha256_file
-
-SLOTS = ("exp_avg", "exp_avg_sq", "step")
+from lnln_dist.runtime import FullState
 
 
 class TrainState(BaseModel):
@@ -58,31 +56,13 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted(path.parent for path in found)
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's slots as ``SLOT.PARAMETER`` tensors."""
-    flat = {}
-    for name, parameter in model.named_parameters():
-        for slot, value in optimizer.state.get(parameter, {}).items():
-            flat[f"{slot}.{name}"] = value.detach().cpu().contiguous()
-    return flat
-
-
-def save(
-    run: Path,
-    state: TrainState,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    *,
-    scaler: dict[str, Any],
-    keep: int,
-) -> None:
+def save(run: Path, state: TrainState, full: FullState, *, keep: int) -> None:
     """Writes a checkpoint aside, renames it into place, then drops all but the newest ``keep``."""
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with atomic_folder(_folder(run, state.step), overwrite=True) as pending:
-        save_file(weights, pending / "model.safetensors")
-        save_file(optimizer_tensors(model, optimizer), pending / "optimizer.safetensors")
+        save_file(full.weights, pending / "model.safetensors")
+        save_file(full.slots, pending / "optimizer.safetensors")
         sums = {f.name: sha256_file(f) for f in sorted(pending.iterdir())}
-        note = _Note(state=state, scaler=scaler, sha256=sums)
+        note = _Note(state=state, scaler=full.scaler, sha256=sums)
         (pending / "state.json").write_text(note.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for old in checkpoints(run)[:-keep]:
         # Renamed before it is emptied: a half-removed folder must not look like a checkpoint.
@@ -94,13 +74,11 @@ def save(
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def load(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[TrainState, dict[str, Any]]:
-    """Puts a checkpoint's weights and slots in place; returns its state and loss scale.
+def load(folder: Path) -> tuple[TrainState, FullState]:
+    """Reads a checkpoint.
 
     Raises:
-        CheckpointError: a file is damaged or belongs to another network.
+        CheckpointError: a file is damaged.
     """
     try:
         note = _Note.model_validate_json((folder / "state.json").read_text(encoding="utf-8"))
@@ -110,22 +88,14 @@ def load(
                     f"{folder / name}: damaged (its hash differs); remove {folder} to resume from "
                     "the checkpoint before it"
                 )
-        weights = load_file(folder / "model.safetensors")
-        slots = load_file(folder / "optimizer.safetensors")
+        full = FullState(
+            weights=load_file(folder / "model.safetensors"),
+            slots=load_file(folder / "optimizer.safetensors"),
+            scaler=note.scaler,
+        )
     except (OSError, ValidationError, SafetensorError, UnicodeDecodeError) as err:
         raise CheckpointError(
             f"{folder}: not a readable checkpoint ({' '.join(str(err).split())}); remove it to "
             "resume from the one before it"
         ) from err
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as err:
-        raise CheckpointError(f"{folder}: made for another network: {err}") from err
-    for name, parameter in model.named_parameters():
-        held = {slot: slots[f"{slot}.{name}"] for slot in SLOTS if f"{slot}.{name}" in slots}
-        if held:
-            optimizer.state[parameter] = {
-                slot: value if slot == "step" else value.to(parameter.device)
-                for slot, value in held.items()
-            }
-    return note.state, note.scaler
+    return note.state, full

@@ -61,11 +61,6 @@ class Training:
     meter: Meter = field(default_factory=Meter)
     notice: Notice = field(default_factory=Notice)
 
-    @property
-    def raw_task(self) -> nn.Module:
-        """The task below its wrappers."""
-        return self.runtime.unwrap(self.task)
-
 
 def remaining(plan: Plan, *, rank: int, start: int, stop: int) -> Iterator[MicroBatch]:
     """One rank's micro-batches of the optimizer steps ``start`` to ``stop`` - 1."""
@@ -156,9 +151,10 @@ def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epo
 
 def _end_epoch(run: Training, epoch: int) -> None:
     begin = time.perf_counter()
-    scores = run.validate(run.raw_task)
+    with run.runtime.evaluation(run.task) as task:
+        scores = run.validate(task)
+        improved = _keep_best(run, task, epoch, scores)
     run.task.train()
-    improved = _keep_best(run, epoch, scores)
     select = run.config.select
     best = run.state.best["best"]
     if run.writer:
@@ -192,7 +188,7 @@ def _end_epoch(run: Training, epoch: int) -> None:
     run.meter.pause(time.perf_counter() - begin)
 
 
-def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
+def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -> bool:
     """Saves the weights under every name whose score improved; tells if the chosen one did."""
     select, state = run.config.select, run.state
     names = {"best": select.metric}
@@ -214,7 +210,7 @@ def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
     note |= {"rates": list(select.rates), "noise_seeds": list(select.seeds), "noise": select.noise}
 
     def write() -> None:
-        weights = run.raw_task.get_submodule("model").state_dict()
+        weights = task.get_submodule("model").state_dict()
         for name, metric, score in improved:
             save_best(run.folder, weights, {**note, "metric": metric, "score": score}, name=name)
 
@@ -223,13 +219,6 @@ def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
 
 
 def _checkpoint(run: Training) -> None:
-    run.runtime.on_main(
-        lambda: checkpoint.save(
-            run.folder,
-            run.state,
-            run.raw_task,
-            run.optimizer,
-            scaler=run.runtime.scaler_state(),
-            keep=run.config.train.keep_checkpoints,
-        )
-    )
+    full = run.runtime.full_state(run.task, run.optimizer)
+    keep = run.config.train.keep_checkpoints
+    run.runtime.on_main(lambda: checkpoint.save(run.folder, run.state, full, keep=keep))

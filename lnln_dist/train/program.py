@@ -20,10 +20,11 @@ from lnln_dist.models.text import build_encoder, save_encoder
 from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import Run, RunInfo, git_commit, installed_versions, write_run
-from lnln_dist.runtime import Runtime
+from lnln_dist.runtime import FullState, Runtime
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.loop import EpochReport, Training, remaining, train
+from lnln_dist.train.preemption import Notice
 from lnln_dist.train.task import ENCODER, Task
 from lnln_dist.train.validate import validate
 
@@ -78,15 +79,24 @@ def run(
     if dataset is None:
         raise ConfigError("data.path is empty: set it to a folder written by `lnln-dist prepare`")
     _check_against_data(config, dataset.index)
-    runtime = Runtime(precision=config.train.precision, cpu=cpu)
+    runtime = Runtime(
+        precision=config.train.precision,
+        cpu=cpu,
+        strategy=config.train.strategy,
+        offload=config.train.offload,
+    )
+    notice = Notice()
     try:
-        runtime.on_main(lambda: _claim(folder, config, dataset.index, resume, overwrite))
-        training = _assemble(config, folder, dataset, runtime, on_epoch)
-        if training.state.finished:
-            training.progress.line(f"{folder} has finished already")
-        else:
-            with training.progress, training.notice.listening():
-                train(training)
+        # Told to leave while it still sets up, a run leaves after its first step.
+        with notice.listening():
+            runtime.on_main(lambda: _claim(folder, config, dataset.index, resume, overwrite))
+            training = _assemble(config, folder, dataset, runtime, on_epoch)
+            training.notice = notice
+            if training.state.finished:
+                training.progress.line(f"{folder} has finished already")
+            else:
+                with training.progress:
+                    train(training)
         if training.writer:
             training.writer.close()
         peak = max(runtime.gather_objects(runtime.peak_memory())) / 2**30
@@ -151,12 +161,8 @@ def _assemble(
     task = Task(LNLN(config.model, encoder, shapes), completeness=config.noise.completeness)
     optimizer = optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER)
     parameters = sum(p.numel() for p in task.parameters())
-    wrapped, optimizer = runtime.prepare(task, optimizer)
-    state, scaler = TrainState(), {}
-    found = checkpoint.checkpoints(folder)
-    if found:
-        state, scaler = checkpoint.load(found[-1], runtime.unwrap(wrapped), optimizer)
-        runtime.load_scaler(scaler)
+    state, start = _newest(folder, runtime)
+    wrapped, optimizer = runtime.prepare(task, optimizer, start)
     info = _info(config, index, shapes, parameters, runtime.world)
 
     def fill_folder() -> None:
@@ -164,7 +170,7 @@ def _assemble(
             save_encoder(encoder, folder / "encoder", tokenizer=_tokenizer_folder(config, dataset))
         write_run(folder, config, info)
 
-    if not found:
+    if start is None:
         runtime.on_main(fill_folder)
     writer = _start_log(folder, config, index.family, state) if runtime.is_main else None
     plan = Plan(
@@ -206,6 +212,24 @@ def _assemble(
         progress=TrainProgress(total=total, start=state.step, shown=runtime.is_main),
         on_epoch=on_epoch,
     )
+
+
+def _newest(folder: Path, runtime: Runtime) -> tuple[TrainState, FullState | None]:
+    """The newest checkpoint, read by rank 0 alone; None where there is none."""
+    read: list[FullState] = []
+
+    def newest() -> TrainState | None:
+        found = checkpoint.checkpoints(folder)
+        if not found:
+            return None
+        state, full = checkpoint.load(found[-1])
+        read.append(full)
+        return state
+
+    state = runtime.on_main(newest)
+    if state is None:
+        return TrainState(), None
+    return state, read[0] if read else FullState()
 
 
 def _tokenizer_folder(config: Config, dataset: ShardedDataset) -> Path | None:

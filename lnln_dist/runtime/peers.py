@@ -1,0 +1,157 @@
+"""One process among its peers: device, collectives, seeds; the process group by Accelerate."""
+
+import hashlib
+import os
+import random
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
+from accelerate.utils import gather_object, send_to_device
+from torch import Tensor, distributed
+
+from lnln_dist.errors import TrainingError, UserError
+from lnln_dist.runtime.launch import ACCELERATE_PRECISION, HIDDEN, Launch
+from lnln_dist.types import Batch
+
+T = TypeVar("T")
+
+
+class Peers:
+    """One process of a run and its view of the others.
+
+    Args:
+        launch: what to set up.
+        timeout: after which a collective that a peer does not join fails.
+
+    Raises:
+        TrainingError: what Accelerate set up is not what was asked for.
+    """
+
+    def __init__(self, launch: Launch, timeout: timedelta) -> None:
+        self.timeout = timeout
+        self._owns_group = not distributed.is_initialized()
+        self.accelerator = _accelerator(launch, timeout)
+        self.rank: int = self.accelerator.process_index
+        self.world: int = self.accelerator.num_processes
+        self.is_main: bool = self.accelerator.is_main_process
+        self.device: torch.device = self.accelerator.device
+        _check_set_up(launch, self.accelerator)
+
+    def sum_over_ranks(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Sums scalars over all ranks in one collective (float64)."""
+        names = sorted(values)
+        packed = torch.stack([values[n].detach().double().reshape(()) for n in names])
+        total = cast("Tensor", self.accelerator.reduce(packed, reduction="sum"))
+        return dict(zip(names, total.tolist(), strict=True))
+
+    def gather_objects(self, value: object) -> list[Any]:
+        """One value per rank, in rank order, on every rank."""
+        return cast("list[Any]", gather_object([value])) if self.world > 1 else [value]
+
+    def broadcast_object(self, value: object) -> Any:
+        """Rank 0's value on every rank."""
+        return self.gather_objects(value)[0]
+
+    def on_main(self, action: Callable[[], T]) -> T:
+        """Runs ``action`` on rank 0; its result, or its ``UserError``, reaches every rank.
+
+        Raises:
+            TrainingError: on the other ranks, if rank 0 failed in another way.
+        """
+        outcome: tuple[T | None, UserError | None] = (None, None)
+        broken: Exception | None = None
+        if self.is_main:
+            try:
+                outcome = (action(), None)
+            except UserError as err:
+                outcome = (None, err)
+            except Exception as err:  # the others wait for the outcome
+                broken = err
+                outcome = (None, TrainingError(f"rank 0 failed: {type(err).__name__}: {err}"))
+        value, error = self.broadcast_object(outcome)
+        if broken is not None:
+            raise broken
+        if error is not None:
+            raise error
+        return cast("T", value)
+
+    def barrier(self) -> None:
+        """Waits for all ranks."""
+        self.accelerator.wait_for_everyone()
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch on this rank's device."""
+        if self.device.type == "cpu":
+            return batch
+        return cast("Batch", send_to_device(batch, self.device, non_blocking=True))
+
+    def seed(self, *position: int) -> None:
+        """Sets every generator from a position such as (seed, step, micro-batch, rank).
+
+        Dropout is thereby a function of the position: a resumed run draws what the undisturbed one
+        would have drawn, and no generator state needs saving.
+        """
+        text = ",".join(map(str, position)).encode()
+        value = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") % 2**63
+        torch.manual_seed(value)
+        np.random.seed(value % 2**32)
+        random.seed(value)
+
+    def peak_memory(self) -> int:
+        """Most bytes this rank held: GPU memory, or resident memory on the CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def from_main(self, value: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Rank 0's tensor on every rank's device."""
+        if self.is_main and value is not None:
+            held = value.to(self.device, dtype).contiguous()
+        else:
+            held = torch.empty(shape, device=self.device, dtype=dtype)
+        if self.world > 1:
+            distributed.broadcast(held, src=0)
+        return held
+
+
+def _accelerator(launch: Launch, timeout: timedelta) -> Accelerator:
+    """Process group, device and DDP by Accelerate; sharding is the strategies' own."""
+    # The state is process-wide: what an earlier run of this process asked for must not stay.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    hidden = {name: os.environ.pop(name) for name in HIDDEN if name in os.environ}
+    try:
+        return Accelerator(
+            mixed_precision=ACCELERATE_PRECISION[launch.precision],
+            cpu=launch.on_cpu,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timeout)],
+        )
+    finally:
+        os.environ.update(hidden)
+
+
+def _check_set_up(launch: Launch, accelerator: Accelerator) -> None:
+    """Raises unless world size, device, backend and precision are what was asked for."""
+    if accelerator.num_processes != launch.world:
+        raise TrainingError(
+            f"launched as one of {launch.world} processes but Accelerate set up "
+            f"{accelerator.num_processes}: start with accelerate launch --multi_gpu or torchrun"
+        )
+    device = "cpu" if launch.on_cpu else "cuda"
+    if accelerator.device.type != device:
+        raise TrainingError(f"asked for {device}, Accelerate chose {accelerator.device}")
+    if accelerator.mixed_precision != ACCELERATE_PRECISION[launch.precision]:
+        raise TrainingError(
+            f"asked for {launch.precision}, Accelerate set up {accelerator.mixed_precision}"
+        )
+    if distributed.is_initialized():
+        backend = distributed.get_backend()
+        wanted = "gloo" if launch.on_cpu else "nccl"
+        if backend != wanted:
+            raise TrainingError(f"the process group runs on {backend}; {device} needs {wanted}")

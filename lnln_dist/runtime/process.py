@@ -1,0 +1,200 @@
+"""What training needs of its process: the seam between the loop and the strategies.
+
+A step's numbers do not depend on how many processes made them, nor on how the model is spread
+over them: every term is a sum over samples divided by the step's global sample count, and the
+averaging over processes is undone by multiplying with their number.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor, distributed, nn
+
+from lnln_dist.errors import TrainingError
+from lnln_dist.runtime.launch import Launch, Precision, read_launch
+from lnln_dist.runtime.launcher import StrategyName
+from lnln_dist.runtime.peers import Peers
+from lnln_dist.runtime.portable import Portable
+from lnln_dist.runtime.replicated import Replicated
+from lnln_dist.runtime.state import FullState, install_weights
+from lnln_dist.runtime.strategy import Strategy
+
+
+class StepResult(NamedTuple):
+    """What one optimizer step did; the same on every rank."""
+
+    terms: dict[str, float]  # global means of the loss terms
+    grad_norm: float  # before clipping
+    skipped: bool  # fp16 only: the loss scale was too high, no update was made
+
+
+class Runtime(Peers):
+    """One process of a run and its view of the others.
+
+    Args:
+        precision: arithmetic of the forward pass.
+        cpu: run on the CPU; None uses a GPU where there is one.
+        timeout_s: seconds after which a collective that a peer does not join fails.
+        strategy: how the model is spread over the ranks; auto is what the launcher asks for.
+        offload: ZeRO with the optimizer's state in host memory; a launcher may ask for it, too.
+
+    Raises:
+        TrainingError: the launch is not what it looks like, or not what the arguments ask for.
+    """
+
+    def __init__(
+        self,
+        *,
+        precision: Precision = "fp32",
+        cpu: bool | None = None,
+        timeout_s: float = 1800,
+        strategy: StrategyName | Literal["auto"] = "auto",
+        offload: bool = False,
+    ) -> None:
+        self.launch: Launch = read_launch(
+            precision=precision, strategy=strategy, offload=offload, cpu=cpu
+        )
+        self.precision = precision
+        super().__init__(self.launch, timedelta(seconds=timeout_s))
+        self._strategy = self._make_strategy()
+        self._portable = Portable(self, self._strategy)
+
+    def _make_strategy(self) -> Strategy:
+        if self.launch.strategy == "ddp":
+            return Replicated(self.accelerator)
+        if not distributed.is_initialized():  # one process; the others need a group all the same
+            distributed.init_process_group(
+                "gloo" if self.launch.on_cpu else "nccl",
+                rank=0,
+                world_size=1,
+                store=distributed.HashStore(),  # type: ignore[attr-defined]
+                timeout=self.timeout,
+            )
+        if self.launch.stage:
+            # Not at the top: an evaluation has no use for it, a DDP run must not import DeepSpeed.
+            from lnln_dist.runtime.zero import Zero
+
+            return Zero(
+                launch=self.launch,
+                device=self.device,
+                timeout=self.timeout,
+                autocast=self.autocast,
+            )
+        from lnln_dist.runtime.sharded import Sharded
+
+        half = self.precision == "bf16"
+        return Sharded(device=self.device, world=self.world, half=half, autocast=self.autocast)
+
+    def prepare(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        start: FullState | None = None,
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Places the model on the device and wraps both for this launch (collective).
+
+        Every rank starts from rank 0's weights.
+
+        Args:
+            model: the bare model, on the CPU.
+            optimizer: AdamW over its parameters that has not made a step.
+            start: what to go on from, whole on rank 0 and empty elsewhere; None starts afresh.
+
+        Raises:
+            CheckpointError: ``start`` belongs to another network.
+            TrainingError: what came out is not what was asked for.
+        """
+        if start is not None:
+            self.on_main(lambda: install_weights(model, start.weights))
+        self._portable.share(model)
+        wrapped, optimizer = self._strategy.wrap(model, optimizer)
+        if start is not None:
+            self._portable.put_slots(self.unwrap(wrapped), optimizer, start.slots)
+            scaler = self.broadcast_object(start.scaler)
+            if self.accelerator.scaler is not None and scaler:
+                self.accelerator.scaler.load_state_dict(scaler)
+        return wrapped, optimizer
+
+    def full_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> FullState:
+        """The whole state, gathered onto rank 0 (collective); empty on the other ranks."""
+        full = self._portable.gather(self.unwrap(model), optimizer)
+        if self.is_main and self.accelerator.scaler is not None:
+            full.scaler.update(self.accelerator.scaler.state_dict())
+        return full
+
+    def evaluation(self, model: nn.Module) -> contextlib.AbstractContextManager[nn.Module]:
+        """The bare model with all weights on every rank, for as long as the block (collective).
+
+        Within it ranks may run different numbers of batches. Where the model is replicated it is
+        the trained module itself; elsewhere a copy in float32.
+        """
+        return self._portable.evaluation(self.unwrap(model))
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """The module below its wrappers; its parameters may be sharded (see ``evaluation``)."""
+        return self._strategy.unwrap(model)
+
+    def accumulate(
+        self, model: nn.Module, *, last: bool
+    ) -> contextlib.AbstractContextManager[None]:
+        """Around a micro-batch's forward and backward pass; ``last`` is the step's last."""
+        return self._strategy.accumulate(model, last=last)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The forward pass's precision."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds this rank's gradients of its share of the global mean."""
+        self._strategy.backward(loss * self.world)
+
+    def check_clip_step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        terms: Mapping[str, Tensor],
+        clip_norm: float,
+    ) -> StepResult:
+        """Sums the terms over ranks, stops if anything is not finite, else clips and updates.
+
+        Args:
+            model: as ``prepare`` returned it.
+            optimizer: as ``prepare`` returned it.
+            terms: this rank's share of the global mean per loss term.
+            clip_norm: largest gradient norm; 0 only measures it.
+
+        Raises:
+            TrainingError: a term or the gradient is not finite on some rank; nothing was updated.
+        """
+        means = self.sum_over_ranks(terms)
+        wrong = {name: value for name, value in means.items() if not np.isfinite(value)}
+        if wrong:
+            raise TrainingError(
+                f"loss not finite before the update ({wrong}): lower optim.lr or look at the data "
+                "with lnln-dist verify; the last checkpoint is intact"
+            )
+        norm = self._strategy.gradient_norm(model, optimizer)
+        if not np.isfinite(norm) and self.precision != "fp16":
+            raise TrainingError(
+                "gradient not finite before the update: lower optim.lr, set optim.clip_norm or "
+                "train in fp32; the last checkpoint is intact"
+            )
+        skipped = self._strategy.update(model, optimizer, norm=norm, clip_norm=clip_norm)
+        return StepResult(means, norm, skipped)
+
+    def close(self) -> None:
+        """Lets go of the model, and of the process group if this runtime made it."""
+        self._strategy.close()
+        if self._owns_group and distributed.is_initialized():
+            with contextlib.suppress(Exception):  # a peer may be gone already
+                self._strategy.leave()
+        AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,0 +1,98 @@
+"""DDP, and one process alone: every rank holds the whole model."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from lnln_dist.errors import TrainingError
+
+MOST_SKIPS = 25  # fp16 steps skipped in a row before the run is called diverged
+
+
+class Replicated:
+    """Data parallel by Accelerate; gradients travel in the step's last micro-batch."""
+
+    whole = True
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._skips = 0
+
+    def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+        """As ``Strategy.wrap``."""
+        wrapped, optimizer = self._accelerator.prepare(model, optimizer)
+        if self._accelerator.num_processes > 1 and not isinstance(wrapped, DistributedDataParallel):
+            raise TrainingError(f"asked for DDP, Accelerate made a {type(wrapped).__name__}")
+        return wrapped, optimizer
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """As ``Strategy.unwrap``."""
+        # Accelerate's own unwrapping imports DeepSpeed wherever that is installed.
+        return model.module if isinstance(model, DistributedDataParallel) else model
+
+    def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+        """As ``Strategy.accumulate``."""
+        if last or not isinstance(model, DistributedDataParallel):
+            return nullcontext()
+        return cast("AbstractContextManager[None]", model.no_sync())
+
+    def backward(self, loss: Tensor) -> None:
+        """As ``Strategy.backward``."""
+        self._accelerator.backward(loss)
+
+    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
+        """As ``Strategy.gradient_norm``."""
+        self._accelerator.unscale_gradients(optimizer)
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(grads))
+
+    def update(
+        self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
+    ) -> bool:
+        """As ``Strategy.update``.
+
+        Raises:
+            TrainingError: too many fp16 steps in a row overflowed.
+        """
+        if clip_norm and norm < float("inf"):
+            total = torch.tensor(norm, device=self._accelerator.device)
+            torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, total)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        skipped = bool(getattr(optimizer, "step_was_skipped", False))
+        self._skips = self._skips + 1 if skipped else 0
+        if self._skips > MOST_SKIPS:
+            raise TrainingError(
+                f"{self._skips} fp16 steps in a row overflowed: use train.precision bf16 or fp32"
+            )
+        return skipped
+
+    def weight(self, parameter: nn.Parameter) -> Tensor:
+        """As ``Strategy.weight``."""
+        return parameter.detach()
+
+    def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """As ``Strategy.slots``."""
+        return dict(optimizer.state.get(parameter, {}))
+
+    def put_slots(
+        self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
+    ) -> None:
+        """As ``Strategy.put_slots``."""
+        # The step count stays in host memory, where AdamW keeps it.
+        optimizer.state[parameter] = {
+            name: value.cpu() if name == "step" else value.to(parameter.device)
+            for name, value in slots.items()
+        }
+
+    def close(self) -> None:
+        """As ``Strategy.close``."""
+
+    def leave(self) -> None:
+        """As ``Strategy.leave``."""
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,128 @@
+"""FSDP2: parameters, gradients and optimizer state cut over the ranks by ``fully_shard``."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim import Optimizer
+
+from lnln_dist.errors import TrainingError
+from lnln_dist.runtime.strategy import cast_forward
+
+
+class Sharded:
+    """Fully sharded data parallel.
+
+    Each layer of every ``nn.ModuleList`` is a unit that is gathered for its forward and backward
+    pass; the rest of the model is one unit more. Gradients are cut after every micro-batch, so
+    that accumulation needs no whole gradient.
+    """
+
+    whole = False
+
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        world: int,
+        half: bool,
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._device = device
+        self._world = world
+        self._half = half
+        self._autocast = autocast
+
+    def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+        """As ``Strategy.wrap``."""
+        model.to(self._device)
+        cast_forward(model, self._autocast)
+        mesh = init_device_mesh(self._device.type, (self._world,))
+        # Inputs are left alone: labels and weights of samples must not be rounded.
+        policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16 if self._half else None,
+            reduce_dtype=torch.float32,
+            cast_forward_inputs=False,
+        )
+        names = {id(p): name for name, p in model.named_parameters()}
+        lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
+        for layers in reversed(lists):  # inner lists first
+            for layer in layers:
+                fully_shard(layer, mesh=mesh, mp_policy=policy)
+        fully_shard(model, mesh=mesh, mp_policy=policy)
+        cut = dict(model.named_parameters())
+        for group in optimizer.param_groups:
+            group["params"] = [cut[names[id(p)]] for p in group["params"]]
+        whole = [name for name, p in cut.items() if not isinstance(p, DTensor)]
+        if whole:
+            raise TrainingError(f"asked for fsdp2, but {whole[0]} is not sharded")
+        return model, optimizer
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """As ``Strategy.unwrap``."""
+        return model
+
+    def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
+        """As ``Strategy.accumulate``."""
+        del model, last
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """As ``Strategy.backward``."""
+        torch.autograd.backward(loss)
+
+    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
+        """As ``Strategy.gradient_norm``."""
+        del optimizer
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(grads)
+        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+    def update(
+        self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
+    ) -> bool:
+        """As ``Strategy.update``."""
+        if clip_norm:
+            total = torch.tensor(norm, device=self._device)
+            torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, total)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return False
+
+    def weight(self, parameter: nn.Parameter) -> Tensor:
+        """As ``Strategy.weight``."""
+        return _whole(parameter.detach())
+
+    def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """As ``Strategy.slots``."""
+        return {name: _whole(value) for name, value in optimizer.state.get(parameter, {}).items()}
+
+    def put_slots(
+        self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
+    ) -> None:
+        """As ``Strategy.put_slots``."""
+        assert isinstance(parameter, DTensor)
+        mesh, placements = parameter.device_mesh, parameter.placements
+        # Every rank has the whole tensor and keeps its own part: nothing is sent.
+        optimizer.state[parameter] = {
+            name: value.cpu()
+            if name == "step"
+            else distribute_tensor(value.to(self._device), mesh, placements, src_data_rank=None)
+            for name, value in slots.items()
+        }
+
+    def close(self) -> None:
+        """As ``Strategy.close``."""
+
+    def leave(self) -> None:
+        """As ``Strategy.leave``."""
+        torch.distributed.destroy_process_group()
+
+
+def _whole(value: Tensor) -> Tensor:
+    return value.full_tensor() if isinstance(value, DTensor) else value

@@ -1,0 +1,62 @@
+"""A process that has no peers; several processes are in tests/dist."""
+
+import random
+from collections.abc import Iterator
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+
+from lnln_dist.errors import DataError, TrainingError
+from lnln_dist.runtime.launch import Launch, read_launch
+from lnln_dist.runtime.peers import Peers
+from lnln_dist.runtime.process import Runtime
+
+
+@pytest.fixture
+def peers() -> Iterator[Runtime]:
+    made = Runtime(cpu=True)
+    yield made
+    made.close()
+
+
+def test_seed_is_a_function_of_the_position(peers: Runtime) -> None:
+    def draw(*position: int) -> tuple[float, float, float]:
+        peers.seed(*position)
+        return torch.rand(1).item(), float(np.random.rand()), random.random()
+
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+    assert len({draw(1, 2, 3), draw(1, 3, 2), draw(12, 3), draw(1, 2, 4)}) == 4
+
+
+def test_on_main_returns_and_raises(peers: Runtime) -> None:
+    assert peers.on_main(lambda: 3) == 3
+
+    def fail() -> None:
+        raise DataError("no")
+
+    with pytest.raises(DataError, match="no"):
+        peers.on_main(fail)
+
+
+def test_on_main_shows_a_bug_as_it_is(peers: Runtime) -> None:
+    with pytest.raises(ZeroDivisionError):
+        peers.on_main(lambda: 1 // 0)
+
+
+def test_sums_and_gathers_of_one(peers: Runtime) -> None:
+    assert peers.sum_over_ranks({"b": torch.tensor(2.0), "a": torch.tensor(1)}) == {"a": 1, "b": 2}
+    assert peers.gather_objects("x") == ["x"]
+    assert (peers.rank, peers.world, peers.is_main) == (0, 1, True)
+    assert peers.peak_memory() > 2**20
+
+
+def test_one_process_where_several_were_promised_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launch = read_launch(precision="fp32", cpu=True, environment={})
+    more = Launch(**{**vars(launch), "world": 2})
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(TrainingError, match="one of 2 processes but Accelerate set up 1"):
+        Peers(more, timedelta(seconds=5))

@@ -1,0 +1,51 @@
+"""DDP with one process, and the end of a run whose fp16 steps overflow."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lnln_dist.errors import TrainingError
+from lnln_dist.runtime import Runtime
+from lnln_dist.runtime.replicated import MOST_SKIPS, Replicated
+
+
+@pytest.fixture
+def strategy() -> Iterator[Replicated]:
+    runtime = Runtime(cpu=True)
+    yield Replicated(runtime.accelerator)
+    runtime.close()
+
+
+def test_one_process_is_not_wrapped(strategy: Replicated) -> None:
+    net = nn.Linear(2, 1)
+    wrapped, optimizer = strategy.wrap(net, torch.optim.AdamW(net.parameters()))
+    assert strategy.unwrap(wrapped) is net
+    assert strategy.slots(optimizer, net.weight) == {}
+    with strategy.accumulate(wrapped, last=False):
+        strategy.backward(wrapped(torch.ones(1, 2)).sum())
+    assert strategy.gradient_norm(wrapped, optimizer) == pytest.approx(3**0.5)
+    assert not strategy.update(wrapped, optimizer, norm=3**0.5, clip_norm=0)
+    slots = strategy.slots(optimizer, net.weight)
+    assert set(slots) == {"exp_avg", "exp_avg_sq", "step"}
+    strategy.put_slots(optimizer, net.weight, {k: v + 1 for k, v in slots.items()})
+    assert strategy.slots(optimizer, net.weight)["step"] == 2
+
+
+def test_too_many_skipped_steps_end_the_run(strategy: Replicated) -> None:
+    net = nn.Linear(1, 1)
+    skips: Any = SimpleNamespace(
+        step=lambda: None, zero_grad=lambda set_to_none: None, step_was_skipped=True
+    )
+    for _ in range(MOST_SKIPS):
+        assert strategy.update(net, skips, norm=float("inf"), clip_norm=1.0)
+    skips.step_was_skipped = False
+    assert not strategy.update(net, skips, norm=1.0, clip_norm=0)
+    skips.step_was_skipped = True
+    for _ in range(MOST_SKIPS):
+        strategy.update(net, skips, norm=float("inf"), clip_norm=1.0)
+    with pytest.raises(TrainingError, match="fp16 steps in a row overflowed"):
+        strategy.update(net, skips, norm=float("inf"), clip_norm=1.0)
