@@ -57,7 +57,7 @@ class Training:
     writer: Writer | None
     progress: TrainProgress
     on_epoch: Callable[[EpochReport], bool | None] | None = None
-    """Called after every epoch; a true answer stops the run."""
+    """Called after every epoch; a true answer ends the run here, to be resumed later."""
     meter: Meter = field(default_factory=Meter)
     notice: Notice = field(default_factory=Notice)
 
@@ -93,7 +93,7 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
 
 
 def train(run: Training) -> TrainState:
-    """Trains from ``run.state`` to the last step or to the early stop."""
+    """Trains from ``run.state`` to the last step, to the early stop or until told to pause."""
     config, plan, state = run.config, run.plan, run.state
     per_epoch = plan.steps_per_epoch
     total = per_epoch * config.train.epochs
@@ -115,8 +115,8 @@ def train(run: Training) -> TrainState:
         last = within == per_epoch - 1
         if state.step % config.train.log_steps == 0 or last:
             _log_step(run, result, rates, epoch)
-        if last:
-            _end_epoch(run, epoch)
+        if last and _end_epoch(run, epoch):
+            break
         leaving = result.terms[LEAVE] > 0
         every = config.train.checkpoint_steps
         if not last and (leaving or (every and state.step % every == 0)):
@@ -149,7 +149,8 @@ def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epo
     run.progress.step(run.state.step, note)
 
 
-def _end_epoch(run: Training, epoch: int) -> None:
+def _end_epoch(run: Training, epoch: int) -> bool:
+    """Scores, keeps the best, reports and checkpoints; tells whether to pause here."""
     begin = time.perf_counter()
     with run.runtime.evaluation(run.task) as task:
         scores = run.validate(task)
@@ -171,6 +172,7 @@ def _end_epoch(run: Training, epoch: int) -> None:
     if patience and run.state.epochs_without_gain >= patience:
         run.progress.line(f"stopped early: no better score for {patience} epochs")
         run.state.finished = True
+    paused = False
     if run.on_epoch:
         report = EpochReport(
             epoch=epoch + 1,
@@ -180,12 +182,12 @@ def _end_epoch(run: Training, epoch: int) -> None:
             best=best,
         )
         # Only the main process may decide: a rank that stops alone leaves the others waiting.
-        stop = run.runtime.broadcast_object(bool(run.on_epoch(report)))
-        run.state.finished = run.state.finished or stop
+        paused = run.runtime.broadcast_object(bool(run.on_epoch(report)))
     if run.state.step == run.plan.steps_per_epoch * run.config.train.epochs:
         run.state.finished = True
     _checkpoint(run)
     run.meter.pause(time.perf_counter() - begin)
+    return paused
 
 
 def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -> bool:

@@ -69,7 +69,8 @@ def run(
         resume: go on from the newest checkpoint in ``folder``, or start if there is none.
         overwrite: remove what ``folder`` holds first.
         cpu: train on the CPU even where there is a GPU.
-        on_epoch: told of every epoch; a true answer on the main process stops the run.
+        on_epoch: told of every epoch; a true answer on the main process ends the run there, with a
+            checkpoint from which it can be resumed.
 
     Raises:
         UserError: settings, data, folder or launch do not allow the run.

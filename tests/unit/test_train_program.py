@@ -1,0 +1,51 @@
+"""The training program, called from Python."""
+
+from pathlib import Path
+
+import pytest
+import tiny_runs
+import torch
+from safetensors.torch import load_file
+
+from lnln_dist import settings
+from lnln_dist.config import Config
+from lnln_dist.train.loop import EpochReport
+from lnln_dist.train.program import run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shards"
+    tiny_runs.write_data(folder)
+    return folder
+
+
+def config(data: Path) -> Config:
+    plain = settings.to_dict(Config(model=tiny_runs.MODEL))
+    plain["data"]["path"] = str(data)
+    plain["train"] |= {"epochs": 3, "batch_size": 4}
+    plain["select"]["rates"] = [0.5]
+    return settings.build(plain)
+
+
+def test_paused_and_resumed_equals_undisturbed(data: Path, tmp_path: Path) -> None:
+    told: list[EpochReport] = []
+    whole = run(config(data), tmp_path / "whole", cpu=True, on_epoch=lambda r: told.append(r))
+    assert whole.state.finished
+    assert [report.epoch for report in told] == [1, 2, 3]
+
+    again: list[EpochReport] = []
+
+    def pause(report: EpochReport) -> bool:
+        again.append(report)
+        return report.epoch == 2
+
+    first = run(config(data), tmp_path / "cut", cpu=True, on_epoch=pause)
+    assert not first.state.finished
+    assert first.state.step == told[1].step
+    second = run(config(data), tmp_path / "cut", cpu=True, resume=True, on_epoch=again.append)
+    assert second.state.finished
+    assert again == told
+    one, other = (load_file(tmp_path / n / "best" / "best.safetensors") for n in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert second.state.best == whole.state.best
