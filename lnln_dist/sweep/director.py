@@ -164,17 +164,11 @@ class Director:
 
     def _open(self) -> frozenset[str]:
         """Strata that a sampler has not filled yet."""
-        if self.propose is None:
-            return frozenset()
-        wanted = self.space.sweep.search.samples or 0
-        count = dict.fromkeys(self.space.strata, 0)
-        for made in self.space.settings:
-            count[made.stratum] += 1
-        return frozenset(s for s, n in count.items() if n < wanted and s not in self._used_up)
+        return self.space.unfilled - self._used_up
 
     def _ask_for_more(self) -> bool:
         for stratum in sorted(self._open()):
-            assert self.propose is not None
+            assert self.propose is not None, "a sampler's sweep needs its sampler"
             known = {
                 made.name: self.plan.verdicts[made.name][:2]
                 for made in self.space.settings

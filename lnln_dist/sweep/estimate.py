@@ -67,7 +67,7 @@ def estimate(space: Space) -> Cost:
     """
     candidates = [Candidate(s.name, s.stratum, s.epochs) for s in space.settings]
     if not candidates:
-        epochs = space.length
+        epochs = space.common.train.epochs
         candidates = [
             Candidate(f"{stratum} {number}", stratum, epochs)
             for stratum in space.strata

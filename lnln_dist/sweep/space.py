@@ -1,6 +1,7 @@
 """A sweep's settings: full, checked configs with short names; no torch, no Ray."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,9 +85,18 @@ class Space:
         return any(axes.DATA in axes.changed_keys(n, a) for n, a in self.sweep.axes.items())
 
     @property
-    def length(self) -> int:
-        """Epochs of a full training, where no axis changes them."""
-        return settings.build(self.sweep.settings).train.epochs
+    def common(self) -> Config:
+        """The settings of one trial, for what all of them share."""
+        point = next(axes.grid(self.sweep)) | next(axes.samples(self.sweep))
+        return self.config(point, self.sweep.seeds[0])
+
+    @property
+    def unfilled(self) -> frozenset[str]:
+        """Strata for which a sampler has not proposed all its settings yet."""
+        if self.sweep.search.kind != "optuna":
+            return frozenset()
+        count = Counter(made.stratum for made in self.settings)
+        return frozenset(s for s in self.strata if count[s] < (self.sweep.search.samples or 0))
 
     @property
     def strata(self) -> dict[str, dict[str, Any]]:

@@ -3,11 +3,15 @@
 import contextlib
 import logging
 import os
+import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from lnln_dist import __version__
 from lnln_dist.errors import UserError
+from lnln_dist.files import atomic_write
 from lnln_dist.sweep import preflight
 from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.trial import scrub
@@ -86,3 +90,50 @@ def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> preflight.Ca
         found = preflight.capacity(living_nodes(ray), need)
     preflight.check(found, need)
     return found
+
+
+def check_nodes(ray: Any, folder: Path, data: Sequence[str]) -> None:
+    """Makes sure that every node sees the sweep's folder, the data and the same program.
+
+    Raises:
+        UserError: names each node and what it lacks.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    marker = folder / ".seen"
+    word = secrets.token_hex(8)
+    atomic_write(marker, word)
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    look = ray.remote(num_cpus=0)(_look)
+    asked = []
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        answer = look.options(scheduling_strategy=there).remote(
+            str(marker), word, list(data), __version__
+        )
+        asked.append((f"node {node['NodeManagerAddress']}", answer))
+    problems = []
+    for name, answer in asked:
+        try:
+            problems += [f"{name}: {problem}" for problem in ray.get(answer, timeout=120)]
+        except Exception as err:  # any trouble of a node is that node's
+            problems.append(f"{name}: {type(err).__name__}: {' '.join(str(err).split())[:300]}")
+    marker.unlink(missing_ok=True)
+    if problems:
+        raise UserError("; ".join(problems))
+
+
+def _look(marker: str, word: str, data: list[str], version: str) -> list[str]:
+    """Runs on a node: what it lacks."""
+    try:
+        import lnln_dist
+    except ImportError:
+        return ["lnln_dist is not installed there"]
+    problems = []
+    if lnln_dist.__version__ != version:
+        problems.append(f"lnln_dist {lnln_dist.__version__} there, {version} here")
+    path = Path(marker)
+    if not path.is_file() or path.read_text() != word:
+        problems.append(f"does not see {path.parent}: put --output on storage that all nodes share")
+    missing = [d for d in data if "://" not in d and not (Path(d) / "index.json").is_file()]
+    return problems + [f"no prepared data in {d}" for d in missing]

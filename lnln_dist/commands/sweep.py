@@ -1,0 +1,100 @@
+"""``lnln-dist sweep`` and ``lnln-dist sweep show``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lnln_dist.commands import make_parser, parse
+from lnln_dist.errors import ConfigError
+from lnln_dist.settings import Parser
+
+
+def _parser() -> Parser:
+    parser = make_parser(
+        "sweep",
+        "Run a study: settings screened on few seeds with early stopping, the best confirmed on "
+        "all seeds. `lnln-dist sweep show DIR` prints a sweep's summary at any time.",
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML of the sweep (required)")
+    parser.add_argument("--output", metavar="DIR", help="folder of the sweep (required)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key of the YAML, such as screen.scheduler=fifo or "
+        "settings.train.epochs=3; repeatable",
+    )
+    parser.add_argument(
+        "--dry_run", action="store_true", help="list the settings and the expected cost, then stop"
+    )
+    parser.add_argument(
+        "--seconds_per_epoch", type=float, help="adds the expected time to --dry_run"
+    )
+    parser.add_argument(
+        "--resolve",
+        action="store_true",
+        help="print the sweep with its config files merged in and absolute paths, then stop",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the sweep in --output, or add the YAML's new settings and seeds to it",
+    )
+    parser.add_argument(
+        "--retry_failed", action="store_true", help="resume, and try failed trials again"
+    )
+    parser.add_argument(
+        "--address", help="Ray cluster (default: RAY_ADDRESS, else a cluster of this machine)"
+    )
+    parser.add_argument("--cpus", type=int, help="cores of a cluster of this machine")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long to wait for a growing cluster until a trial fits",
+    )
+    return parser
+
+
+def _show(argv: Sequence[str]) -> int:
+    parser = make_parser("sweep show", "Print a sweep's summary and bring its files up to date.")
+    parser.add_argument("dir", metavar="DIR", help="--output of the sweep")
+    given = parse(parser, argv)
+    from lnln_dist.sweep import session
+
+    sys.stdout.write(session.show(Path(given["dir"])))
+    return 0
+
+
+def command(argv: Sequence[str]) -> int:
+    """Runs a sweep, or shows one."""
+    if argv and argv[0] == "show":
+        return _show(argv[1:])
+    given = parse(_parser(), argv)
+    if not given["config"]:
+        raise ConfigError("--config is missing: name the sweep's YAML (see configs/sweep_*.yaml)")
+    from lnln_dist.sweep import session, space, study
+
+    sweep = session.frozen(Path(given["config"]), given["set"])
+    if given["dry_run"] or given["resolve"]:
+        made = space.resolve(sweep)
+        text = study.dump(sweep)
+        if given["dry_run"]:
+            text = session.describe(made, seconds_per_epoch=given["seconds_per_epoch"]) + "\n"
+        sys.stdout.write(text)
+        return 0
+    if not given["output"]:
+        raise ConfigError("--output is missing: name the folder of the sweep")
+    options = session.Options(
+        resume=given["resume"] or given["retry_failed"],
+        retry_failed=given["retry_failed"],
+        address=given["address"],
+        cpus=given["cpus"],
+        wait_s=given["wait"],
+    )
+    path = session.run(sweep, Path(given["output"]), options)
+    print(path.read_text(encoding="utf-8"))
+    print(f"{path.parent}: summary.md, summary.csv, sweep.csv, figures/, winner/")
+    return 0

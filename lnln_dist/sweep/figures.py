@@ -1,0 +1,176 @@
+"""Figures of a sweep: objective against each axis, heat maps of two axes, rungs; no Ray."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lnln_dist.errors import UserError
+from lnln_dist.sweep.collect import Results, SettingResult
+
+MOST_PAIRS = 6  # heat maps drawn; many axes make more pairs than anybody looks at
+SIZE = (6.4, 4.2)  # inches
+
+
+def draw(results: Results) -> list[Path]:
+    """Writes ``figures/*.png``; returns their paths.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError as err:
+        raise UserError("a sweep's figures need matplotlib: pip install 'lnln-dist[ray]'") from err
+    mpl.use("Agg")
+    folder = results.folder.path / "figures"
+    folder.mkdir(exist_ok=True)
+    made = []
+    for stratum in results.space.strata:
+        picture = _Stratum(results, stratum)
+        if not picture.started:
+            continue
+        suffix = "" if stratum == "all" else f"_{stratum}"
+        plots: dict[str, Callable[[Any], None]] = {"rungs": picture.rungs}
+        for axis in picture.varied:
+            plots[f"objective_{axis}"] = picture.against(axis)
+        for one, other in list(itertools.combinations(picture.varied, 2))[:MOST_PAIRS]:
+            plots[f"heat_{one}_{other}"] = picture.heat(one, other)
+        made += [_save(folder / f"{name}{suffix}.png", plot) for name, plot in plots.items()]
+    return made
+
+
+def _save(path: Path, plot: Callable[[Any], None]) -> Path:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    plot(figure.add_subplot())
+    figure.savefig(path, dpi=120)
+    return path
+
+
+class _Stratum:
+    """What the figures of one stratum show."""
+
+    def __init__(self, results: Results, stratum: str) -> None:
+        self.results = results
+        self.name = stratum
+        members = [s for s in results.settings if s.setting.stratum == stratum]
+        curves = {s.setting.name: self._curve(s) for s in members}
+        self.started = [s for s in members if curves[s.setting.name]]
+        self.curves = {s.setting.name: curves[s.setting.name] for s in self.started}
+        # Settings are compared where all of them have been: early for those that went further.
+        self.epoch = min((len(c) for c in self.curves.values()), default=0)
+        axes = results.space.sweep.axes
+        self.varied = [axis for axis in axes if len(self._ticks(axis)) > 1]
+
+    def _curve(self, result: SettingResult) -> list[float]:
+        """Mean best objective after each epoch that all screening seeds have."""
+        sweep = self.results.space.sweep
+        costs = [
+            result.records[seed].progress(self.results.metric, self.results.direction).costs
+            for seed in sweep.seeds[: sweep.screen.seeds]
+        ]
+        means = [-self.results.direction * fmean(row) for row in zip(*costs, strict=False)]
+        return [m if math.isfinite(m) else math.nan for m in means]
+
+    def _ticks(self, axis: str) -> list[Any]:
+        """The axis's values among the settings, numbers in order."""
+        values = {str(s.setting.values[axis]): s.setting.values[axis] for s in self.started}
+        numbers = all(isinstance(v, int | float) for v in values.values())
+        return sorted(values.values()) if numbers else list(values.values())
+
+    def _early(self, result: SettingResult) -> float:
+        return self.curves[result.setting.name][self.epoch - 1]
+
+    def _title(self, text: str) -> str:
+        return text if self.name == "all" else f"{self.name}: {text}"
+
+    def against(self, axis: str) -> Callable[[Any], None]:
+        """Objective of every setting over one axis, early and confirmed."""
+
+        def plot(ax: Any) -> None:
+            ticks = [str(v) for v in self._ticks(axis)]
+            early: list[list[float]] = [[] for _ in ticks]
+            for result in self.started:
+                early[ticks.index(str(result.setting.values[axis]))].append(self._early(result))
+            places = [place for place, values in enumerate(early) for _ in values]
+            every = [value for values in early for value in values]
+            word = f"after {self.epoch} epoch{'s' * (self.epoch > 1)}"
+            ax.plot(places, every, "o", mfc="none", color="tab:gray", label=f"settings {word}")
+            ax.plot([fmean(values) for values in early], color="tab:gray", label=f"mean {word}")
+            for result in self.results.ranked(self.name):
+                value = result.confirmed[self.results.metric]
+                ax.errorbar(
+                    ticks.index(str(result.setting.values[axis])),
+                    value.mean,
+                    yerr=None if math.isnan(value.sd) else value.sd,
+                    fmt="s",
+                    color="tab:blue",
+                    label="confirmed (mean, sd over seeds)",
+                )
+            ax.set_xticks(range(len(ticks)), ticks)
+            ax.set_xlabel(axis)
+            ax.set_ylabel(self.results.metric)
+            ax.set_title(self._title(f"{self.results.metric} against {axis}"))
+            handles, labels = ax.get_legend_handles_labels()
+            once = dict(zip(labels, handles, strict=True))
+            ax.legend(once.values(), once.keys(), frameon=False)
+
+        return plot
+
+    def heat(self, one: str, other: str) -> Callable[[Any], None]:
+        """Mean objective over two axes, where all settings have been."""
+
+        def plot(ax: Any) -> None:
+            rows, columns = self._ticks(one), self._ticks(other)
+            cells = [[self._cell(one, row, other, column) for column in columns] for row in rows]
+            image = ax.imshow(
+                cells, aspect="auto", cmap="viridis" if self.results.direction > 0 else "viridis_r"
+            )
+            for y, row in enumerate(cells):
+                for x, value in enumerate(row):
+                    if not math.isnan(value):
+                        box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
+                        ax.text(x, y, f"{value:.3f}", ha="center", va="center", bbox=box)
+            ax.set_xticks(range(len(columns)), [str(v) for v in columns])
+            ax.set_yticks(range(len(rows)), [str(v) for v in rows])
+            ax.set_xlabel(other)
+            ax.set_ylabel(one)
+            ax.set_title(self._title(f"{self.results.metric} after epoch {self.epoch}"))
+            ax.figure.colorbar(image, ax=ax)
+
+        return plot
+
+    def _cell(self, one: str, row: Any, other: str, column: Any) -> float:
+        values = [
+            self._early(s)
+            for s in self.started
+            if s.setting.values[one] == row and s.setting.values[other] == column
+        ]
+        return fmean(values) if values else math.nan
+
+    def rungs(self, ax: Any) -> None:
+        """Every setting's way through the screening, and where it stopped."""
+        for result in self.started:
+            curve = self.curves[result.setting.name]
+            chosen = result.verdict.chosen
+            style: dict[str, Any] = {"color": "tab:blue" if chosen else "tab:gray"}
+            label = result.setting.name if chosen else None
+            ax.plot(_from_one(curve), curve, lw=2 if chosen else 0.8, label=label, **style)
+            if not chosen:
+                ax.plot(len(curve), curve[-1], "x", ms=4, **style)
+        for ladder in self.results.plan.rungs.get(self.name, []):
+            for rung in ladder[:-1]:
+                ax.axvline(rung.epoch, color="tab:orange", lw=0.6, ls=":")
+        ax.set_xlabel("epoch (dotted: decisions, x: stopped)")
+        ax.set_ylabel(f"best {self.results.metric} so far")
+        ax.set_title(self._title("screening"))
+        if any(s.verdict.chosen for s in self.started):
+            ax.legend(frameon=False, fontsize="small")
+
+
+def _from_one(values: Sequence[float]) -> range:
+    return range(1, len(values) + 1)

@@ -1,0 +1,168 @@
+"""One session of a sweep: from its YAML to its summary."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lnln_dist import __version__, metrics
+from lnln_dist.data.shards import open_dataset
+from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.sweep import figures, space, summary
+from lnln_dist.sweep.collect import collect
+from lnln_dist.sweep.director import Director
+from lnln_dist.sweep.estimate import estimate
+from lnln_dist.sweep.folder import Folder
+from lnln_dist.sweep.live import Board, duration
+from lnln_dist.sweep.search import optuna_proposer
+from lnln_dist.sweep.space import Space
+from lnln_dist.sweep.study import SweepConfig
+from lnln_dist.sweep.trial import Program
+
+ROWS = 40  # settings listed by a dry run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a session runs, beside what the sweep is."""
+
+    resume: bool = False
+    retry_failed: bool = False
+    address: str | None = None
+    """Of a Ray cluster; None: RAY_ADDRESS, else this machine."""
+    cpus: int | None = None
+    """Cores of a local cluster; None: all that may be used."""
+    wait_s: float = 0.0
+    """How long to wait for a cluster to grow until a trial fits."""
+
+
+def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
+    """What a dry run prints: the settings, their number and the expected cost."""
+    cost, sweep = estimate(made), made.sweep
+    lines = []
+    width = max((len(s.stratum) for s in made.settings), default=0)
+    for setting in made.settings[:ROWS]:
+        lines.append(f"{setting.stratum:<{width}}  {setting.key}  {setting.name}")
+    if len(made.settings) > ROWS:
+        lines.append(f"... {len(made.settings) - ROWS} more")
+    if sweep.search.kind == "optuna":
+        lines.append(f"{sweep.search.samples} settings per stratum, proposed from the results")
+    if made.dropped:
+        lines.append(f"dropped as equal to another setting: {', '.join(made.dropped)}")
+    count = len(made.settings) or (sweep.search.samples or 0) * len(made.strata)
+    lines.append(
+        f"{count} settings x {len(sweep.seeds)} seeds in {len(made.strata)} strata; the best "
+        f"{sweep.confirm.best} of each stratum will be confirmed on all seeds"
+    )
+    lines.append(
+        f"about {cost.trials:.0f} trials and {cost.epochs:.0f} epochs; the full grid has "
+        f"{count * len(sweep.seeds)} trials and {cost.full} epochs"
+    )
+    if seconds_per_epoch:
+        lines.append(
+            f"about {duration(cost.epochs * seconds_per_epoch)} of worker time at "
+            f"{seconds_per_epoch:g} s per epoch"
+        )
+    return "\n".join(lines)
+
+
+def run(
+    sweep: SweepConfig, output: Path, options: Options, *, program: Program | None = None
+) -> Path:
+    """Runs or resumes a sweep; returns its summary.
+
+    Args:
+        sweep: a frozen sweep.
+        program: training program of the trials; None is `train.program.run`.
+
+    Raises:
+        UserError: settings, data, folder or cluster do not allow it.
+    """
+    made = space.resolve(sweep)
+    metric = made.common.select.metric
+    if program is None:
+        _check_data(made)
+    folder = Folder(output.expanduser().resolve())
+    folder.create(resume=options.resume)
+    with folder.locked():
+        folder.adopt(made)
+        propose = optuna_proposer if sweep.search.kind == "optuna" else None
+        director = Director(made, folder, metric, metrics.DIRECTION[metric], propose)
+        folder.save(made)
+        if options.retry_failed:
+            director.retry_failed()
+        board = Board(director, estimate(made))
+        for name in made.dropped:
+            board.line(f"dropped as equal to another setting: {name}")
+        board.line(f"TensorBoard: tensorboard --logdir {folder.trials}")
+        try:
+            if not director.over:
+                _train(director, board, options, program)
+        finally:
+            results = collect(folder.path)
+            summary.write(results)
+        figures.draw(results)
+    return folder.path / "summary.md"
+
+
+def _train(director: Director, board: Board, options: Options, program: Program | None) -> None:
+    # Imported here: a dry run, a mistake in the YAML or `sweep show` must not wait for Ray.
+    from lnln_dist.sweep.tune import cluster, driver
+
+    need = director.space.sweep.resources
+    with cluster.cluster(options.address, cpus=options.cpus) as ray:
+        found = cluster.wait_for(ray, need, seconds=options.wait_s)
+        board.line(str(found))
+        if found.gpus and not need.gpus:
+            board.line("the trials train on the CPU: set resources.gpus to use the GPUs")
+        data = sorted(_data_paths(director.space)) if program is None else []
+        cluster.check_nodes(ray, director.folder.path, data)
+        director.folder.ledger.write(
+            "session",
+            time.time(),
+            slots=found.slots,
+            nodes=found.nodes,
+            lnln_dist=__version__,
+        )
+        with board:
+            driver.run(director, board, ray, program=program)
+
+
+def _data_paths(made: Space) -> set[str]:
+    seed = made.sweep.seeds[0]
+    configs = [made.config(s.values, seed) for s in made.settings] or [made.common]
+    return {config.data.path for config in configs}
+
+
+def _check_data(made: Space) -> None:
+    """Finds missing data or an unknown objective before a cluster is started."""
+    metric = made.common.select.metric
+    for path in sorted(_data_paths(made)):
+        if not path:
+            raise ConfigError(
+                "data.path is empty: set it to a folder written by `lnln-dist prepare`"
+            )
+        index = open_dataset(path).index
+        known = metrics.METRICS[index.family]
+        if metric not in known:
+            raise ConfigError(
+                f"select.metric: {metric!r} is not a score of {index.dataset}; choose one of "
+                f"{', '.join(known)}"
+            )
+
+
+def show(path: Path) -> str:
+    """Brings a sweep's summary and figures up to date, also while it runs; returns the text."""
+    results = collect(path)
+    if not results.epochs:
+        raise UserError(f"{path}: no trial has finished an epoch yet")
+    summary.write(results)
+    figures.draw(results)
+    return (path / "summary.md").read_text(encoding="utf-8")
+
+
+def frozen(config: Path, overrides: Sequence[str]) -> SweepConfig:
+    """A sweep's YAML with overrides, independent of any other file."""
+    from lnln_dist.sweep import study
+
+    return space.freeze(study.read(config, overrides))
