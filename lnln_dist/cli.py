@@ -25,11 +25,13 @@ VERBS = {
     "prepare": Verb("lnln_dist.commands.prepare", "turn an MMSA feature pickle into shards"),
     "verify": Verb("lnln_dist.commands.verify", "check prepared shards, or name the damaged one"),
     "train": Verb("lnln_dist.train.__main__", "train (as `accelerate launch -m lnln_dist.train`)"),
+    "sweep": Verb("lnln_dist.commands.sweep", "run a study of settings x seeds on Ray"),
     "evaluate": Verb("lnln_dist.commands.evaluate", "score runs at every missing rate"),
     "predict": Verb("lnln_dist.commands.predict", "write a run's predictions for some data"),
     "import-checkpoint": Verb(
         "lnln_dist.commands.import_checkpoint", "turn a checkpoint of the released code into a run"
     ),
+    "doctor": Verb("lnln_dist.doctor.__main__", "check machine, launch, data and memory"),
 }
 
 
