@@ -25,13 +25,14 @@ class Peers(Protocol):
         """One value per rank, in rank order, on every rank."""
 
 
-def facts_of(config: Config, index: Index) -> dict[str, object]:
+def facts_of(config: Config, index: Index | None) -> dict[str, object]:
     """What has to be equal: every setting but ``OF_A_HOST``, the data, the packages."""
     flat = settings.flatten(settings.to_dict(config))
     facts: dict[str, object] = {k: v for k, v in flat.items() if k not in OF_A_HOST}
     facts |= {f"version of {name}": version for name, version in installed_versions().items()}
     python = ".".join(platform.python_version_tuple()[:2])
-    return facts | {"data hash": index.data_hash(), "version of python": python}
+    data_hash = index.data_hash() if index is not None else None
+    return facts | {"data hash": data_hash, "version of python": python}
 
 
 def check_equal_on_ranks(runtime: Peers, facts: Mapping[str, object]) -> None:

@@ -1,0 +1,205 @@
+"""Whether the job holds together: launch, data, encoder, memory."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+
+from lnln_dist.config import Config
+from lnln_dist.cost.memory import (
+    HEADROOM,
+    STRATEGIES,
+    Footprint,
+    Parameters,
+    Strategy,
+    activations,
+    footprint,
+    parameters_of,
+)
+from lnln_dist.cost.skeleton import Lengths, Skeleton
+from lnln_dist.data.schema import Index
+from lnln_dist.data.shards import open_dataset
+from lnln_dist.doctor.findings import Finding, fail, from_error, ok, warn
+from lnln_dist.errors import TrainingError, UserError
+from lnln_dist.models.encoder_source import EncoderSource
+from lnln_dist.models.shapes import InputShapes
+from lnln_dist.runtime.launch import read_launch
+
+GIB = 2**30
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+STORED = 12  # bytes of a parameter in a checkpoint: weight and two moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be run."""
+
+    config: Config
+    index: Index | None
+    """None if the data cannot be opened."""
+    processes: int
+    card_bytes: int | None
+    """Memory of one GPU; None if there is none to compare with."""
+
+
+def open_data(path: str) -> tuple[Index | None, Finding]:
+    """The prepared data's index, and how opening went."""
+    if not path:
+        remedy = "set data.path or pass --data with a folder written by lnln-dist prepare"
+        return None, warn("data", "no folder given", remedy)
+    try:
+        index = open_dataset(path).index
+    except UserError as err:
+        return None, from_error("data", err)
+    rows = ", ".join(f"{info.rows} {name}" for name, info in index.splits.items())
+    return index, ok("data", f"{index.dataset}: {rows}, hash {index.data_hash()[:12]}")
+
+
+def check_launch(config: Config, *, cpu: bool | None = None) -> Finding:
+    """Whether training would refuse this launch."""
+    train = config.train
+    try:
+        launch = read_launch(
+            precision=train.precision, strategy=train.strategy, offload=train.offload, cpu=cpu
+        )
+    except TrainingError as err:
+        return from_error("launch", err)
+    where = "CPU" if launch.on_cpu else "GPU"
+    offload = ", optimizer in host memory" if launch.offload else ""
+    return ok("launch", f"{launch.strategy} in {launch.precision} on {where}{offload}")
+
+
+def check_encoder(config: Config) -> Finding:
+    """Whether the text encoder can be had without a network."""
+    name = config.model.encoder.name
+    if name == "tiny":
+        return ok("encoder", "tiny: made on the spot")
+    try:
+        source = EncoderSource.of(name)
+    except UserError as err:
+        return from_error("encoder", err)
+    if source.folder is not None:
+        if any((source.folder / file).is_file() for file in WEIGHTS):
+            return ok("encoder", f"{name}: a folder with weights")
+        remedy = "copy model.safetensors into it"
+        return fail("encoder", f"{name}: a folder without weights", remedy)
+    held = [isinstance(try_to_load_from_cache(name, file), str) for file in WEIGHTS]
+    if any(held) and isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return ok("encoder", f"{name}: in this host's cache")
+    remedy = f"on a host with a network: hf download {name} --local-dir DIR, then use DIR as name"
+    if source.offline:
+        return fail("encoder", f"{name}: not in the cache, and the hub is out of reach", remedy)
+    found = f"{name}: not in the cache; it would be downloaded by every host at the start"
+    return warn("encoder", found, remedy)
+
+
+def disk_bytes(job: Job, counted: Parameters | None) -> int:
+    """What a run's folder takes: checkpoints, one being written, and the best weights."""
+    if counted is None:
+        return 5 * GIB
+    size = counted.trained + counted.frozen
+    return (job.config.train.keep_checkpoints + 1) * STORED * size + 2 * 4 * size
+
+
+def check_memory(job: Job) -> tuple[Parameters | None, list[Finding]]:
+    """Estimates every strategy against the card; only the one in use can fail."""
+    index, config = job.index, job.config
+    if index is None:
+        return None, []
+    try:
+        skeleton, longest = _skeleton(config, index)
+    except UserError as err:
+        return None, [from_error("model", err)]
+    counted = parameters_of(skeleton, longest)
+    frozen = f", {counted.frozen / 1e6:.1f} M frozen" if counted.frozen else ""
+    findings = [ok("model", f"{counted.trained / 1e6:.1f} M trained parameters{frozen}")]
+    share = -(-config.train.batch_size // job.processes)
+    size = min(config.train.micro_batch or share, share)
+    kept = activations(skeleton, size=size, lengths=longest, precision=config.train.precision)
+    chosen, offload = _chosen(config)
+    for strategy in STRATEGIES:
+        mine = strategy == chosen
+        used = footprint(
+            counted,
+            strategy,
+            world=job.processes,
+            precision=config.train.precision,
+            kept=kept,
+            offload=offload and mine,
+        )
+        findings.append(_against(job, strategy, used, size=size, chosen=mine))
+    return counted, findings
+
+
+def _skeleton(config: Config, index: Index) -> tuple[Skeleton, Lengths]:
+    shapes = InputShapes.of(
+        widths={str(k): v for k, v in index.widths.items()},
+        lengths={str(k): v for k, v in index.padded_lengths.items()},
+    )
+    made = Skeleton(config.model, tokenizer=index.tokenizer, shapes=shapes)
+    if config.data.padding == "corpus":
+        return made, Lengths.longest(shapes)
+    places = index.splits["train"].max_lengths
+    return made, Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
+
+
+def _chosen(config: Config) -> tuple[Strategy, bool]:
+    """The strategy of this launch; DDP if it is refused anyway."""
+    train = config.train
+    try:
+        launch = read_launch(
+            precision=train.precision, strategy=train.strategy, offload=train.offload
+        )
+    except TrainingError:
+        return "ddp" if train.strategy == "auto" else train.strategy, train.offload
+    return launch.strategy, launch.offload
+
+
+def _against(job: Job, strategy: Strategy, used: Footprint, *, size: int, chosen: bool) -> Finding:
+    parts = {
+        "weights": used.parameters,
+        "gradients": used.gradients,
+        "optimizer": used.optimizer,
+        "buffers": used.buffers,
+        "activations": used.activations,
+    }
+    listed = ", ".join(f"{name} {value / GIB:.2f}" for name, value in parts.items())
+    host = f", on the host {used.host / GIB:.2f}" if used.host else ""
+    found = (
+        f"{used.device / GIB:.2f} GiB estimated per process of {job.processes}, {size} samples a "
+        f"pass ({listed}{host})"
+    )
+    check, card = f"memory, {strategy}", job.card_bytes
+    if card is None or not chosen:
+        return ok(check, found)
+    found += f"; the card has {card / GIB:.1f}"
+    remedy = (
+        "set train.auto_micro_batch, model.encoder.checkpoint_activations or train.precision bf16"
+    )
+    if used.device > card:
+        return fail(check, found, remedy)
+    if used.device + HEADROOM > card:
+        return warn(check, found, remedy)
+    return ok(check, found)
+
+
+def card_bytes(gib: float | None) -> int | None:
+    """Memory of the card to compare with: as given, or the smallest GPU here."""
+    if gib is not None:
+        return int(gib * GIB)
+    if not torch.cuda.is_available():
+        return None
+    cards = range(torch.cuda.device_count())
+    return min(torch.cuda.get_device_properties(i).total_memory for i in cards)
+
+
+def processes(given: int | None) -> int:
+    """Processes of the planned run: as given, or of this launch."""
+    return given if given is not None else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def runs_folder(output: str | None) -> Path:
+    """Where runs would be written."""
+    return Path(output) if output else Path.cwd()
