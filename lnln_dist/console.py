@@ -1,12 +1,15 @@
 """How a command ends: a user's mistake is one line and exit code 2, never a traceback."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lnln_dist.errors import PreemptedError, UserError
 
 EXIT_USER, EXIT_PREEMPTED, EXIT_INTERRUPTED = 2, 85, 130
+EXIT_FILE = "LNLN_EXIT_FILE"
 
 
 def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
@@ -18,6 +21,7 @@ def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
         return command([a for a in argv if a != "--debug"]) or 0
     except PreemptedError as err:
         print(f"{who}: {err}", file=sys.stderr)
+        _tell_launcher(EXIT_PREEMPTED)
         return EXIT_PREEMPTED
     except UserError as err:
         if debug:
@@ -40,3 +44,11 @@ def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
             f"{who}: error: out of memory: use a larger machine or a smaller batch", file=sys.stderr
         )
         raise SystemExit(EXIT_USER) from err
+
+
+def _tell_launcher(code: int) -> None:
+    """Leaves the exit code where ``launch/*.sh`` look for it: Accelerate's launcher returns 1."""
+    place = os.environ.get(EXIT_FILE)
+    if place:
+        with contextlib.suppress(OSError):
+            Path(place).write_text(f"{code}\n", encoding="ascii")

@@ -1,11 +1,12 @@
 """How commands end."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from lnln_dist import console
-from lnln_dist.errors import DataError
+from lnln_dist.errors import DataError, PreemptedError
 
 
 def fail(argv: Sequence[str]) -> int:
@@ -48,3 +49,26 @@ def test_a_bug_is_not_hidden() -> None:
 
 def test_success_is_zero() -> None:
     assert console.finish(lambda _: None, []) == 0
+
+
+def test_a_preempted_run_is_exit_code_85_also_through_a_launcher(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def leave(_: Sequence[str]) -> int:
+        raise PreemptedError("told to leave")
+
+    assert console.finish(leave, []) == 85
+    assert capsys.readouterr().err == "lnln-dist: told to leave\n"
+    monkeypatch.setenv("LNLN_EXIT_FILE", str(tmp_path / "code"))
+    assert console.finish(leave, []) == 85
+    assert (tmp_path / "code").read_text() == "85\n"
+    monkeypatch.setenv("LNLN_EXIT_FILE", str(tmp_path / "none" / "code"))
+    assert console.finish(leave, []) == 85
+
+
+def test_other_endings_tell_the_launcher_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LNLN_EXIT_FILE", str(tmp_path / "code"))
+    assert console.finish(fail, []) == 2
+    assert not (tmp_path / "code").exists()
