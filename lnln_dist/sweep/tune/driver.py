@@ -1,13 +1,16 @@
 """The director's trials as trials of Ray Tune."""
 
+import contextlib
 import json
 import math
 import os
+import pickle
 import shutil
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -52,7 +55,7 @@ def run(
                 num_samples=-1,
                 metric="epoch",
                 mode="max",
-                reuse_actors=need.workers == 1,
+                reuse_actors=True,
                 trial_name_creator=lambda trial: trial.config["trial"],
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -165,8 +168,12 @@ class Failures(Callback):  # type: ignore[misc]
 
 def _reason(trial: Any) -> str:
     """Last error of a Tune trial in one line."""
-    error = trial.get_pickled_error()
+    error: Any = None
+    with contextlib.suppress(OSError, TypeError, pickle.UnpicklingError):
+        # The driver's own copy: the one in the storage may not be there yet.
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())  # noqa: S301 Ray wrote it
     cause = getattr(error, "cause", None) or error
-    lines = [line for line in str(cause).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    last = lines[-1] if lines else ""
     name = type(cause).__name__
-    return f"{name}: {lines[-1].strip()[:300]}" if lines else name
+    return (last if last.startswith(name) else f"{name}: {last}")[:400]

@@ -10,6 +10,8 @@ from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.trial import Job, Outcome, Program, prepare, run_job, scrub
 
+HEAD = "node:__internal_head__"  # a resource that Ray gives to the head node alone
+
 
 class TrialFailedError(Exception):
     """A trial's own fault: starting it again would not help."""
@@ -77,8 +79,8 @@ def _group(need: ResourcesConfig, program: Program | None, scratch: Path) -> Any
                 raise
             tune.report(_ended(job, Outcome(status="failed", reason=reason)))
 
-    # The driver only waits; the workers' resources are their own.
-    return tune.with_resources(train, {"cpu": 0})
+    # The driver only waits: it takes no core, and stays on the head node, which outlives others.
+    return tune.with_resources(train, tune.PlacementGroupFactory([{HEAD: 0.001}]))
 
 
 def _member(program: Program | None) -> Any:

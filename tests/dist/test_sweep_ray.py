@@ -1,0 +1,187 @@
+"""Sweeps on a real Ray cluster of this machine."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import TINY
+from launcher import environment, run_command
+from sweep_standin import SWEEP, drive, make_director
+from tiny_runs import write_data
+
+pytest.importorskip("ray", reason="the sweep's Ray tests need Ray: pip install -e '.[ray]'")
+pytestmark = [pytest.mark.dist, pytest.mark.slow]
+DRIVER = Path(__file__).with_name("sweep_driver.py")
+
+
+class Sweep:
+    """A sweep's driver in a process group of its own."""
+
+    def __init__(self, folder: Path, raw: dict[str, Any], *program: str) -> None:
+        config = folder.with_suffix(".yaml")
+        config.write_text(yaml.safe_dump(raw))
+        self.folder = folder
+        self.log = folder.with_suffix(".log")
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, str(DRIVER), str(config), str(folder), *program],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=environment(),
+                start_new_session=True,
+            )
+
+    def end(self, timeout: float = 200) -> None:
+        """Waits for the sweep to end well."""
+        try:
+            code = self.process.wait(timeout)
+        finally:
+            self.kill()
+        assert code == 0, self.log.read_text()[-4000:]
+
+    def kill(self) -> None:
+        """Kills the driver and what it started, without a word."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def events(self) -> list[dict[str, Any]]:
+        path = self.folder / "events.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def wait_for_ends(self, count: int, timeout: float = 100) -> None:
+        limit = time.monotonic() + timeout
+        while sum(e["event"] == "end" for e in self.events()) < count:
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < limit, self.log.read_text()[-4000:]
+            time.sleep(0.1)
+
+
+def summary(folder: Path) -> str:
+    return (folder / "summary.csv").read_text()
+
+
+def test_killed_and_resumed_equals_undisturbed_and_the_plan(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "cut", SWEEP, "plain", "0.1")
+    sweep.wait_for_ends(9)
+    sweep.kill()
+    done = {e["trial"] for e in sweep.events() if e["event"] == "end"}
+    resumed = Sweep(tmp_path / "cut", SWEEP, "plain", "0")
+    resumed.end()
+    # The same planner, one stretch after the other in this process.
+    director = make_director(tmp_path / "alone")
+    total = drive(director)
+    from lnln_dist.sweep.collect import collect
+    from lnln_dist.sweep.summary import write
+
+    write(collect(tmp_path / "alone"))
+    assert summary(tmp_path / "cut") == summary(tmp_path / "alone")
+    ends = [e for e in resumed.events() if e["event"] == "end"]
+    assert total <= len(ends) <= total + 2  # at most those that were running
+    assert len(done) >= 5
+    pids = [e["pid"] for e in ends]
+    assert len(set(pids)) <= 6, "worker processes were not reused"
+    assert (tmp_path / "cut" / "figures" / "rungs.png").stat().st_size > 1000
+    assert "ray" not in {p.name for p in (tmp_path / "cut").iterdir()}
+
+
+def test_failures_are_counted_retried_or_survived(tmp_path: Path) -> None:
+    raw = {
+        **SWEEP,
+        "axes": {"loss.adversarial": {"grid": [0.1, 0.2, 0.3, 0.4, 0.5]}},
+        "seeds": [1],
+        "screen": {"scheduler": "fifo", "epochs": 3},
+        "confirm": {"best": 2},
+        "resources": {"retries": 1},
+    }
+    sweep = Sweep(tmp_path / "sweep", raw, "faulty", "0.05")
+    sweep.end()
+    events = sweep.events()
+    failed = {e["trial"]: e["reason"] for e in events if e["event"] == "failed"}
+    assert failed.keys() == {"adversarial0.1_s1", "adversarial0.2_s1"}
+    assert failed["adversarial0.1_s1"] == "loss not finite"
+    assert failed["adversarial0.2_s1"] == "ValueError: a bug"
+    lost = [e["trial"] for e in events if e["event"] == "lost"]
+    assert sorted(lost) == ["adversarial0.2_s1", "adversarial0.3_s1"]
+    from lnln_dist.sweep.collect import collect
+
+    results = collect(tmp_path / "sweep")
+    assert results.over
+    assert [r.setting.name for r in results.ranked("all")] == ["adversarial0.4", "adversarial0.3"]
+    assert "2 trials failed" in (tmp_path / "sweep" / "summary.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shards"
+    write_data(folder)
+    return folder
+
+
+def tiny(data: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "config": [str(TINY)],
+        "settings": {"data.path": str(data), "train.epochs": 2, "train.batch_size": 4},
+        "axes": {"loss.adversarial": {"grid": [0.2, 0.8, 3.0]}},
+        "seeds": [5],
+        "keep": "all",
+        **more,
+    }
+
+
+def plain_run(data: Path, output: Path, weight: float) -> Path:
+    """The training program by itself, as a user would start it."""
+    arguments = [
+        *("train", "--config", TINY, "--data.path", data, "--train.epochs", "2", "--cpu"),
+        *("--train.batch_size", "4", "--train.seed", "5", "--loss.adversarial", weight),
+        *("--output", output),
+    ]
+    code, said = run_command(
+        [sys.executable, "-m", "lnln_dist", *map(str, arguments)],
+        folder=output.parent,
+        timeout_s=100,
+    )
+    assert code == 0, said
+    return output
+
+
+def scores(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    kept = [line for line in lines if line["kind"] == "score"]
+    return [{k: v for k, v in line.items() if k not in ("time", "seconds")} for line in kept]
+
+
+def test_a_trial_equals_the_plain_training_program(data: Path, tmp_path: Path) -> None:
+    """Bit for bit, although it was paused and went on in another stretch."""
+    sweep = Sweep(tmp_path / "sweep", tiny(data), "real")
+    sweep.end()
+    winner = yaml.safe_load((tmp_path / "sweep" / "winner" / "all.yaml").read_text())
+    weight = winner["loss"]["adversarial"]
+    trial = tmp_path / "sweep" / "trials" / f"adversarial{weight:g}_s5"
+    assert [e["until"] for e in sweep.events() if e["event"] == "start"][-1] == 2
+    alone = plain_run(data, tmp_path / "alone", weight)
+    assert scores(trial) == scores(alone)
+    best = Path("best", "best.safetensors")
+    assert (trial / best).read_bytes() == (alone / best).read_bytes()
+    kept = yaml.safe_load((trial / "config.yaml").read_text())
+    kept["train"]["keep_checkpoints"] = 2  # all that a sweep changes
+    assert kept == yaml.safe_load((alone / "config.yaml").read_text())
+
+
+def test_trials_of_two_workers(data: Path, tmp_path: Path) -> None:
+    raw = tiny(data, axes={"loss.adversarial": {"grid": [0.2]}}, resources={"workers": 2})
+    sweep = Sweep(tmp_path / "sweep", raw, "real")
+    sweep.end()
+    trial = tmp_path / "sweep" / "trials" / "adversarial0.2_s5"
+    assert json.loads((trial / "run.json").read_text())["world_size"] == 2
+    alone = plain_run(data, tmp_path / "alone", 0.2)
+    for one, other in zip(scores(trial), scores(alone), strict=True):
+        assert one["valid/mae/mean"] == pytest.approx(other["valid/mae/mean"], rel=1e-5)
