@@ -1,0 +1,56 @@
+"""The verb sweep."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from sweep_standin import SWEEP, drive, make_director
+
+from lnln_dist.commands.sweep import command
+from lnln_dist.errors import ConfigError
+from lnln_dist.sweep import study
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(SWEEP))
+    return str(path)
+
+
+def test_dry_run_with_an_override(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--config", config, "--dry_run", "--set", "seeds=[1, 2]", "--seconds_per_epoch", "2"]
+    assert command(given) == 0
+    assert "8 settings x 2 seeds" in capsys.readouterr().out
+
+
+def test_resolve_prints_a_sweep_that_stands_alone(
+    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "base.yaml").write_text("train: {epochs: 4}\ndata: {path: some/data}")
+    assert command(["--config", config, "--set", "config=base.yaml", "--resolve"]) == 0
+    (tmp_path / "alone.yaml").write_text(capsys.readouterr().out)
+    alone = study.read(tmp_path / "alone.yaml")
+    assert alone.config == ()
+    assert Path(alone.settings["data"]["path"]).is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "--config is missing"),
+        (["--config", "CONFIG"], "--output is missing"),
+        (["--config", "CONFIG", "--set", "sceen.seeds=1", "--dry_run"], "did you mean screen"),
+        (["--confg", "x"], "did you mean --config"),
+        (["--config", "/nowhere.yaml", "--dry_run"], "no such config file"),
+    ],
+)
+def test_mistakes(config: str, argv: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        command([config if a == "CONFIG" else a for a in argv])
+
+
+def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drive(make_director(tmp_path / "out"))
+    assert command(["show", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.startswith("# Sweep out")

@@ -1,0 +1,56 @@
+"""Settings proposed by Optuna."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_standin import SWEEP, drive, make_director
+
+from lnln_dist.errors import UserError
+from lnln_dist.sweep.search import optuna_proposer
+
+RAW: dict[str, Any] = {
+    **copy.deepcopy(SWEEP),
+    "axes": {
+        "loss.adversarial": {"uniform": [0.0, 1.0]},
+        "loss.reconstruction": {"choice": [0, 0.1]},
+        "select.rates": {"grid": [[0.1], [0.9]]},
+    },
+    "search": {"kind": "optuna", "samples": 14},
+    "seeds": [1],
+    "screen": {"seeds": 1},
+}
+
+
+def test_proposals_fill_every_stratum_and_come_near_the_best(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="Optuna is an extra")
+    director = make_director(tmp_path, RAW, propose=optuna_proposer)
+    drive(director)
+    for rate in ("rates0.1", "rates0.9"):
+        members = [s for s in director.space.settings if s.stratum == rate]
+        assert len(members) == 14
+        best = min(members, key=lambda s: director.plan.verdicts[s.name].rank or 99)
+        assert best.values["loss.reconstruction"] == 0.1
+        assert best.values["loss.adversarial"] == pytest.approx(0.4, abs=0.2)
+    again = make_director(tmp_path, RAW, propose=optuna_proposer)
+    assert again.over
+    assert [s.name for s in again.space.settings] == [s.name for s in director.space.settings]
+
+
+def test_a_small_space_is_used_up_rather_than_searched_for_ever(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="Optuna is an extra")
+    raw = {**RAW, "axes": {"loss.adversarial": {"choice": [0, 0.4, 0.8]}}}
+    director = make_director(tmp_path, raw, propose=optuna_proposer)
+    drive(director)
+    assert len(director.space.settings) == 3
+    assert director.over
+
+
+def test_without_optuna_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "optuna", None)
+    director = make_director(tmp_path, RAW, propose=optuna_proposer)
+    with pytest.raises(UserError, match=r"lnln-dist\[optuna\]"):
+        director.next()

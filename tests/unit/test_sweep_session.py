@@ -1,0 +1,82 @@
+"""A session from YAML to summary without Ray, and what stops one before Ray is started."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_runs
+import yaml
+from sweep_standin import SWEEP, drive, make_director
+
+from lnln_dist.errors import ConfigError, DataError, UserError
+from lnln_dist.sweep import session, space, study
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("Ray was about to be started")
+
+    monkeypatch.setattr(session, "_train", refuse)
+
+
+def test_a_dry_run_lists_settings_count_and_cost() -> None:
+    made = space.resolve(space.freeze(study.build(SWEEP)))
+    text = session.describe(made, seconds_per_epoch=10.0)
+    assert "adversarial0.4_reconstruction0.1" in text
+    assert "8 settings x 3 seeds in 1 strata; the best 1 of each stratum" in text
+    assert "the full grid has 24 trials and 216 epochs" in text
+    assert "of worker time at 10 s per epoch" in text
+
+
+def test_a_dry_run_says_what_it_leaves_out() -> None:
+    axes = {"train.log_steps": {"grid": [1, 2]}, "train.batch_size": {"grid": list(range(1, 60))}}
+    text = session.describe(
+        space.resolve(space.freeze(study.build({"axes": axes}))), seconds_per_epoch=None
+    )
+    assert "... 19 more" in text
+    assert "dropped as equal to another setting: log_steps2_batch_size1" in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "message"),
+    [
+        ({}, ConfigError, "data.path is empty"),
+        ({"settings": {"data.path": "nowhere"}}, DataError, "nowhere"),
+        ({"settings": {"data.path": "DATA", "select.metric": "acc9"}}, ConfigError, "acc9"),
+    ],
+)
+@pytest.mark.usefixtures("no_ray")
+def test_mistakes_stop_before_ray(
+    tmp_path: Path, raw: dict[str, Any], kind: type[UserError], message: str
+) -> None:
+    tiny_runs.write_data(tmp_path / "data")
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(raw).replace("DATA", str(tmp_path / "data")))
+    with pytest.raises(kind, match=message):
+        session.run(session.frozen(config, []), tmp_path / "out", session.Options())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_finished_sweep_is_not_started_again(tmp_path: Path) -> None:
+    drive(make_director(tmp_path / "out"))
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(SWEEP))
+    sweep = session.frozen(config, [])
+    with pytest.raises(UserError, match="pass --resume"):
+        session.run(sweep, tmp_path / "out", session.Options(), program=_never)
+    made = session.run(sweep, tmp_path / "out", session.Options(resume=True), program=_never)
+    assert "Finished. 8 settings" in made.read_text()
+    assert (tmp_path / "out" / "figures" / "rungs.png").exists()
+    assert session.show(tmp_path / "out") == made.read_text()
+
+
+def _never(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a finished trial was trained again")
+
+
+def test_show_of_a_sweep_that_has_just_begun(tmp_path: Path) -> None:
+    make_director(tmp_path)
+    with pytest.raises(UserError, match="no trial has finished an epoch yet"):
+        session.show(tmp_path)
