@@ -239,8 +239,9 @@ def add_config_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="YAML file of settings; repeat to lay one over the other",
     )
+    # An optional value, because jsonargparse gives an option of this name an empty one.
     parser.add_argument(
-        "--print_config", action="store_true", help="print the resolved settings and exit"
+        "--print_config", nargs="?", const="", help="print the resolved settings and exit"
     )
     parser.add_class_arguments(Config)
 

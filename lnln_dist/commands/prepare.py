@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lnln_dist.commands import make_parser, parse
+from lnln_dist.config import MODALITIES
 from lnln_dist.settings import Parser
 
 
@@ -69,7 +70,7 @@ def command(argv: Sequence[str]) -> int:
                 tasks[split] = bar.add_task(split, total=total)
             bar.update(tasks[split], completed=done)
 
-        limits = {m: given[f"max_{m}"] for m in ("text", "audio", "vision")}
+        limits = {m: given[f"max_{m}"] for m in MODALITIES}
         index = prepare(
             given["source"],
             given["target"],

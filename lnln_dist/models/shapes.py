@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from lnln_dist.config import Modality
 
@@ -17,7 +18,7 @@ class InputShapes:
     vision_length: int
 
     @classmethod
-    def of(cls, *, widths: Mapping[str, int], lengths: Mapping[str, int]) -> "InputShapes":
+    def of(cls, *, widths: Mapping[Any, int], lengths: Mapping[Any, int]) -> "InputShapes":
         """From mappings keyed by modality, such as an index's widths and padded lengths."""
         return cls(
             audio_width=widths["audio"],

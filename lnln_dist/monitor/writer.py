@@ -66,10 +66,12 @@ class Writer:
         plain = {
             k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat.items()
         }
-        experiment, start, _ = hparams(plain, dict.fromkeys(metric_tags, 0.0))
+        metrics = dict.fromkeys(metric_tags, 0.0)
+        experiment, start, _ = hparams(plain, metrics)  # type: ignore[no-untyped-call]
         # Straight into this run: add_hparams would open a second, time-named one.
-        self._events.file_writer.add_summary(experiment)
-        self._events.file_writer.add_summary(start)
+        files: Any = self._events.file_writer
+        files.add_summary(experiment)
+        files.add_summary(start)
         self._events.add_custom_scalars(rates_chart)
         self._events.flush()
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lnln_dist import console, settings
+from lnln_dist.errors import ConfigError
 
 
 def make_parser(prog: str = "lnln-dist train") -> settings.Parser:
@@ -41,7 +42,7 @@ def command(argv: Sequence[str]) -> int:
         sys.stdout.write(settings.dump(config))
         return 0
     if not given.get("output"):
-        raise settings.ConfigError("--output is missing: name the run folder to write")
+        raise ConfigError("--output is missing: name the run folder to write")
     from lnln_dist.train.program import run
 
     result = run(

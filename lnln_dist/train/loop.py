@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,14 +12,16 @@ from lnln_dist.config import Config
 from lnln_dist.data.plan import MicroBatch, Plan
 from lnln_dist.errors import PreemptedError
 from lnln_dist.metrics import DIRECTION
-from lnln_dist.monitor.health import Meter
+from lnln_dist.monitor.health import Meter, over_ranks
+from lnln_dist.monitor.profile import StepProfiler
 from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
-from lnln_dist.train import checkpoint, optim
+from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.preemption import Notice
+from lnln_dist.train.saver import Saver
 from lnln_dist.train.task import COMPLETENESS
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Batch
@@ -56,10 +58,12 @@ class Training:
     validate: Callable[[nn.Module], GridScores]
     writer: Writer | None
     progress: TrainProgress
+    saver: Saver
+    profiler: StepProfiler
+    meter: Meter
+    notice: Notice
     on_epoch: Callable[[EpochReport], bool | None] | None = None
     """Called after every epoch; a true answer ends the run here, to be resumed later."""
-    meter: Meter = field(default_factory=Meter)
-    notice: Notice = field(default_factory=Notice)
 
 
 def remaining(plan: Plan, *, rank: int, start: int, stop: int) -> Iterator[MicroBatch]:
@@ -79,17 +83,20 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
     for number, batch in enumerate(batches):
         run.runtime.seed(run.config.train.seed, run.state.step, number, run.runtime.rank)
         with run.runtime.accumulate(run.task, last=number == len(batches) - 1):
-            sums = run.task(run.runtime.to_device(batch))
-            means = {name: value / samples for name, value in sums.items()}
+            with run.meter.phase("forward"):
+                sums = run.task(run.runtime.to_device(batch))
+                means = {name: value / samples for name, value in sums.items()}
             trained = [getattr(weights, n) * v for n, v in means.items() if n not in COMPLETENESS]
-            run.runtime.backward(torch.stack(trained).sum())
+            with run.meter.phase("backward"):
+                run.runtime.backward(torch.stack(trained).sum())
         for name, value in means.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
     # Travels with the terms, so that all ranks learn of it at the same step for free.
     totals[LEAVE] = torch.tensor(float(run.notice.given), device=run.runtime.device)
-    return run.runtime.check_clip_step(
-        run.task, run.optimizer, terms=totals, clip_norm=run.config.optim.clip_norm
-    )
+    with run.meter.phase("update"):
+        return run.runtime.check_clip_step(
+            run.task, run.optimizer, terms=totals, clip_norm=run.config.optim.clip_norm
+        )
 
 
 def train(run: Training) -> TrainState:
@@ -108,7 +115,8 @@ def train(run: Training) -> TrainState:
         rates = optim.set_rates(run.optimizer, share)
         count = len(plan.micro_batches(epoch, within, run.runtime.rank))
         samples = plan.samples(epoch, within)
-        result = train_step(run, [next(batches) for _ in range(count)], samples)
+        with run.profiler.step(state.step):
+            result = train_step(run, [next(batches) for _ in range(count)], samples)
         state.step += 1
         run.meter.step(samples)
         state.seconds += time.perf_counter() - begin
@@ -122,29 +130,32 @@ def train(run: Training) -> TrainState:
         if not last and (leaving or (every and state.step % every == 0)):
             _checkpoint(run)
         if leaving and not state.finished:
+            run.saver.wait()
             raise PreemptedError(
                 f"told to leave: checkpoint of step {state.step} written, go on with --resume"
             )
+    run.saver.wait()
+    run.profiler.close(state.step)
     return state
 
 
 def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epoch: int) -> None:
     terms = {n: v for n, v in result.terms.items() if n not in (*COMPLETENESS, LEAVE)}
     weighted = {n: getattr(run.config.loss, n) * v for n, v in terms.items()}
-    speed = run.meter.read()
-    peaks = run.runtime.gather_objects(run.runtime.peak_memory())
+    readings = run.runtime.gather_objects((run.meter.read(), run.runtime.peak_memory()))
+    health = over_ranks([speed for speed, _ in readings], [peak for _, peak in readings])
     total = sum(weighted.values())
     values = {f"loss/{n}": v for n, v in terms.items()}
     values |= {f"loss_weighted/{n}": v for n, v in weighted.items()} | {"loss/total": total}
     values |= {f"optim/lr/{n}": v for n, v in rates.items()}
     values |= {"optim/grad_norm": result.grad_norm, "optim/skipped": float(result.skipped)}
     values |= {f"completeness/{n.split('_')[1]}": result.terms[n] for n in COMPLETENESS}
-    values |= speed | {"memory/peak_gib": max(peaks) / 2**30}
+    values |= health.values
     if run.writer:
-        run.writer.log("train", run.state.step, values, epoch=epoch + 1)
+        run.writer.log("train", run.state.step, values, epoch=epoch + 1, ranks=health.ranks)
     note = (
         f"epoch {epoch + 1}/{run.config.train.epochs}  loss {total:.3f}  "
-        f"lr {max(rates.values()):.1e}  {speed['speed/samples_per_s']:.0f} samples/s"
+        f"lr {max(rates.values()):.1e}  {values['speed/samples_per_s']:.0f} samples/s"
     )
     run.progress.step(run.state.step, note)
 
@@ -208,8 +219,14 @@ def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -
     state.epochs_without_gain = (
         0 if any(name == "best" for name, _, _ in improved) else state.epochs_without_gain + 1
     )
-    note = {"epoch": epoch + 1, "step": state.step, "selected_on": select.split}
-    note |= {"rates": list(select.rates), "noise_seeds": list(select.seeds), "noise": select.noise}
+    note: dict[str, object] = {
+        "epoch": epoch + 1,
+        "step": state.step,
+        "selected_on": select.split,
+        "rates": list(select.rates),
+        "noise_seeds": list(select.seeds),
+        "noise": select.noise,
+    }
 
     def write() -> None:
         weights = task.get_submodule("model").state_dict()
@@ -221,6 +238,4 @@ def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -
 
 
 def _checkpoint(run: Training) -> None:
-    full = run.runtime.full_state(run.task, run.optimizer)
-    keep = run.config.train.keep_checkpoints
-    run.runtime.on_main(lambda: checkpoint.save(run.folder, run.state, full, keep=keep))
+    run.saver.save(run.state, lambda: run.runtime.full_state(run.task, run.optimizer))

@@ -1,0 +1,229 @@
+"""Puts a run together: network, optimizer, plan, loader, log, from the newest checkpoint."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lnln_dist import metrics, settings
+from lnln_dist.config import MODALITIES, Config
+from lnln_dist.cost.cards import peak
+from lnln_dist.data.loader import Collator, make_loader
+from lnln_dist.data.noise import TrainingNoise
+from lnln_dist.data.plan import MicroBatch, Plan
+from lnln_dist.data.schema import Index
+from lnln_dist.data.shards import ShardedDataset
+from lnln_dist.files import explain_os_errors
+from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models.text import TextEncoder, build_encoder, save_encoder
+from lnln_dist.monitor.health import Meter
+from lnln_dist.monitor.profile import StepProfiler
+from lnln_dist.monitor.progress import TrainProgress
+from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
+from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
+from lnln_dist.runtime import FullState, Runtime
+from lnln_dist.train import checkpoint, optim
+from lnln_dist.train.checkpoint import TrainState
+from lnln_dist.train.fit import choose_micro_batch
+from lnln_dist.train.loop import EpochReport, Training, remaining
+from lnln_dist.train.preemption import Notice
+from lnln_dist.train.saver import Saver
+from lnln_dist.train.task import ENCODER, Task
+from lnln_dist.train.validate import validate
+from lnln_dist.types import Batch
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Re-iterable micro-batches of one rank, from a step to the end of the run."""
+
+    plan: Plan
+    rank: int
+    start: int
+    stop: int
+
+    def __iter__(self) -> Iterator[MicroBatch]:
+        return remaining(self.plan, rank=self.rank, start=self.start, stop=self.stop)
+
+
+def assemble(
+    config: Config,
+    folder: Path,
+    dataset: ShardedDataset,
+    runtime: Runtime,
+    *,
+    notice: Notice,
+    on_epoch: Callable[[EpochReport], bool | None] | None,
+) -> Training:
+    """A run ready to train, at the step of its newest checkpoint (collective).
+
+    Args:
+        config: the resolved settings.
+        folder: the run folder, claimed.
+        dataset: the prepared data.
+        runtime: of this rank.
+        notice: where a signal to leave is noted.
+        on_epoch: as ``program.run``.
+
+    Raises:
+        UserError: encoder, data, checkpoint or memory do not allow the run.
+    """
+    # Every rank draws the same initial weights.
+    runtime.seed(config.train.seed)
+    index = dataset.index
+    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
+    encoder = build_encoder(
+        config.model.encoder, tokenizer=index.tokenizer, max_length=shapes.text_length
+    )
+    task = Task(LNLN(config.model, encoder, shapes), completeness=config.noise.completeness)
+    progress_note, micro_batch = "", config.train.micro_batch
+    if config.train.auto_micro_batch:
+        fit = choose_micro_batch(task, runtime, config, index, folder=folder)
+        progress_note, micro_batch = fit.note, fit.micro_batch
+    state, start = _newest(folder, runtime)
+    if start is None:
+        runtime.on_main(lambda: _fill(folder, config, dataset, encoder, task, shapes, runtime))
+    wrapped, optimizer = runtime.prepare(
+        task, optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER), start
+    )
+    plan, batches = _batches(config, dataset, runtime, micro_batch, state.step)
+    total = plan.steps_per_epoch * config.train.epochs
+    progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
+    if progress_note:
+        progress.line(progress_note)
+    return Training(
+        config=config,
+        folder=folder,
+        runtime=runtime,
+        task=wrapped,
+        optimizer=optimizer,
+        plan=plan,
+        loader=batches,
+        state=state,
+        validate=lambda task: validate(task.get_submodule("model"), dataset, config, runtime),
+        writer=_start_log(folder, config, index.family, state) if runtime.is_main else None,
+        progress=progress,
+        saver=Saver(runtime, folder, keep=config.train.keep_checkpoints),
+        profiler=StepProfiler(folder, config.train.profile_steps, rank=runtime.rank),
+        meter=_meter(runtime),
+        notice=notice,
+        on_epoch=on_epoch,
+    )
+
+
+def _meter(runtime: Runtime) -> Meter:
+    on_gpu = runtime.device.type == "cuda"
+    card = torch.cuda.get_device_name(runtime.device) if on_gpu else ""
+    return Meter(device=runtime.device, peak_flops=peak(card, runtime.precision))
+
+
+def _batches(
+    config: Config, dataset: ShardedDataset, runtime: Runtime, micro_batch: int | None, step: int
+) -> tuple[Plan, Iterator[Batch]]:
+    """The sampling plan, and this rank's batches from ``step`` to the end."""
+    index, split = dataset.index, dataset.split("train")
+    lengths = split.lengths
+    grouped = sum((lengths[m] for m in MODALITIES), start=0 * lengths["text"])
+    plan = Plan(
+        size=len(split),
+        batch_size=config.train.batch_size,
+        world=runtime.world,
+        micro_batch=micro_batch,
+        seed=config.train.seed,
+        lengths=grouped if config.data.length_grouped else None,
+    )
+    noise_seed = config.train.seed if config.noise.seed is None else config.noise.seed
+    collator = Collator(
+        split,
+        TrainingNoise(config.noise, seed=noise_seed, ids=split.ids),
+        padding=config.data.padding,
+        padded_lengths=index.padded_lengths,
+        unk_id=index.tokenizer.unk_id,
+        pad_id=index.tokenizer.pad_id,
+    )
+    loader = make_loader(
+        collator,
+        _Steps(plan, runtime.rank, step, plan.steps_per_epoch * config.train.epochs),
+        workers=config.data.workers,
+        prefetch=config.data.prefetch,
+        pin_memory=config.data.pin_memory,
+    )
+    return plan, iter(loader)
+
+
+def _fill(
+    folder: Path,
+    config: Config,
+    dataset: ShardedDataset,
+    encoder: TextEncoder,
+    task: nn.Module,
+    shapes: InputShapes,
+    runtime: Runtime,
+) -> None:
+    """Writes what a run folder holds before the first step."""
+    with explain_os_errors(folder):
+        save_encoder(encoder, folder / "encoder", tokenizer=_tokenizer_folder(config, dataset))
+    parameters = sum(p.numel() for p in task.parameters())
+    write_run(folder, config, _info(config, dataset.index, shapes, parameters, runtime.world))
+
+
+def _newest(folder: Path, runtime: Runtime) -> tuple[TrainState, FullState | None]:
+    """The newest checkpoint, read by rank 0 alone; None where there is none."""
+    read: list[FullState] = []
+
+    def newest() -> TrainState | None:
+        found = checkpoint.checkpoints(folder)
+        if not found:
+            return None
+        state, full = checkpoint.load(found[-1])
+        read.append(full)
+        return state
+
+    state = runtime.on_main(newest)
+    if state is None:
+        return TrainState(), None
+    return state, read[0] if read else FullState()
+
+
+def _tokenizer_folder(config: Config, dataset: ShardedDataset) -> Path | None:
+    if dataset.index.tokenizer.folder:
+        return dataset.folder / dataset.index.tokenizer.folder
+    local = Path(config.model.encoder.name).expanduser()
+    return local if local.is_dir() else None
+
+
+def _info(
+    config: Config, index: Index, shapes: InputShapes, parameters: int, world: int
+) -> RunInfo:
+    return RunInfo(
+        dataset=index.dataset,
+        family=index.family,
+        label_range=index.label_range,
+        config_hash=settings.config_hash(config),
+        data_hash=index.data_hash(),
+        vocab_sha256=index.tokenizer.vocab_sha256,
+        shapes=shapes,
+        parameters=parameters,
+        world_size=world,
+        git_commit=git_commit(),
+        versions=installed_versions(),
+    )
+
+
+def _start_log(folder: Path, config: Config, family: metrics.Family, state: TrainState) -> Writer:
+    writer = Writer(folder, start_step=state.step)
+    if state.step == 0:
+        split, names = config.select.split, metrics.METRICS[family]
+        charts = {
+            name: ["Multiline", [rate_tag(split, name, rate) for rate in config.select.rates]]
+            for name in names
+        }
+        writer.describe(
+            settings.dump(config),
+            settings.flatten(settings.to_dict(config)),
+            [mean_tag(split, name) for name in names],
+            {f"{split} by missing rate": charts},
+        )
+    return writer
