@@ -14,6 +14,9 @@ EXIT_FILE = "LNLN_EXIT_FILE"
 
 def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
     """Runs a command; ``--debug`` anywhere in ``argv`` lets tracebacks through."""
+    # torch is not loaded yet. Its threads would spin while they wait for each other, which on
+    # shared cores can take ten times as long as the work itself.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in argv
     rank = os.environ.get("RANK", "0")
     who = "lnln-dist" if rank == "0" else f"lnln-dist [rank {rank}]"
