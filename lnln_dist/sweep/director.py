@@ -111,6 +111,7 @@ class Director:
             "end",
             key,
             status=outcome.status,
+            start=outcome.start,
             epoch=len(record.epochs),
             finished=outcome.status == "finished",
             wall_s=round(wall, 3),

@@ -55,6 +55,8 @@ class Outcome:
 
     status: Status
     reason: str = ""
+    start: int = 0
+    """Epochs that were trained before, as its checkpoint says."""
     seconds: float = 0.0
     """Time in the worker."""
     peak_gib: float = 0.0
@@ -109,9 +111,14 @@ def prepare(job: Job) -> list[records.Epoch]:
     checkpoints were given up) is removed.
     """
     folder = Path(job.folder)
+    if records.newest_state(folder) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return _trained(folder)
+
+
+def _trained(folder: Path) -> list[records.Epoch]:
     state = records.newest_state(folder)
     if state is None:
-        shutil.rmtree(folder, ignore_errors=True)
         return []
     return [row for row in records.read_epochs(folder) if row.step <= state["step"]]
 
@@ -133,6 +140,7 @@ def run_job(
     """
     begin = time.perf_counter()
     folder = Path(job.folder)
+    start = len(_trained(folder))
 
     def on_epoch(report: Told) -> bool:
         tell(records.Epoch(report.epoch, report.step, time.time(), dict(report.valid)))
@@ -148,14 +156,15 @@ def run_job(
             on_epoch=on_epoch,
         )
     except (UserError, MemoryError) as err:
-        return _failed(folder, err, begin)
+        return _failed(folder, err, start, begin)
     except RuntimeError as err:
         if "out of memory" not in str(err).lower():
             raise
-        return _failed(folder, err, begin)
+        return _failed(folder, err, start, begin)
     finally:
         _free_memory()
-    return _outcome("finished" if result.state.finished else "paused", "", begin, result.peak_gib)
+    status: Status = "finished" if result.state.finished else "paused"
+    return _outcome(status, "", start, begin, result.peak_gib)
 
 
 def _program() -> Program:
@@ -164,10 +173,11 @@ def _program() -> Program:
     return run
 
 
-def _outcome(status: Status, reason: str, begin: float, peak_gib: float) -> Outcome:
+def _outcome(status: Status, reason: str, start: int, begin: float, peak_gib: float) -> Outcome:
     return Outcome(
         status=status,
         reason=reason,
+        start=start,
         seconds=time.perf_counter() - begin,
         peak_gib=peak_gib,
         host=socket.gethostname(),
@@ -175,12 +185,12 @@ def _outcome(status: Status, reason: str, begin: float, peak_gib: float) -> Outc
     )
 
 
-def _failed(folder: Path, err: BaseException, begin: float) -> Outcome:
+def _failed(folder: Path, err: BaseException, start: int, begin: float) -> Outcome:
     reason = " ".join(str(err).split()) or type(err).__name__
     if isinstance(err, MemoryError) or "out of memory" in reason.lower():
         reason = f"out of memory: {reason[:200]}; set train.micro_batch or give a trial more"
     atomic_write(folder / "failure.txt", "".join(traceback.format_exception(err)))
-    return _outcome("failed", reason, begin, 0.0)
+    return _outcome("failed", reason, start, begin, 0.0)
 
 
 def _free_memory() -> None:

@@ -25,6 +25,7 @@ def test_stretches_add_up_to_the_whole(tmp_path: Path) -> None:
     assert [row.epoch for row in prepare(job(tmp_path, 4))] == [1, 2]
     second = run_job(job(tmp_path, 4), told.append, program=sweep_standin.program)
     assert second.status == "finished"
+    assert (first.start, second.start) == (0, 2)
     assert [row.epoch for row in told] == [1, 2, 3, 4]
     assert second.host
     assert second.pid

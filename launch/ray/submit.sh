@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Submits a sweep to a running Ray cluster and says how to follow and stop it.
+#   launch/ray/submit.sh SWEEP.yaml /shared/OUTPUT [options of `lnln-dist sweep`]
+#   RAY_ADDRESS=http://HOST:8265    the cluster's dashboard (default http://127.0.0.1:8265)
+#   LNLN_PYTHON=python              interpreter on the cluster's nodes
+#   LNLN_PATHS=DIR                  where relative data paths start (default: here)
+#   WAIT=1                          stay and show the log until the sweep has ended
+# The sweep's files are merged and its paths made absolute here; this checkout's code travels along,
+# its dependencies must be installed on the nodes. Submit the same OUTPUT again to resume.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+say() { printf 'submit: %s\n' "$*" >&2; }
+if [ $# -lt 2 ]; then
+    say "usage: launch/ray/submit.sh SWEEP.yaml /shared/OUTPUT [options]"
+    exit 2
+fi
+config=$(realpath "$1")
+output=$2
+shift 2
+case $output in
+    /*) ;;
+    *) say "OUTPUT $output is relative: give the absolute path that all nodes share"; exit 2 ;;
+esac
+bin=${LNLN_VENV:-$here/.venv}/bin
+export RAY_ADDRESS=${RAY_ADDRESS:-http://127.0.0.1:8265}
+export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
+export RAY_USAGE_STATS_ENABLED=0
+if [ "$RAY_AUTH_MODE" = token ] && [ -z "${RAY_AUTH_TOKEN:-}" ] &&
+    [ ! -s "${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}" ]; then
+    say "no token: copy ~/.ray/auth_token from the cluster's head node, or set RAY_AUTH_TOKEN"
+    exit 2
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+(cd "${LNLN_PATHS:-$PWD}" && "$bin/python" -m lnln_dist sweep --config "$config" --resolve) \
+    > "$work/sweep.yaml"
+cp -r "$here/lnln_dist" "$work/"
+find "$work" -name __pycache__ -prune -exec rm -rf {} +
+
+id=sweep-$(basename "$output")-$(date +%Y%m%d-%H%M%S)
+environment='{"env_vars": {"RAY_USAGE_STATS_ENABLED": "0", "TOKENIZERS_PARALLELISM": "false"'
+for name in HF_HOME HF_HUB_OFFLINE; do
+    [ -z "${!name:-}" ] || environment+=", \"$name\": \"${!name}\""
+done
+environment+='}}'
+flags=(--no-wait)
+[ -z "${WAIT:-}" ] || flags=()
+# Before the submission, which with WAIT=1 ends only with the sweep.
+cat >&2 <<EOF
+submit: $id to $RAY_ADDRESS
+  log      RAY_ADDRESS=$RAY_ADDRESS ray job logs --follow $id
+  stop     RAY_ADDRESS=$RAY_ADDRESS ray job stop $id      (submit again to resume)
+  summary  lnln-dist sweep show $output
+  curves   tensorboard --logdir $output/trials
+EOF
+"$bin/ray" job submit ${flags[@]+"${flags[@]}"} --submission-id "$id" --working-dir "$work" \
+    --runtime-env-json "$environment" -- \
+    "${LNLN_PYTHON:-python}" -m lnln_dist sweep --config sweep.yaml --output "$output" --resume "$@"

@@ -1,0 +1,120 @@
+"""The files under launch/ray are well-formed and name options that exist."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lnln_dist.commands.sweep import _parser
+from lnln_dist.sweep import study
+
+RAY = Path(__file__).resolve().parents[2] / "launch" / "ray"
+
+
+def load(name: str) -> Any:
+    return yaml.safe_load((RAY / name).read_text())
+
+
+def options(text: str) -> set[str]:
+    """Options after the verb in a command that runs a sweep."""
+    return set(re.findall(r"--[a-z_]+", text.split(" sweep ")[1]))
+
+
+def known() -> set[str]:
+    return {option for action in _parser()._actions for option in action.option_strings}
+
+
+@pytest.mark.parametrize("name", ["submit.sh", "slurm.sbatch"])
+def test_scripts_are_valid_bash_and_executable(name: str) -> None:
+    subprocess.run(["bash", "-n", str(RAY / name)], check=True)
+    assert (RAY / name).stat().st_mode & 0o100
+    runs = [line for line in (RAY / name).read_text().splitlines() if " sweep --config" in line]
+    assert runs
+    assert all(options(line) <= known() for line in runs)
+
+
+def test_scripts_say_how_to_use_them() -> None:
+    for arguments in ([], ["one"]):
+        done = subprocess.run(
+            ["bash", str(RAY / "submit.sh"), *arguments], capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert "usage" in done.stderr
+    relative = subprocess.run(
+        ["bash", str(RAY / "submit.sh"), __file__, "runs/x"], capture_output=True, text=True
+    )
+    assert relative.returncode == 2
+    assert "absolute path" in relative.stderr
+
+
+def test_submission_without_a_token_is_refused(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(RAY / "submit.sh"), __file__, "/shared/x"],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 2
+    assert "no token" in done.stderr
+
+
+def test_slurm_header() -> None:
+    text = (RAY / "slurm.sbatch").read_text()
+    found = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(\S+))?$", text, re.MULTILINE))
+    assert found["ntasks-per-node"] == "1"
+    assert {"nodes", "time", "requeue", "gpus-per-node"} <= found.keys()
+    # Directives after the first command would be ignored by SLURM.
+    assert text.index("set -euo") > text.rindex("#SBATCH")
+
+
+def test_rayjob() -> None:
+    job = load("rayjob.yaml")
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    spec = job["spec"]
+    assert spec["shutdownAfterJobFinishes"] is True
+    assert options(spec["entrypoint"]) <= known()
+    assert "--resume" in spec["entrypoint"]
+    environment = yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]
+    assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    cluster = spec["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        mounted = {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["volumes"]} == {"shared", "sweep"}
+        assert all(isinstance(v, str) for v in group["rayStartParams"].values())
+
+
+def test_cluster_yaml() -> None:
+    made = load("cluster.yaml")
+    starts = made["head_start_ray_commands"] + made["worker_start_ray_commands"]
+    for command in (c for c in starts if "ray start" in c):
+        assert "RAY_AUTH_MODE=token" in command
+        assert "--disable-usage-stats" in command
+    assert "--dashboard-host=127.0.0.1" in made["head_start_ray_commands"][1]
+    for source in made["file_mounts"].values():
+        assert source.startswith("~") or (RAY.parents[1] / source).exists()
+    extras = re.search(r"lnln-setup\[(.+)\]", made["setup_commands"][0])
+    assert extras is not None
+    setup = (RAY.parents[1] / "setup.cfg").read_text()
+    assert all(re.search(rf"^{name} =", setup, re.MULTILINE) for name in extras[1].split(","))
+
+
+def test_ray_accepts_the_cluster_yaml() -> None:
+    pytest.importorskip("ray", reason="Ray checks its own cluster file")
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(load("cluster.yaml")))
+
+
+def test_a_resolved_sweep_needs_no_other_file(tmp_path: Path) -> None:
+    """A resolved sweep, as the RayJob wants it, needs no other file."""
+    source = RAY.parents[1] / "configs" / "sweep_demo.yaml"
+    from lnln_dist.sweep import space
+
+    path = tmp_path / "sweep.yaml"
+    path.write_text(study.dump(space.freeze(study.read(source))))
+    assert study.read(path).config == ()
