@@ -1,0 +1,113 @@
+"""The training program under ``accelerate launch``: one process and two are the same run."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from command_line import TINY, Command
+from launcher import environment, free_port
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.dist
+LAST = Path("checkpoints/step-00000010/model.safetensors")
+
+
+def start(*arguments: str | Path, module: str = "lnln_dist.train") -> "subprocess.Popen[str]":
+    """Two processes of a module; a process group of its own, so that all of it can be ended."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    launch += ["--dynamo_backend", "no", "--main_process_port", str(free_port()), "-m", module]
+    return subprocess.Popen(
+        [*launch, *map(str, arguments)],
+        env=environment(ACCELERATE_USE_CPU="true", DS_ACCELERATOR="cpu"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]", *, seconds: float = 180) -> str:
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    finally:
+        end(process)
+    assert process.returncode == 0, output[-4000:]
+    return output
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """Kills what is left of a launch, ranks included."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.stdout
+    process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def options(corpus: Path) -> Iterator[tuple[str | Path, ...]]:
+    yield ("--config", TINY, "--data.path", corpus / "data", "--train.checkpoint_steps", "2")
+
+
+@pytest.fixture(scope="module")
+def pair(corpus: Path, options: tuple[str | Path, ...]) -> Path:
+    """A finished run of two processes."""
+    finish(start(*options, "--output", corpus / "pair"))
+    return corpus / "pair"
+
+
+def losses(run: Path) -> list[float]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [line["loss/total"] for line in lines if line["kind"] == "train"]
+
+
+def test_losses_of_all_steps_agree_with_one_process(trained: Path, pair: Path) -> None:
+    one, two = losses(trained), losses(pair)
+    assert len(one) == len(two) == 10
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
+    assert json.loads((pair / "run.json").read_text())["world_size"] == 2
+
+
+def test_killed_and_resumed_equals_undisturbed(
+    corpus: Path, options: tuple[str | Path, ...], pair: Path
+) -> None:
+    output = corpus / "pair_killed"
+    process = start(*options, "--output", output)
+    try:
+        limit = time.monotonic() + 120
+        while not (output / "checkpoints" / "step-00000002").exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+    finally:
+        end(process)
+    done = {p.name for p in (output / "checkpoints").glob("step-*")}
+    assert "step-00000010" not in done, "killed too late to show anything"
+    finish(start(*options, "--output", output, "--resume"))
+    one, other = load_file(pair / LAST), load_file(output / LAST)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert losses(pair) == losses(output)
+
+
+def test_two_processes_score_every_sample_once(
+    trained: Path, tmp_path: Path, command: Command
+) -> None:
+    choice = ("--rates", "0.0,0.5", "--seeds", "1")
+    command("evaluate", trained, "--out", tmp_path / "one", *choice)
+    finish(start(trained, "--out", tmp_path / "two", *choice, module="lnln_dist.commands.evaluate"))
+    one, two = (pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("one", "two"))
+    assert two.groupby("rate").id.nunique().eq(24).all()
+    assert len(two) == 48
+    merged = one.merge(two, on=["id", "rate"], suffixes=("_one", "_two"))
+    assert (merged.prediction_one - merged.prediction_two).abs().max() < 1e-6
