@@ -253,6 +253,8 @@ class TrainConfig:
     """Steps between two lines of the log."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after so many epochs without a better validation score; 0 never stops early."""
+    timeout_s: Count = 600
+    """Seconds after which a process that waits for another one gives the run up."""
     profile_steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
     """Start and stop (excluded) of the optimizer steps traced into RUN/profile; null: none."""
 

@@ -34,6 +34,7 @@ BOOKKEEPING = frozenset(
         "train.strategy",
         "train.offload",
         "train.profile_steps",
+        "train.timeout_s",
         "train.keep_checkpoints",
         "train.checkpoint_steps",
         "train.log_steps",

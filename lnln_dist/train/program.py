@@ -13,6 +13,7 @@ from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 from lnln_dist.train.loop import EpochReport, train
+from lnln_dist.train.lost import explain_lost_peers
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.setup import assemble
 
@@ -60,11 +61,12 @@ def run(
         cpu=cpu,
         strategy=config.train.strategy,
         offload=config.train.offload,
+        timeout_s=config.train.timeout_s,
     )
     notice = Notice()
     try:
         # Told to leave while it still sets up, a run leaves after its first step.
-        with notice.listening():
+        with notice.listening(), explain_lost_peers(runtime, config.train.timeout_s):
             check_equal_on_ranks(runtime, facts_of(config, dataset.index))
             runtime.on_main(lambda: claim(folder, config, dataset.index, resume, overwrite))
             training = assemble(config, folder, dataset, runtime, notice=notice, on_epoch=on_epoch)
