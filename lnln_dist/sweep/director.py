@@ -134,8 +134,9 @@ class Director:
         self._prune()
 
     def lost(self, trial: str) -> None:
-        """Notes that a process or node died under a trial, which will be started again."""
+        """Takes back a stretch whose process or node died: it will be handed out again."""
         key = self._key(trial)
+        self.running.pop(trial)
         self.records[key].losses += 1
         self._log("lost", key)
 

@@ -112,11 +112,12 @@ def test_a_trial_that_ends_early_without_a_word_is_failed_not_repeated(tmp_path:
     ]
 
 
-def test_given_up_and_lost_trials(tmp_path: Path) -> None:
+def test_lost_trials_are_handed_out_again_and_given_up_ones_are_not(tmp_path: Path) -> None:
     director = make_director(tmp_path)
     job = director.next()
     assert job is not None
     director.lost(job.trial)
+    assert director.next() == job
     director.gave_up(job.trial, "ActorDiedError: gone")
     director.heard(job.trial, Epoch(1, 1, 0.0, {}))  # too late
     drive(director)

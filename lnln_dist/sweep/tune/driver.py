@@ -8,6 +8,7 @@ import pickle
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -62,7 +63,7 @@ def run(
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str(scratch.resolve()),
-                failure_config=tune.FailureConfig(max_failures=need.retries),
+                failure_config=tune.FailureConfig(max_failures=0),
                 callbacks=[Failures(source)],
                 verbose=0,
             ),
@@ -90,6 +91,7 @@ class Source(Searcher):  # type: ignore[misc]
         self._slots = slots
         self._trials: dict[str, str] = {}  # Tune's id -> trial
         self._outcomes: dict[str, Outcome] = {}
+        self._losses: Counter[str] = Counter()  # per trial, in this session
         self._counted, self._found = -math.inf, 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,14 +127,18 @@ class Source(Searcher):  # type: ignore[misc]
             outcome = self._outcomes.pop(trial_id)
             self._end(trial_id, lambda trial: self._director.ended(trial, outcome))
 
-    def lost(self, trial_id: str, reason: str) -> None:
-        """A process or node died; Tune starts the stretch again."""
-        self._board.line(f"{self._trials[trial_id]}: lost ({reason}), starting it again")
-        self._director.lost(self._trials[trial_id])
+    def broke(self, trial_id: str, reason: str) -> None:
+        """A process or node died under the stretch, or it raised something unforeseen.
 
-    def gave_up(self, trial_id: str, reason: str) -> None:
-        """The stretch failed once too often."""
-        self._end(trial_id, lambda trial: self._director.gave_up(trial, reason))
+        Tune's own retries are not used: they do not cover a worker that dies between two trials.
+        """
+        trial = self._trials[trial_id]
+        self._losses[trial] += 1
+        if self._losses[trial] > self._director.space.sweep.resources.retries:
+            self._end(trial_id, lambda trial: self._director.gave_up(trial, reason))
+            return
+        self._board.line(f"{trial}: lost ({reason}), starting it again")
+        self._director.lost(trial)
 
     def _end(self, trial_id: str, tell: Callable[[str], None]) -> None:
         trial = self._trials[trial_id]
@@ -148,7 +154,7 @@ class Source(Searcher):  # type: ignore[misc]
 
 
 class Failures(Callback):  # type: ignore[misc]
-    """Tells a source of trials that Tune starts again or gives up."""
+    """Tells a source of stretches that ended in an error."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -157,13 +163,9 @@ class Failures(Callback):  # type: ignore[misc]
         """Nothing, as for the source."""
         return {}
 
-    def on_trial_recover(self, trial: Any, **_: Any) -> None:
-        """Its process or node died."""
-        self._source.lost(trial.trial_id, _reason(trial))
-
     def on_trial_error(self, trial: Any, **_: Any) -> None:
-        """It died once too often."""
-        self._source.gave_up(trial.trial_id, _reason(trial))
+        """Its process or node died, or it raised something."""
+        self._source.broke(trial.trial_id, _reason(trial))
 
 
 def _reason(trial: Any) -> str:
