@@ -65,7 +65,8 @@ class Partitions:
             held = state[flat]
             if not held:
                 held.update((name, torch.zeros_like(flat)) for name in slots if name != "step")
-                held["step"] = slots["step"].cpu()
+                # A copy for each: the optimizer counts in place.
+                held["step"] = slots["step"].to("cpu", copy=True)
             if float(held["step"]) != float(slots["step"]):
                 raise CheckpointError(
                     "the checkpoint's parameters were updated different numbers of times, which "
