@@ -1,0 +1,138 @@
+"""What a sweep costs beside training: time per trial, private memory per concurrent trial.
+
+    python benchmarks/sweep_overhead.py time DIR [--trials 12]
+    python benchmarks/sweep_overhead.py memory DIR
+
+DIR is prepared data (for ``memory`` of the size of interest). ``time`` runs short trials of a tiny
+network one after the other in warm workers. Of each trial's wall time, from the driver handing it
+out to the driver hearing of its end, it takes off the training time, from the beginning of the
+first step to the last scores; what is left is set-up, checkpointing and Ray. ``memory`` runs one
+trial, then four at once, and reports the largest private memory (USS) of a worker process.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lnln_dist.sweep import session, space, study
+
+TINY = {
+    "model": {
+        "encoder": {"name": "tiny", "dropout": 0.0, "tiny_width": 16, "tiny_depth": 1,
+                    "tiny_heads": 2},
+        "width": 16, "tokens": 2, "heads": 2, "head_width": 8, "embedding_depth": 1,
+        "completeness_depth": 1, "proxy_depth": 1, "reconstructor_depth": 1, "hyper_depth": 2,
+        "fusion_depth": 1,
+    },
+    "select": {"rates": [0.5]},
+}  # fmt: skip
+
+
+def run(data: str, output: Path, *, trials: int, cpus: float, train: dict[str, Any]) -> None:
+    """A sweep of ``trials`` seeds of one setting, each trained in one stretch."""
+    raw = {
+        "settings": {**TINY, "data": {"path": data}, "train": train},
+        "seeds": list(range(trials)),
+        "resources": {"cpus": cpus},
+    }
+    session.run(space.freeze(study.build(raw)), output, session.Options(cpus=2))
+
+
+def overheads(output: Path) -> Iterator[tuple[bool, float, float]]:
+    """(warm, wall seconds, training seconds) of every trial."""
+    seen: set[int] = set()
+    for line in (output / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] != "end":
+            continue
+        log = (output / "trials" / event["trial"] / "log.jsonl").read_text().splitlines()
+        rows = [json.loads(row) for row in log]
+        first = next(row for row in rows if row["kind"] == "train")
+        last = [row for row in rows if row["kind"] == "score"][-1]
+        training = last["time"] - first["time"] + first["speed/step_ms"] / 1000
+        yield event["pid"] in seen, event["wall_s"], training
+        seen.add(event["pid"])
+
+
+def measure_time(data: str, trials: int) -> None:
+    """Prints the time per trial that is not training."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "sweep"
+        run(data, output, trials=trials, cpus=1, train={"epochs": 2, "log_steps": 1})
+        found = list(overheads(output))
+    for name, warm in (("cold", False), ("warm", True)):
+        left = [wall - training for is_warm, wall, training in found if is_warm == warm]
+        if left:
+            print(
+                f"{name} workers: {len(left)} trials, {statistics.median(left):.2f} s beside "
+                f"training (median), {max(left):.2f} s at most"
+            )
+
+
+@contextmanager
+def watching() -> Iterator[dict[int, int]]:
+    """Largest private bytes of every Ray worker below this process, by process."""
+    peaks: dict[int, int] = {}
+    over = threading.Event()
+
+    def look() -> None:
+        own = psutil.Process(os.getpid())
+        while not over.wait(0.5):
+            for child in own.children(recursive=True):
+                try:
+                    if child.cmdline()[0].startswith("ray::"):
+                        uss = child.memory_full_info().uss
+                        peaks[child.pid] = max(peaks.get(child.pid, 0), uss)
+                except (psutil.Error, IndexError):
+                    continue
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        thread.join()
+
+
+def measure_memory(data: str) -> None:
+    """Prints the private memory of one trial and of four at once."""
+    for trials in (1, 4):
+        with tempfile.TemporaryDirectory() as folder, watching() as peaks:
+            begin = time.perf_counter()
+            # One epoch is enough: every sample is read once.
+            run(data, Path(folder) / "sweep", trials=trials, cpus=0.5, train={"epochs": 1})
+            wall = time.perf_counter() - begin
+        largest = sorted(peaks.values(), reverse=True)[:trials]
+        each = ", ".join(f"{peak / 2**20:.0f}" for peak in largest)
+        print(
+            f"{trials} trials at once: {sum(largest) / 2**20:.0f} MiB private "
+            f"(each {each}), {wall:.0f} s"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["time", "memory"])
+    parser.add_argument("data", metavar="DIR", help="prepared data")
+    parser.add_argument("--trials", type=int, default=12, help="trials to time")
+    given = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if given.what == "time":
+        measure_time(given.data, given.trials)
+    else:
+        measure_memory(given.data)
+
+
+if __name__ == "__main__":
+    main()
