@@ -177,11 +177,19 @@ def test_a_trial_equals_the_plain_training_program(data: Path, tmp_path: Path) -
 
 
 def test_trials_of_two_workers(data: Path, tmp_path: Path) -> None:
-    raw = tiny(data, axes={"loss.adversarial": {"grid": [0.2]}}, resources={"workers": 2})
+    axes = {"optim.lr": {"grid": [1e-3, 1e30]}}
+    raw = tiny(data, axes=axes, resources={"workers": 2}, confirm={"best": 2})
+    raw["settings"]["loss.adversarial"] = 0.2
     sweep = Sweep(tmp_path / "sweep", raw, "real")
     sweep.end()
-    trial = tmp_path / "sweep" / "trials" / "adversarial0.2_s5"
+    trial = tmp_path / "sweep" / "trials" / "lr0.001_s5"
     assert json.loads((trial / "run.json").read_text())["world_size"] == 2
     alone = plain_run(data, tmp_path / "alone", 0.2)
     for one, other in zip(scores(trial), scores(alone), strict=True):
         assert one["valid/mae/mean"] == pytest.approx(other["valid/mae/mean"], rel=1e-5)
+    # The other diverges: its own fault, so it is not tried again.
+    events = sweep.events()
+    (failed,) = (e for e in events if e["event"] == "failed")
+    assert failed["trial"] == "lr1e+30_s5"
+    assert "not finite" in failed["reason"]
+    assert not any(e["event"] == "lost" for e in events)

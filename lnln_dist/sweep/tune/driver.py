@@ -70,10 +70,7 @@ def run(
         )
         tuner.fit()
     if not director.over:
-        raise UserError(
-            f"interrupted with {len(director.plan.segments)} stretches of training to go: go on "
-            "with --resume"
-        )
+        raise UserError("interrupted; every trial keeps its checkpoint: go on with --resume")
     shutil.rmtree(scratch, ignore_errors=True)
 
 
