@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 from command_line import ENVIRONMENT, TINY, Command
+from hypothesis import HealthCheck, settings
+
+# No test depends on how fast the machine is, nor on examples that only one run sees.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
