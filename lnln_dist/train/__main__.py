@@ -1,5 +1,6 @@
 """The training program: ``accelerate launch -m lnln_dist.train --config ...``."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def command(argv: Sequence[str]) -> int:
         cpu=True if given.get("cpu") else None,
     )
     state = result.state
-    if state.best:
+    if state.best and os.environ.get("RANK", "0") == "0":
         print(
             f"{result.folder}: {state.step} steps, best {config.select.split} "
             f"{config.select.metric} {state.best['best']:.4f} in epoch {state.best_epoch['best']}, "

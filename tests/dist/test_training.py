@@ -17,7 +17,7 @@ from command_line import TINY, Command
 from launcher import environment, free_port
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.dist
+pytestmark = [pytest.mark.dist, pytest.mark.timeout(600)]
 LAST = Path("checkpoints/step-00000010/model.safetensors")
 
 
@@ -36,7 +36,7 @@ def start(*arguments: str | Path, module: str = "lnln_dist.train") -> "subproces
     )
 
 
-def finish(process: "subprocess.Popen[str]", *, seconds: float = 180) -> str:
+def finish(process: "subprocess.Popen[str]", *, seconds: float = 280) -> str:
     try:
         output, _ = process.communicate(timeout=seconds)
     finally:
