@@ -161,8 +161,6 @@ def run_job(
         if "out of memory" not in str(err).lower():
             raise
         return _failed(folder, err, start, begin)
-    finally:
-        _free_memory()
     status: Status = "finished" if result.state.finished else "paused"
     return _outcome(status, "", start, begin, result.peak_gib)
 
@@ -193,8 +191,8 @@ def _failed(folder: Path, err: BaseException, start: int, begin: float) -> Outco
     return _outcome("failed", reason, start, begin, 0.0)
 
 
-def _free_memory() -> None:
-    """Gives a GPU's memory back before the next trial of this process or of another one."""
+def free_memory() -> None:
+    """Gives memory back, a GPU's above all, before the next trial of this process or another."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():

@@ -118,3 +118,18 @@ def test_a_resolved_sweep_needs_no_other_file(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(study.dump(space.freeze(study.read(source))))
     assert study.read(path).config == ()
+
+
+def test_the_yaml_of_the_readme_resolves(tmp_path: Path) -> None:
+    from lnln_dist.sweep import space
+
+    text = (RAY / "README.md").read_text()
+    example = re.search(r"```yaml\n(.+?)```", text, re.DOTALL)
+    assert example is not None
+    path = RAY.parents[1] / "configs" / "mosi.yaml"
+    (tmp_path / "sweep.yaml").write_text(example[1].replace("mosi.yaml", str(path)))
+    made = space.resolve(space.freeze(study.read(tmp_path / "sweep.yaml")))
+    assert len(made.settings) == 3 * 2 * 20
+    assert set(made.strata) == {"noise-low", "noise-fixed"}
+    for key in study.SweepConfig.__dataclass_fields__:
+        assert f"\n{key}:" in f"\n{example[1]}", key

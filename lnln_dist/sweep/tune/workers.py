@@ -8,7 +8,7 @@ from typing import Any
 
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.study import ResourcesConfig
-from lnln_dist.sweep.trial import Job, Outcome, Program, prepare, run_job, scrub
+from lnln_dist.sweep.trial import Job, Outcome, Program, free_memory, prepare, run_job, scrub
 
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head node alone
 
@@ -39,7 +39,9 @@ def _single(need: ResourcesConfig, program: Program | None) -> Any:
 
         for epoch in prepare(job):
             tell(epoch)
-        tune.report(_ended(job, run_job(job, tell, program=program)))
+        outcome = run_job(job, tell, program=program)
+        free_memory()
+        tune.report(_ended(job, outcome))
 
     return tune.with_resources(train, _resources(need))
 
