@@ -1,0 +1,72 @@
+# shellcheck shell=bash
+# What the launch scripts share; they source it.
+
+fail() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 2
+}
+
+# The environment's programs if there is one beside this checkout, else those on PATH.
+program() {
+    local own=${LNLN_VENV:-.venv}/bin/$1
+    if [ -x "$own" ]; then printf '%s\n' "$own"; else printf '%s\n' "$1"; fi
+}
+
+# are_numbers VALUE...: whether all of them are whole numbers.
+are_numbers() {
+    local value
+    for value in "$@"; do [[ $value =~ ^[0-9]+$ ]] || return 1; done
+}
+
+count_gpus() { { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true; }
+
+# set_devices GPUS CPU: sets processes (per host) and what a CPU launch needs.
+set_devices() {
+    local gpus=$1 cpu=$2
+    [ -z "$gpus" ] || [ -z "$cpu" ] || fail "give --gpus or --cpu, not both"
+    if [ -n "$cpu" ]; then
+        processes=$cpu
+        export CUDA_VISIBLE_DEVICES= # accelerate's own --cpu would start one process
+    else
+        processes=${gpus:-$(count_gpus)}
+    fi
+    are_numbers "$processes" || fail "the number of processes is not a number: $processes"
+    [ "$processes" -ge 1 ] || fail "no GPU found: give --gpus N, or --cpu N for N CPU processes"
+    if [ -z "${OMP_NUM_THREADS:-}" ]; then
+        local threads=$(($(getconf _NPROCESSORS_ONLN) / processes))
+        export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
+    fi
+}
+
+# is_deepspeed FILE: whether an Accelerate config asks for DeepSpeed.
+is_deepspeed() { grep -Eq '^[[:space:]]*distributed_type:[[:space:]]*.?DEEPSPEED' "$1"; }
+
+# supervise COMMAND...: runs it to its end; returns its exit code, or 85 if the run was told to
+# leave and has written its checkpoint. SIGTERM, SIGUSR1, SIGHUP and SIGINT reach it as SIGTERM,
+# once: it has a process group of its own, which a scheduler's signal to this one does not reach.
+supervise() {
+    local child code
+    LNLN_EXIT_FILE=$(mktemp)
+    export LNLN_EXIT_FILE
+    # Seconds the launcher leaves the workers for their checkpoint before it kills them.
+    export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${LNLN_GRACE_S:-100}
+    set -m
+    "$@" </dev/null &
+    child=$!
+    set +m
+    # shellcheck disable=SC2064 # the child's id is wanted as it is now
+    trap "kill -TERM $child 2>/dev/null || true" TERM USR1 HUP INT
+    while :; do
+        code=0
+        wait "$child" || code=$?
+        # A signal ends the wait, not the child: wait again.
+        kill -0 "$child" 2>/dev/null || break
+    done
+    trap - TERM USR1 HUP INT
+    if [ "$code" -ne 0 ] && [ "$(cat "$LNLN_EXIT_FILE")" = 85 ]; then
+        code=85
+        printf '%s: told to leave, checkpoint written: the same line again goes on\n' "${0##*/}" >&2
+    fi
+    rm -f "$LNLN_EXIT_FILE"
+    return "$code"
+}
