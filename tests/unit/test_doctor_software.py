@@ -99,4 +99,5 @@ def test_a_stale_lock_of_a_compile_is_found(
     assert found.level == "warn"
     assert f"{lock} is 60 minutes old" in found.found
     assert found.remedy.endswith(f"rm {lock}")
+    pytest.importorskip("deepspeed", reason="without it there is nothing to compile")
     assert any(f.remedy == found.remedy for f in software.check_software())
