@@ -6,6 +6,7 @@ averaging over processes is undone by multiplying with their number.
 """
 
 import contextlib
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
@@ -23,6 +24,8 @@ from lnln_dist.runtime.portable import Portable
 from lnln_dist.runtime.replicated import Replicated
 from lnln_dist.runtime.state import FullState, install_weights
 from lnln_dist.runtime.strategy import Strategy
+
+DRAIN_S = 0.2  # wait around leaving a process group
 
 
 class StepResult(NamedTuple):
@@ -195,6 +198,11 @@ class Runtime(Peers):
         """Lets go of the model, and of the process group if this runtime made it."""
         self._strategy.close()
         if self._owns_group and distributed.is_initialized():
+            # A thread of gloo may still wait for the interpreter to drop its last tensor. Did the
+            # group or the process end meanwhile, it would hang for ever or end by SIGABRT
+            # (torch 2.13): sleeping hands the interpreter over.
+            time.sleep(DRAIN_S)
             with contextlib.suppress(Exception):  # a peer may be gone already
                 self._strategy.leave()
+            time.sleep(DRAIN_S)
         AcceleratorState._reset_state(reset_partial_state=True)
