@@ -13,6 +13,7 @@ from command_line import TINY
 from launcher import run_command
 from two_hosts import Hosts, exit_codes, two_hosts, wait_until, workers
 
+pytest.importorskip("deepspeed", reason="one of the runs across hosts is ZeRO's")
 pytestmark = [pytest.mark.dist, pytest.mark.slow, pytest.mark.timeout(600)]
 
 EPOCHS = 8
