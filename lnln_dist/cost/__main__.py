@@ -60,8 +60,10 @@ def command(argv: Sequence[str]) -> int:
     operations = flops.count(skeleton, longest).total
     millions = counted.trained / 1e6
     print(f"{millions:.1f} M trained parameters, {operations / 1e9:.1f} GFLOP per sample\n")
-    print("GiB per GPU:\n")
+    print("GiB per GPU, by precision and samples of its micro-batch:\n")
     print(scaling.markdown(scaling.memory_table(skeleton, counted, longest)))
+    print("Most samples of a GPU's micro-batch:\n")
+    print(scaling.markdown(scaling.capacity_table(skeleton, counted, longest)))
     # On paper, weights are brought together and operations counted without recomputation.
     for network in () if skeleton.recomputed else traffic.NETWORKS:
         print(f"{network.name}:\n")

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from lnln_dist.cost import cards, traffic
 from lnln_dist.cost.cards import Precision
 from lnln_dist.cost.memory import (
+    HEADROOM,
     STRATEGIES,
+    Activations,
     Parameters,
     Strategy,
     activations,
@@ -17,6 +19,7 @@ from lnln_dist.cost.traffic import Network
 WORLDS = (1, 8, 64, 512)
 BATCHES = (16, 64, 256)
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+CARDS = (8, 12, 16, 24, 40, 80)  # GiB
 UTILISATION = 0.3  # share of the peak that the computing is assumed to reach
 CARD = "NVIDIA H100 80GB HBM3"
 # Strategy, GPUs, offloading: one GPU first, then a host of eight.
@@ -48,6 +51,30 @@ def memory_table(skeleton: Skeleton, counted: Parameters, lengths: Lengths) -> l
             )
             row.append(f"{used.device / 2**30:.1f}")
         rows.append(row)
+    return rows
+
+
+def capacity_table(skeleton: Skeleton, counted: Parameters, lengths: Lengths) -> list[list[str]]:
+    """Most samples of a GPU's micro-batch by launch, precision and card; all estimated.
+
+    Activations grow by the same bytes with every sample; ``HEADROOM`` of a card is left alone.
+    """
+    rows = [["strategy", "GPUs", "precision", *(f"{size} GB card" for size in CARDS)]]
+    grown: dict[Precision, tuple[Activations, int]] = {}
+    for precision in PRECISIONS:
+        one, two = (
+            activations(skeleton, size=n, lengths=lengths, precision=precision) for n in (1, 2)
+        )
+        grown[precision] = one, two.samples - one.samples
+    for strategy, world, offload in LAUNCHES:
+        for precision in PRECISIONS:
+            one, each = grown[precision]
+            used = footprint(
+                counted, strategy, world=world, precision=precision, kept=one, offload=offload
+            ).device
+            room = [1 + (size * 2**30 - HEADROOM - used) // each for size in CARDS]
+            name = strategy + (" + offload" if offload else "")
+            rows.append([name, str(world), precision, *(str(n) if n > 0 else "-" for n in room)])
     return rows
 
 

@@ -7,8 +7,8 @@ How its float32 weights and optimizer slots are read and written is in ``partiti
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, cast
 
@@ -41,6 +41,8 @@ class Zero:
         self._autocast = autocast
         self._engine: Any = None
         self._partitions: Partitions | None = None
+        self._linear = torch.nn.functional.linear
+        self._added: list[str] = []
         self.whole = launch.stage < 3 and launch.precision == "fp32"
 
     def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
@@ -50,11 +52,10 @@ class Zero:
         if self._launch.precision == "bf16":
             # The engine would take its float32 weights from the rounded ones.
             exact = {name: p.detach().clone() for name, p in trained(model).items()}
-        with _environment(self._launch):
-            deepspeed = _import()
-            self._engine, wrapped, _, _ = deepspeed.initialize(
-                model=model, optimizer=optimizer, config=self._config, dist_init_required=False
-            )
+        self._added = _fill_environment(self._launch)
+        self._engine, wrapped, _, _ = _import().initialize(
+            model=model, optimizer=optimizer, config=self._config, dist_init_required=False
+        )
         self._bound_waiting()
         self._check()
         self._partitions = Partitions(self._engine, stage=self._launch.stage)
@@ -147,6 +148,10 @@ class Zero:
         if self._engine is not None:
             self._engine.destroy()
             self._engine = self._partitions = None
+        # Stage 3 replaces it for the whole process; a later run under DDP would differ by rounding.
+        torch.nn.functional.linear = self._linear
+        for name in self._added:
+            os.environ.pop(name, None)
 
     def leave(self) -> None:
         """As ``Strategy.leave``."""
@@ -170,14 +175,9 @@ def _import() -> Any:
     return deepspeed
 
 
-@contextmanager
-def _environment(launch: Launch) -> Iterator[None]:
-    """Variables DeepSpeed insists on, where no launcher has set them."""
+def _fill_environment(launch: Launch) -> list[str]:
+    """Variables DeepSpeed insists on, where no launcher has set them; the names of the new ones."""
     wanted = {"LOCAL_RANK": "0"} | ({"DS_ACCELERATOR": "cpu"} if launch.on_cpu else {})
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
+    return list(added)

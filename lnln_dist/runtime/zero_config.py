@@ -11,6 +11,8 @@ from typing import Any
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime.launch import Launch
 
+# Elements of a communication buffer: DeepSpeed's own 500 million need more than the model does.
+BUCKET = 50_000_000
 NEVER = 10**9  # steps between DeepSpeed's own progress lines
 # Keys of DeepSpeed that are decided elsewhere: the values that say the same, and where to say it.
 _ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -51,6 +53,8 @@ def deepspeed_config(launch: Launch) -> dict[str, Any]:
             f"DeepSpeed config stage {zero['stage']}, the config for train.strategy "
             f"{launch.strategy}: change one of the two"
         )
+    for name in ("reduce_bucket_size", *(("allgather_bucket_size",) if launch.stage < 3 else ())):
+        zero.setdefault(name, BUCKET)
     if launch.offload:
         zero.setdefault("offload_optimizer", {"device": "cpu"})
     if given.pop("zero_force_ds_cpu_optimizer", False):

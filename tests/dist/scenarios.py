@@ -3,6 +3,10 @@
 import json
 import os
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +18,10 @@ from torch import distributed
 
 from lnln_dist.config import Config, LossConfig, OptimConfig, TrainConfig
 from lnln_dist.data.plan import Plan
+from lnln_dist.errors import TrainingError
 from lnln_dist.models import LNLN
 from lnln_dist.models.text import build_encoder
+from lnln_dist.monitor.health import Meter
 from lnln_dist.runtime import FullState, Runtime
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
@@ -25,6 +31,18 @@ from lnln_dist.train.task import ENCODER, Task
 from lnln_dist.types import Batch
 
 SIZE = 13  # samples; steps of 5, 5 and 3
+PARTS = ("embedding", "completeness", "proxy", "reconstructor", "fusion")
+SHALLOW = {f"{part}_depth": 1 for part in PARTS} | {"hyper_depth": 2}
+# Some gradients are zero but for rounding (keys of an attention have no use for a bias): AdamW
+# would blow that rounding up to a full step, were its epsilon not above it.
+EPSILON = 1e-5
+
+
+def single(value: Any) -> Any:
+    """Doubles to floats, through named tuples."""
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.dtype == torch.float64 else value
+    return type(value)(*(single(part) for part in value))
 
 
 def corpus() -> Batch:
@@ -36,20 +54,14 @@ def corpus() -> Batch:
         return (longest, *drawn[1:])
 
     batch = random_batch(lengths={"text": lengths(12), "audio": lengths(20), "vision": lengths(16)})
-    return single(batch)
-
-
-def single(value: Any) -> Any:
-    """Doubles to floats, through named tuples."""
-    if isinstance(value, torch.Tensor):
-        return value.float() if value.dtype == torch.float64 else value
-    return type(value)(*(single(part) for part in value))
+    whole: Batch = single(batch)
+    return whole
 
 
 def make_task(freeze: str = "none") -> Task:
     """A small network with random weights, the same on every rank."""
     torch.manual_seed(1)
-    config = small_config(freeze=freeze)
+    config = small_config(freeze=freeze, **SHALLOW)
     encoder = build_encoder(config.encoder, tokenizer=TOKENIZER, max_length=SHAPES.text_length)
     model = LNLN(config, encoder, SHAPES)
     with torch.no_grad():
@@ -59,17 +71,63 @@ def make_task(freeze: str = "none") -> Task:
     return Task(model, completeness="nominal")
 
 
+def set_up(runtime: Runtime, *, start: str | None, freeze: str = "none") -> Any:
+    """What ``train_step`` needs of a ``Training``; ``start`` is a run with one checkpoint."""
+    config = Config(
+        loss=LossConfig(), optim=OptimConfig(lr=1e-3, eps=EPSILON), train=TrainConfig(batch_size=5)
+    )
+    task = make_task(freeze)
+    optimizer = optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER)
+    state, full = TrainState(), None
+    if start:
+        [folder] = checkpoint.checkpoints(Path(start))
+        state, full = checkpoint.load(folder) if runtime.is_main else (None, FullState())
+        state = runtime.broadcast_object(state)
+    wrapped, optimizer = runtime.prepare(task, optimizer, full)
+    wrapped.train()
+    return SimpleNamespace(
+        config=config,
+        runtime=runtime,
+        task=wrapped,
+        optimizer=optimizer,
+        state=state,
+        notice=Notice(),
+        meter=Meter(),
+    )
+
+
+@contextmanager
+def launched(zero: dict[str, Any] | None) -> Iterator[None]:
+    """As if accelerate launch had been given a DeepSpeed config with these ZeRO settings."""
+    if zero is None:
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"zero_optimization": zero}, file)
+        file.flush()
+        names = {
+            "ACCELERATE_USE_DEEPSPEED": "true",
+            "ACCELERATE_DEEPSPEED_CONFIG_FILE": file.name,
+        }
+        os.environ.update(names)
+        try:
+            yield
+        finally:
+            for name in names:
+                del os.environ[name]
+
+
 def train(
     *,
-    strategy: str = "ddp",
+    strategy: str,
     precision: str = "fp32",
     offload: bool = False,
     freeze: str = "none",
-    micro_batch: int | None = None,
+    micro_batch: int | None = 2,
     steps: int = 20,
-    clip_norm: float = 1.0,
     start: str | None = None,
-    stop: str | None = None,
+    save: tuple[int, str] | None = None,
+    deepspeed: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Trains the small network; returns losses, norms and the whole state at the end.
 
@@ -80,58 +138,41 @@ def train(
         freeze: part of the encoder that is not trained.
         micro_batch: as ``train.micro_batch``.
         steps: optimizer step to stop before.
-        clip_norm: as ``optim.clip_norm``.
-        start: folder of a run whose checkpoint to go on from.
-        stop: folder to leave a checkpoint in.
+        start: folder of a run to go on from.
+        save: optimizer step after which a checkpoint is left, and the folder of that run.
+        deepspeed: ZeRO settings as a launcher gives them.
     """
-    runtime = Runtime(precision=precision, cpu=True, strategy=strategy, offload=offload)
-    config = Config(
-        loss=LossConfig(),
-        optim=OptimConfig(lr=1e-3, clip_norm=clip_norm),
-        train=TrainConfig(batch_size=5, micro_batch=micro_batch),
-    )
+    with launched(deepspeed):
+        runtime = Runtime(precision=precision, cpu=True, strategy=strategy, offload=offload)
+    run = set_up(runtime, start=start, freeze=freeze)
     plan = Plan(size=SIZE, batch_size=5, world=runtime.world, micro_batch=micro_batch, seed=3)
-    task = make_task(freeze)
-    optimizer = optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER)
-    state, full = TrainState(), None
-    if start:
-        [folder] = checkpoint.checkpoints(Path(start))
-        state, full = checkpoint.load(folder) if runtime.is_main else (None, FullState())
-        state = runtime.broadcast_object(state)
-    wrapped, optimizer = runtime.prepare(task, optimizer, full)
-    wrapped.train()
-    run: Any = SimpleNamespace(
-        config=config,
-        runtime=runtime,
-        task=wrapped,
-        optimizer=optimizer,
-        state=state,
-        notice=Notice(),
-    )
-    data, losses, norms = corpus(), [], []
-    for step in range(state.step, steps):
+    data, first, losses, norms = corpus(), run.state.step, [], []
+    for step in range(run.state.step, steps):
         epoch, within = divmod(step, plan.steps_per_epoch)
-        optim.set_rates(optimizer, 1 / (1 + 0.1 * step))
+        optim.set_rates(run.optimizer, 1 / (1 + 0.1 * step))
         batches = [
             take(data, items.rows.tolist())._replace(weight_B=torch.from_numpy(items.weights))
             for items in plan.micro_batches(epoch, within, runtime.rank)
         ]
-        state.step = step
+        run.state.step = step
         result = train_step(run, batches, plan.samples(epoch, within))
+        run.state.step = step + 1
         losses.append(result.terms)
         norms.append(result.grad_norm)
-    state.step = steps
-    whole = runtime.full_state(wrapped, optimizer)
-    if stop:
-        runtime.on_main(lambda: checkpoint.save(Path(stop), state, whole, keep=1))
-    shown = uneven_evaluation(runtime, wrapped, data)
-    kind = type(wrapped).__name__
+        if save and save[0] == step + 1:
+            full = runtime.full_state(run.task, run.optimizer)
+            state, folder = run.state, Path(save[1])
+            runtime.on_main(lambda f=full, s=state, d=folder: checkpoint.save(d, s, f, keep=1))
+    full = runtime.full_state(run.task, run.optimizer)
+    shown = uneven_evaluation(runtime, run.task, data)
+    kind = type(run.task).__name__
     runtime.close()
     return {
+        "first": first,
         "losses": losses,
         "norms": norms,
-        "weights": whole.weights,
-        "slots": whole.slots,
+        "weights": full.weights,
+        "slots": full.slots,
         "evaluated": shown,
         "kind": kind,
     }
@@ -145,26 +186,65 @@ def uneven_evaluation(runtime: Runtime, wrapped: Any, data: Batch) -> torch.Tens
             with runtime.autocast():
                 outputs = model(data, complete=False)
     wrapped.train()
-    return outputs.sentiment_B.float()
+    result: torch.Tensor = outputs.sentiment_B.float()
+    return result
+
+
+def spoil(*, strategy: str, where: str) -> dict[str, Any]:
+    """One rank's loss or gradient is not finite: what every rank says, and whether it updated."""
+    runtime = Runtime(cpu=True, strategy=strategy)
+    run = set_up(runtime, start=None)
+    before = runtime.full_state(run.task, run.optimizer).weights
+    bare = run.task
+
+    def spoiled(batch: Batch) -> dict[str, torch.Tensor]:
+        sums: dict[str, torch.Tensor] = bare(batch)
+        if runtime.rank == runtime.world - 1:
+            if where == "loss":
+                sums["sentiment"] = sums["sentiment"] * float("nan")
+            else:  # the root of zero: its value is finite, its slope is not
+                sums["sentiment"] = sums["sentiment"] + (0 * sums["sentiment"]).abs().sqrt()
+        return sums
+
+    run.task = spoiled
+    run.runtime = SimpleNamespace(
+        rank=runtime.rank,
+        device=runtime.device,
+        seed=runtime.seed,
+        to_device=runtime.to_device,
+        backward=runtime.backward,
+        accumulate=lambda _, last: runtime.accumulate(bare, last=last),
+        check_clip_step=lambda _, *rest, **named: runtime.check_clip_step(bare, *rest, **named),
+    )
+    message = ""
+    try:
+        train_step(run, [take(corpus(), [runtime.rank, 3])], 2 * runtime.world)
+    except TrainingError as err:
+        message = str(err)
+    said = runtime.gather_objects(message)
+    after = runtime.full_state(bare, run.optimizer).weights
+    runtime.close()
+    return {"said": said, "same": all(torch.equal(before[n], after[n]) for n in before)}
 
 
 def modules() -> list[str]:
-    """Names of big packages that are imported by now."""
-    return [name for name in ("deepspeed", "ray", "tensorboard") if name in sys.modules]
+    """Which packages that a plain run has no use for are imported by now."""
+    return [name for name in ("deepspeed", "ray") if name in sys.modules]
 
 
 def main(folder: Path) -> None:
     """Runs every scenario of ``scenarios.json`` in one process group."""
-    limit = timedelta(seconds=60)
-    distributed.init_process_group("gloo", timeout=limit)
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
     results = {}
     for name, arguments in json.loads((folder / "scenarios.json").read_text()).items():
-        print("scenario", name, flush=True)
+        begin = time.perf_counter()
         results[name] = globals()[arguments.pop("function")](**arguments)
+        print(f"{name}: {time.perf_counter() - begin:.1f} s", flush=True)
     if os.environ["RANK"] == "0":
         torch.save(results, folder / "results.pt")
     distributed.barrier()
     distributed.destroy_process_group()
+    time.sleep(0.1)  # as Runtime.close does
 
 
 if __name__ == "__main__":

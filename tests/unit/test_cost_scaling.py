@@ -1,10 +1,12 @@
 """The printed tables say what the formulas say."""
 
+from dataclasses import replace
+
 import pytest
 from cost_cases import LENGTHS, skeleton
 
 from lnln_dist.cost import scaling
-from lnln_dist.cost.memory import activations, footprint, parameters_of
+from lnln_dist.cost.memory import HEADROOM, activations, footprint, parameters_of
 from lnln_dist.cost.traffic import NETWORKS, efficiency, seconds, step_traffic
 
 
@@ -24,6 +26,31 @@ def test_memory_rows_are_footprints() -> None:
     assert set(named) == {("ddp", "1"), ("zero2 + offload", "1")} | {
         (s, "8") for s in ("ddp", "zero1", "zero2", "zero3", "fsdp2")
     }
+
+
+def test_capacity_is_the_most_that_leaves_the_headroom() -> None:
+    made = skeleton()
+    counted = parameters_of(made, LENGTHS)
+    head, *rows = scaling.capacity_table(made, counted, LENGTHS)
+    assert head[3:] == [f"{n} GB card" for n in (8, 12, 16, 24, 40, 80)]
+    row = next(row for row in rows if row[:3] == ["ddp", "8", "bf16"])
+
+    def used(size: int) -> int:
+        kept = activations(made, size=size, lengths=LENGTHS, precision="bf16")
+        return footprint(counted, "ddp", world=8, precision="bf16", kept=kept).device
+
+    most = int(row[3])
+    assert used(most) + HEADROOM <= 8 * 2**30 < used(most + 1) + HEADROOM
+    assert [int(n) for n in row[3:]] == sorted(int(n) for n in row[3:])
+
+
+def test_a_model_too_large_for_a_card_has_no_capacity() -> None:
+    made = skeleton()
+    counted = replace(parameters_of(made, LENGTHS), trained=10**9)
+    rows = scaling.capacity_table(made, counted, LENGTHS)[1:]
+    cells = {tuple(row[:3]): row[3] for row in rows}
+    assert cells["ddp", "8", "fp32"] == "-"
+    assert int(cells["fsdp2", "8", "fp32"]) > 0
 
 
 def test_scaling_rows_are_traffic_and_efficiency() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime.launch import Launch
-from lnln_dist.runtime.zero_config import deepspeed_config
+from lnln_dist.runtime.zero_config import BUCKET, deepspeed_config
 
 
 def made(stage: int = 2, given: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -24,7 +24,9 @@ def made(stage: int = 2, given: dict[str, Any] | None = None, **changes: Any) ->
 
 def test_everything_is_filled_in() -> None:
     config = made()
-    assert config["zero_optimization"] == {"stage": 2}
+    buckets = {"reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
+    assert config["zero_optimization"] == {"stage": 2, **buckets}
+    assert made(3)["zero_optimization"] == {"stage": 3, "reduce_bucket_size": BUCKET}
     assert config["gradient_accumulation_steps"] == config["train_micro_batch_size_per_gpu"] == 1
     assert config["gradient_clipping"] == 0
     assert config["bf16"] == {"enabled": False}
