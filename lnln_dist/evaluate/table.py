@@ -81,7 +81,9 @@ def over_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
         Indexed by (pattern, rate), one column per metric; nan where a seed's score is undefined.
     """
     own = metrics[metrics["model"] != CONSTANT]
-    rate = own[["rate_text", "rate_audio", "rate_vision"]].max(axis=1).rename("rate")
+    rates = own[["rate_text", "rate_audio", "rate_vision"]]
+    # Modalities of a grid have one rate in common, but for those left out of it (rate 1).
+    rate = rates.min(axis=1).where(own["pattern"] == RANDOM, rates.max(axis=1)).rename("rate")
     cells = own.groupby([own["pattern"], rate, own["metric"]], sort=False)["value"]
     return cells.agg(_mean).unstack("metric", sort=False)
 

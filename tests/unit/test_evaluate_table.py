@@ -12,7 +12,15 @@ from lnln_dist.evaluate.table import over_rates, over_seeds, show
 from lnln_dist.metrics import METRICS
 
 
-def rows(run: str, value: float, *, rate: float, seed: int, pattern: str = "random") -> list[dict]:
+def rows(
+    run: str,
+    value: float,
+    *,
+    rate: float,
+    seed: int,
+    pattern: str = "random",
+    absent: bool = False,
+) -> list[dict]:
     return [
         {
             "run": run,
@@ -23,7 +31,7 @@ def rows(run: str, value: float, *, rate: float, seed: int, pattern: str = "rand
             "pattern": pattern,
             "rate_text": rate,
             "rate_audio": 0.0 if pattern != "random" else rate,
-            "rate_vision": 0.0 if pattern != "random" else rate,
+            "rate_vision": 1.0 if absent else 0.0 if pattern != "random" else rate,
             "noise_seed": seed,
             "metric": metric,
             "value": math.nan if metric == "corr" and rate == 0.5 and seed == 1 else value,
@@ -45,6 +53,17 @@ def floors(run: str, value: float) -> list[dict]:
 
 def frame(*parts: list[dict]) -> pd.DataFrame:
     return pd.DataFrame([row for part in parts for row in part], columns=list(COLUMNS))
+
+
+def test_rates_stay_apart_where_a_modality_is_absent() -> None:
+    metrics = frame(
+        rows("a", 0.8, rate=0.0, seed=1, absent=True),
+        rows("a", 0.6, rate=0.5, seed=2, absent=True),
+        floors("a", 0.4),
+    )
+    cells = over_seeds(metrics)
+    assert list(cells.index) == [("random", 0.0), ("random", 0.5)]
+    assert cells["mae"].tolist() == [0.8, 0.6]
 
 
 @pytest.fixture
