@@ -16,8 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 from lnln_dist.cost.skeleton import Lengths, Skeleton
+from lnln_dist.types import Batch
 
 FIELDS = ("text", "audio", "vision")
+MOST_COUNTED = 8  # places of the longest sequence a curve is fitted to
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,18 @@ def curve(skeleton: Skeleton) -> FlopCurve:
     return fit(lambda lengths: count(skeleton, lengths).total)
 
 
+def of_batches(skeleton: Skeleton) -> Callable[[Batch], float]:
+    """A function that gives the operations of training on a batch, padding included."""
+    counted = curve(skeleton)
+
+    def operations(batch: Batch) -> float:
+        size, text = batch.text.ids_BT.shape
+        audio, vision = batch.audio.valid_BT.shape[1], batch.vision.valid_BT.shape[1]
+        return size * counted.per_sample(Lengths(text=text, audio=audio, vision=vision))
+
+    return operations
+
+
 def fit(counted: Callable[[Lengths], float]) -> FlopCurve:
     """The curve through one base point and two more per modality."""
     base = Lengths(text=2, audio=2, vision=2)
@@ -109,7 +123,8 @@ def fit(counted: Callable[[Lengths], float]) -> FlopCurve:
     for field in FIELDS:
         # f(4) - f(2) = 2 s + 12 c and f(8) - f(2) = 6 s + 60 c.
         near, far = (
-            Fraction(counted(replace(base, **{field: places}))) - start for places in (4, 8)
+            Fraction(counted(replace(base, **{field: places}))) - start
+            for places in (4, MOST_COUNTED)
         )
         bend = (far - 3 * near) / 24
         bends.append(bend)

@@ -62,6 +62,8 @@ class Training:
     profiler: StepProfiler
     meter: Meter
     notice: Notice
+    operations: Callable[[Batch], float] | None = None
+    """Floating-point operations of a micro-batch, where a utilisation can be reported."""
     on_epoch: Callable[[EpochReport], bool | None] | None = None
     """Called after every epoch; a true answer ends the run here, to be resumed later."""
 
@@ -89,6 +91,8 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
             trained = [getattr(weights, n) * v for n, v in means.items() if n not in COMPLETENESS]
             with run.meter.phase("backward"):
                 run.runtime.backward(torch.stack(trained).sum())
+        if run.operations:
+            run.meter.work(run.operations(batch))
         for name, value in means.items():
             totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
     # Travels with the terms, so that all ranks learn of it at the same step for free.

@@ -10,6 +10,8 @@ from torch import nn
 from lnln_dist import metrics, settings
 from lnln_dist.config import MODALITIES, Config
 from lnln_dist.cost.cards import peak
+from lnln_dist.cost.flops import MOST_COUNTED, of_batches
+from lnln_dist.cost.skeleton import Skeleton
 from lnln_dist.data.loader import Collator, make_loader
 from lnln_dist.data.noise import TrainingNoise
 from lnln_dist.data.plan import MicroBatch, Plan
@@ -89,7 +91,7 @@ def assemble(
         task, optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER), start
     )
     plan, batches = _batches(config, dataset, runtime, micro_batch, state.step)
-    total = plan.steps_per_epoch * config.train.epochs
+    total, top = plan.steps_per_epoch * config.train.epochs, _peak(runtime)
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
     if progress_note:
         progress.line(progress_note)
@@ -107,16 +109,25 @@ def assemble(
         progress=progress,
         saver=Saver(runtime, folder, keep=config.train.keep_checkpoints),
         profiler=StepProfiler(folder, config.train.profile_steps, rank=runtime.rank),
-        meter=_meter(runtime),
+        meter=Meter(device=runtime.device, peak_flops=top),
         notice=notice,
+        operations=_operations(config, index, shapes) if top else None,
         on_epoch=on_epoch,
     )
 
 
-def _meter(runtime: Runtime) -> Meter:
-    on_gpu = runtime.device.type == "cuda"
-    card = torch.cuda.get_device_name(runtime.device) if on_gpu else ""
-    return Meter(device=runtime.device, peak_flops=peak(card, runtime.precision))
+def _peak(runtime: Runtime) -> float | None:
+    """Operations per second this rank's card can do at most, if it is a known one."""
+    if runtime.device.type != "cuda":
+        return None
+    return peak(torch.cuda.get_device_name(runtime.device), runtime.precision)
+
+
+def _operations(config: Config, index: Index, shapes: InputShapes) -> Callable[[Batch], float]:
+    # Longer position tables cost no operation, and counting needs some places.
+    lengths = {m: max(shapes.length(m), MOST_COUNTED) for m in MODALITIES}
+    roomy = InputShapes.of(widths=index.widths, lengths=lengths)
+    return of_batches(Skeleton(config.model, tokenizer=index.tokenizer, shapes=roomy))
 
 
 def _batches(

@@ -93,6 +93,7 @@ def set_up(runtime: Runtime, *, start: str | None, freeze: str = "none") -> Any:
         state=state,
         notice=Notice(),
         meter=Meter(),
+        operations=None,
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from builders import random_batch
 from cost_cases import LENGTHS, real_loss, real_model, shallow_config, skeleton
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -73,3 +74,9 @@ def test_the_fit_recovers_any_quadratic() -> None:
 
     curve = flops.fit(counted)
     assert (curve.constant, curve.slopes, curve.curvatures) == (5, (3, 0, 2), (0, 7, -1))
+
+
+def test_a_batch_costs_its_size_times_its_padded_lengths() -> None:
+    lengths = {"text": (5, 9, 2), "audio": (17, 3, 4), "vision": (11, 11, 1)}
+    made = flops.of_batches(skeleton())(random_batch(lengths=lengths))
+    assert made == pytest.approx(3 * flops.count(skeleton(), LENGTHS).total)

@@ -1,5 +1,6 @@
 """The training program, called from Python."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 
 from lnln_dist import settings
 from lnln_dist.config import Config
+from lnln_dist.train import setup
 from lnln_dist.train.loop import EpochReport
 from lnln_dist.train.program import run
 
@@ -49,3 +51,14 @@ def test_paused_and_resumed_equals_undisturbed(data: Path, tmp_path: Path) -> No
     one, other = (load_file(tmp_path / n / "best" / "best.safetensors") for n in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert second.state.best == whole.state.best
+
+
+def test_utilisation_is_reported_where_the_peak_is_known(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "_peak", lambda runtime: 1e12)
+    run(config(data), tmp_path / "known", cpu=True)
+    lines = [json.loads(x) for x in (tmp_path / "known" / "log.jsonl").read_text().splitlines()]
+    shares = [line["speed/mfu"] for line in lines if "speed/mfu" in line]
+    assert shares
+    assert all(0 < share < 1 for share in shares)
