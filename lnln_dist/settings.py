@@ -214,6 +214,22 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     return {k: (a[k], b[k]) for k in a if k not in BOOKKEEPING and a[k] != b[k]}
 
 
+def _shorter(text: str) -> str:
+    """A parser's error without names of types and the list of what was tried."""
+    text = re.sub(r'^"([\w.]+)":', r"\1:", text)
+    text = re.sub(r"\d+ validation errors? for \S+ ", "", text)
+    text = re.sub(r" \[type=.*?\](?: For further information visit [^ ]*\w)?", "", text)
+    text = re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("typing.Literal[", "one of [")
+    text = text.replace("Expected a ", "expected ").replace("Input should", "should")
+    key, tried, rest = text.partition(" Does not validate against any of the Union subtypes")
+    if not tried:
+        return text
+    _, _, reasons = rest.partition(" Errors: - ")
+    reasons, _, value = reasons.partition(" Given value type: ")
+    kept = [reason for reason in reasons.split(" - ") if reason != "expected NoneType"]
+    return f"{key} {'; '.join(kept)}, got {value.partition('Given value: ')[2]}"
+
+
 class Parser(ArgumentParser):
     """An argument parser without abbreviations whose errors are one line."""
 
@@ -222,7 +238,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raises instead of printing usage."""
-        text = " ".join(str(message).split()).replace("Parser key ", "")
+        text = _shorter(" ".join(str(message).split()).replace("Parser key ", ""))
         options = [o for a in self._actions for o in a.option_strings]
         for word in re.findall(r"--[\w.]+", text) if "unrecognized" in text else []:
             near = difflib.get_close_matches(word, options, n=1)

@@ -75,7 +75,13 @@ def test_a_bad_file_is_one_line_naming_the_key(tmp_path: Path, text: str, expect
         (["--train.epochs", "x"], "train.epochs"),
         (["--optim.schedule", "linear"], "optim.schedule"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),
-        (["--noise.text.rate", "1.5", "--noise.text.mode", "fixed"], "noise.text.rate"),
+        (
+            ["--noise.text.rate", "1.5", "--noise.text.mode", "fixed"],
+            r"^noise.text.rate: should be less than or equal to 1, got 1.5 \(see",
+        ),
+        (["--noise.text.mode", "x"], r"^noise.text.mode: expected one of .*fixed.*, got x \(see"),
+        (["--train.micro_batch", "x"], "^train.micro_batch: should be a valid integer.*, got x"),
+        (["--select.rates", "[0, 2]"], r"^select.rates: should be less .* to 1. Got value: 2 \("),
     ],
 )
 def test_a_bad_option_is_one_line_naming_it(argv: list[str], expected: str) -> None:
