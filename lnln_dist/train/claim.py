@@ -1,7 +1,10 @@
 """Whether a run may start: do settings fit the data, is the folder free or this run's own."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from lnln_dist import metrics, settings
 from lnln_dist.config import Config
@@ -9,6 +12,9 @@ from lnln_dist.data.schema import Index
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import explain_os_errors
 from lnln_dist.runs import Run
+
+LOCK = ".lock"  # held while a run is trained; the system frees it when the process dies
+WAIT_S = 5.0  # for a killed predecessor to be gone
 
 
 def check_against_data(config: Config, index: Index) -> None:
@@ -27,25 +33,39 @@ def check_against_data(config: Config, index: Index) -> None:
         raise ConfigError("select.noise official needs data.padding: corpus")
 
 
-def claim(folder: Path, config: Config, index: Index, resume: bool, overwrite: bool) -> None:
+def claim(
+    folder: Path, config: Config, index: Index, *, resume: bool, overwrite: bool, hold: ExitStack
+) -> None:
     """Makes ``folder`` this run's, or refuses it.
 
+    Args:
+        folder: the run folder.
+        config: the resolved settings.
+        index: of the data.
+        resume: a run that is there may be gone on with.
+        overwrite: a run that is there may be replaced.
+        hold: keeps a second training out of the folder until it is closed.
+
     Raises:
-        UserError: it holds something else, or a run that is neither to be resumed nor replaced.
+        UserError: it holds something else, or a run that is neither to be resumed nor replaced, or
+            is being trained.
         CheckpointError: the run there has other settings or data; the differing keys are named.
     """
     with explain_os_errors(folder):
         if folder.exists() and overwrite and not resume:
             if any(folder.iterdir()) and not (folder / "run.json").exists():
                 raise UserError(f"{folder} holds other things than a run: choose another folder")
+            with ExitStack() as briefly:
+                _lock(folder, briefly)
             shutil.rmtree(folder)
-        held = folder.is_dir() and any(folder.iterdir())
-        if held and not resume:
+        taken = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
+        if taken and not resume:
             raise UserError(
                 f"{folder} exists: pass --resume to go on with it, --overwrite to replace it, or "
                 "choose another --output"
             )
         folder.mkdir(parents=True, exist_ok=True)
+        _lock(folder, hold)
     if not (folder / "run.json").exists():
         return
     old = Run(folder)
@@ -58,3 +78,16 @@ def claim(folder: Path, config: Config, index: Index, resume: bool, overwrite: b
             f"{folder} was trained on other data than {config.data.path} (data hash "
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
         )
+
+
+def _lock(folder: Path, hold: ExitStack) -> None:
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=WAIT_S)
+    except Timeout:
+        raise UserError(
+            f"{folder} is being trained by another process: wait for it or choose another --output"
+        ) from None
+    except NotImplementedError:  # a file system without locks
+        return
+    hold.callback(lock.release)

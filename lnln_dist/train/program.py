@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,12 +64,16 @@ def run(
         offload=config.train.offload,
         timeout_s=config.train.timeout_s,
     )
-    notice = Notice()
+    notice, hold = Notice(), ExitStack()
     try:
         # Told to leave while it still sets up, a run leaves after its first step.
         with notice.listening(), explain_lost_peers(runtime, config.train.timeout_s):
             check_equal_on_ranks(runtime, facts_of(config, dataset.index))
-            runtime.on_main(lambda: claim(folder, config, dataset.index, resume, overwrite))
+            runtime.on_main(
+                lambda: claim(
+                    folder, config, dataset.index, resume=resume, overwrite=overwrite, hold=hold
+                )
+            )
             training = assemble(config, folder, dataset, runtime, notice=notice, on_epoch=on_epoch)
             if training.state.finished:
                 training.progress.line(f"{folder} has finished already")
@@ -83,4 +88,5 @@ def run(
         peak = max(runtime.gather_objects(runtime.peak_memory())) / 2**30
         return Result(folder, training.state, time.perf_counter() - begin, peak)
     finally:
+        hold.close()
         runtime.close()

@@ -1,6 +1,7 @@
 """The training program, called from Python."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from safetensors.torch import load_file
 
 from lnln_dist import settings
 from lnln_dist.config import Config
-from lnln_dist.train import setup
+from lnln_dist.data.shards import open_dataset
+from lnln_dist.errors import UserError
+from lnln_dist.train import claim, setup
 from lnln_dist.train.loop import EpochReport
 from lnln_dist.train.program import run
 
@@ -62,3 +65,26 @@ def test_utilisation_is_reported_where_the_peak_is_known(
     shares = [line["speed/mfu"] for line in lines if "speed/mfu" in line]
     assert shares
     assert all(0 < share < 1 for share in shares)
+
+
+def test_a_run_that_is_being_trained_is_left_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "WAIT_S", 0.1)
+    refused: list[str] = []
+
+    def start_another(report: EpochReport) -> None:
+        for more in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(UserError, match="is being trained by another process") as caught:
+                claim.claim(
+                    tmp_path / "run",
+                    config(data),
+                    open_dataset(str(data)).index,
+                    **{"resume": False, "overwrite": False, "hold": ExitStack(), **more},
+                )
+            refused.append(str(caught.value))
+
+    run(config(data), tmp_path / "run", cpu=True, on_epoch=start_another)
+    assert len(refused) == 6
+    # The folder is free again.
+    assert run(config(data), tmp_path / "run", resume=True, cpu=True).state.finished
