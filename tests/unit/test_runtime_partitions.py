@@ -50,6 +50,7 @@ def test_stage_3_takes_the_ranks_part_and_pads(
 
 
 def test_there_are_no_slots_before_the_first_step() -> None:
+    pytest.importorskip("deepspeed", reason="deepspeed is not installed")
     held = engine(torch.zeros(2))
     assert Partitions(held, stage=2).slots(nn.Parameter(torch.zeros(2))) == {}
     assert held.optimizer.links == 0
