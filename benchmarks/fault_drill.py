@@ -12,7 +12,6 @@ undisturbed run's, bit for bit (CPU, float32, dropout on); exit code 1 if they a
 import argparse
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -67,8 +66,12 @@ def launch(world: int, data: Path, output: Path) -> "subprocess.Popen[bytes]":
 
 
 def kill_all(process: "subprocess.Popen[bytes]") -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kills a launch with its ranks, which are in sessions of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        launcher = psutil.Process(process.pid)
+        for one in (launcher, *launcher.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
     process.wait()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 from command_line import TINY, Command
@@ -46,9 +47,12 @@ def finish(process: "subprocess.Popen[str]", *, seconds: float = 280) -> str:
 
 
 def end(process: "subprocess.Popen[str]") -> None:
-    """Kills what is left of a launch, ranks included."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kills what is left of a launch with its ranks, which are in sessions of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        launcher = psutil.Process(process.pid)
+        for one in (launcher, *launcher.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
     process.wait()
     assert process.stdout
     process.stdout.close()
