@@ -4,9 +4,9 @@
 
 Trains a small network on synthetic data through the real command line, once undisturbed and once
 killed again and again: while it starts, at a random moment of training, and while a checkpoint is
-being written; the whole launch at once, or one rank of it. After every kill the run is started
-again with ``--resume``. At the end weights, optimizer state and best checkpoint have to be the
-undisturbed run's, bit for bit (CPU, float32, dropout on); exit code 1 if they are not.
+being written; the whole launch at once, one rank of it, or its launcher alone. After every kill the
+run is started again with ``--resume``. At the end weights, optimizer state and best checkpoint have
+to be the undisturbed run's, bit for bit (CPU, float32, dropout on); exit code 1 if they are not.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from lnln_dist.files import PENDING
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS, EVERY = 200, 5  # of five steps each; steps between checkpoints
 MOMENTS = ("start", "training", "writing")
-STOP_S = 60.0  # within which the other ranks of a killed one have to end
+TARGETS = ("all", "one rank", "launcher")
+STOP_S = 60.0  # within which what was not killed has to end
 COMPARED = (
     f"checkpoints/step-{5 * EPOCHS:08d}/model.safetensors",
     f"checkpoints/step-{5 * EPOCHS:08d}/optimizer.safetensors",
@@ -75,25 +76,24 @@ def kill_all(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def kill_one(process: "subprocess.Popen[bytes]", chance: Random) -> float:
-    """Kills one rank; seconds until the whole launch had ended by itself."""
-    ranks = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "lnln_dist.train" in child.cmdline()
-    ]
-    if not ranks:
-        kill_all(process)
-        return 0.0
+def kill_part(process: "subprocess.Popen[bytes]", target: str, chance: Random) -> float:
+    """Kills one rank, or the launcher alone; seconds until the others had ended by themselves."""
+    launcher = psutil.Process(process.pid)
+    there = [launcher, *launcher.children(recursive=True)]
+    ranks = [one for one in there[1:] if "lnln_dist.train" in one.cmdline()]
     begin = time.monotonic()
-    chance.choice(ranks).kill()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        raise SystemExit(f"the other ranks were still there {STOP_S:.0f} s later") from None
-    finally:
-        kill_all(process)
-    return time.monotonic() - begin
+    if target == "one rank" and ranks:
+        chance.choice(ranks).kill()
+    else:
+        launcher.kill()
+    _, left = psutil.wait_procs(there, timeout=STOP_S)
+    took = time.monotonic() - begin
+    for one in left:
+        one.kill()
+    process.wait()
+    if left:
+        raise SystemExit(f"{len(left)} processes were still there {STOP_S:.0f} s later")
+    return took
 
 
 def newest(output: Path) -> str:
@@ -125,26 +125,26 @@ def drill(world: int, data: Path, folder: Path, kills: int, chance: Random) -> b
     if launch(world, data, whole).wait():
         raise SystemExit(f"the undisturbed run failed: see {whole}.txt")
     done: Counter[tuple[str, str]] = Counter()
-    stops = []
+    stops: dict[str, list[float]] = {}
     for number in range(kills):
         moment = MOMENTS[number % len(MOMENTS)]
-        target = "one rank" if world > 1 and chance.random() < 0.5 else "all"
+        target = chance.choice(TARGETS) if world > 1 else "all"
         process = launch(world, data, broken)
         if not wait_for(moment, process, broken, chance):
             process.wait()
             raise SystemExit(f"ended before kill {number + 1}: see {broken}.txt; raise EPOCHS")
-        if target == "one rank":
-            stops.append(kill_one(process, chance))
-        else:
+        if target == "all":
             kill_all(process)
+        else:
+            stops.setdefault(target, []).append(kill_part(process, target, chance))
         done[moment, target] += 1
         at = newest(broken)
         print(f"{world} processes, kill {number + 1}: {moment}, {target}, at {at}", flush=True)
     if launch(world, data, broken).wait():
         raise SystemExit(f"could not be resumed: see {broken}.txt")
     print(f"{world} processes: {kills} kills " + str({" ".join(k): n for k, n in done.items()}))
-    if stops:
-        print(f"after one rank's death the launch ended within {max(stops):.1f} s")
+    for target, seconds in stops.items():
+        print(f"after the death of {target} the others ended within {max(seconds):.1f} s")
     same = all(equal(whole / name, broken / name) for name in COMPARED)
     print(f"{world} processes: {'equal bit for bit' if same else 'DIFFERENT'}", flush=True)
     return same

@@ -14,7 +14,7 @@ from lnln_dist.files import explain_os_errors
 from lnln_dist.runs import Run
 
 LOCK = ".lock"  # held while a run is trained; the system frees it when the process dies
-WAIT_S = 5.0  # for a killed predecessor to be gone
+WAIT_S = 20.0  # for a killed predecessor to write its last checkpoint and be gone
 
 
 def check_against_data(config: Config, index: Index) -> None:

@@ -14,9 +14,13 @@ class Notice:
     def __init__(self) -> None:
         self.given = False
 
+    def give(self) -> None:
+        """Tells it to leave."""
+        self.given = True
+
     def _take(self, number: int, frame: FrameType | None) -> None:
         del number, frame
-        self.given = True
+        self.give()
 
     @contextmanager
     def listening(self) -> Iterator["Notice"]:

@@ -15,6 +15,7 @@ from lnln_dist.train.claim import check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 from lnln_dist.train.loop import EpochReport, train
 from lnln_dist.train.lost import explain_lost_peers
+from lnln_dist.train.orphan import watching_launcher
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.setup import assemble
 
@@ -67,7 +68,11 @@ def run(
     notice, hold = Notice(), ExitStack()
     try:
         # Told to leave while it still sets up, a run leaves after its first step.
-        with notice.listening(), explain_lost_peers(runtime, config.train.timeout_s):
+        with (
+            notice.listening(),
+            watching_launcher(notice.give),
+            explain_lost_peers(runtime, config.train.timeout_s),
+        ):
             check_equal_on_ranks(runtime, facts_of(config, dataset.index))
             runtime.on_main(
                 lambda: claim(

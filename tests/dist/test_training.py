@@ -104,6 +104,33 @@ def test_killed_and_resumed_equals_undisturbed(
     assert losses(pair) == losses(output)
 
 
+def test_ranks_leave_when_their_launcher_alone_is_killed(
+    corpus: Path, options: tuple[str | Path, ...]
+) -> None:
+    output = corpus / "orphans"
+    process = start(*options, "--output", output, "--train.epochs", "400")
+    ranks: list[psutil.Process] = []
+    try:
+        limit = time.monotonic() + 120
+        while not (output / "checkpoints" / "step-00000002").exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+        ranks = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        _, left = psutil.wait_procs(ranks, timeout=60)
+        assert not left, "the ranks train on"
+    finally:
+        for rank in ranks:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                rank.kill()
+        end(process)
+    newest = max((output / "checkpoints").glob("step-*"))
+    state = json.loads((newest / "state.json").read_text())["state"]
+    assert not state["finished"]
+    assert state["step"] == len(losses(output)), "not the checkpoint of the last step"
+
+
 def test_two_processes_score_every_sample_once(
     trained: Path, tmp_path: Path, command: Command
 ) -> None:
