@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +29,7 @@ def program(
     resume: bool,
     cpu: bool | None,
     on_epoch: Callable[[Any], bool],
+    shown_first: Collection[str] = (),
     epoch_s: float = 0.0,
     score: Callable[[Config, int], float] = score,
 ) -> Any:

@@ -8,14 +8,14 @@ the text the check believes in, against the label); ``speed/...`` and ``memory/.
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 from lnln_dist.files import atomic_write, explain_os_errors
+from lnln_dist.monitor.hparams import hparam_summaries
 
 
 def rate_tag(split: str, metric: str, rate: float) -> str:
@@ -59,19 +59,28 @@ class Writer:
         atomic_write(self._path, "".join(f"{line}\n" for line in kept))
 
     def describe(
-        self, config_yaml: str, flat: Mapping[str, Any], metric_tags: list[str], rates_chart: Any
+        self,
+        config_yaml: str,
+        flat: Mapping[str, Any],
+        metric_tags: list[str],
+        rates_chart: Any,
+        *,
+        first: Collection[str] = (),
     ) -> None:
-        """Writes the config as text and hparams, and the layout of the custom-scalar page."""
+        """Writes the config as text and hparams, and the layout of the custom-scalar page.
+
+        Args:
+            config_yaml: for the text page.
+            flat: the config by dotted key.
+            metric_tags: scores beside the hparams.
+            rates_chart: layout of the custom-scalar page.
+            first: keys that the hparams page shows at once.
+        """
         self._events.add_text("config", f"```yaml\n{config_yaml}\n```", 0)
-        plain = {
-            k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in flat.items()
-        }
-        metrics = dict.fromkeys(metric_tags, 0.0)
-        experiment, start, _ = hparams(plain, metrics)  # type: ignore[no-untyped-call]
         # Straight into this run: add_hparams would open a second, time-named one.
         files: Any = self._events.file_writer
-        files.add_summary(experiment)
-        files.add_summary(start)
+        for summary in hparam_summaries(flat, metric_tags, first=first):
+            files.add_summary(summary)
         self._events.add_custom_scalars(rates_chart)
         self._events.flush()
 

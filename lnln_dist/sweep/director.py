@@ -90,6 +90,7 @@ class Director:
             config=settings.to_dict(config),
             until=min(segment.until, setting.epochs),
             cpu=self.space.sweep.resources.gpus == 0,
+            swept=self.space.swept,
         )
 
     def heard(self, trial: str, epoch: Epoch) -> None:

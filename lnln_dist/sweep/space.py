@@ -85,6 +85,12 @@ class Space:
         return any(axes.DATA in axes.changed_keys(n, a) for n, a in self.sweep.axes.items())
 
     @property
+    def swept(self) -> tuple[str, ...]:
+        """Dotted settings that may differ between two trials."""
+        keys = {k for n, axis in self.sweep.axes.items() for k in axes.changed_keys(n, axis)}
+        return (*sorted(keys), "train.seed")
+
+    @property
     def common(self) -> Config:
         """The settings of one trial, for what all of them share."""
         point = next(axes.grid(self.sweep)) | next(axes.samples(self.sweep))

@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -47,6 +47,8 @@ class Job:
     until: int
     """Stop after this epoch."""
     cpu: bool
+    swept: Sequence[str] = ()
+    """Settings in which the sweep's trials differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,7 @@ class Program(Protocol):
         resume: bool,
         cpu: bool | None,
         on_epoch: Callable[[Any], bool],
+        shown_first: Collection[str],
     ) -> Any:
         """Trains until ``on_epoch`` answers True or the run ends."""
 
@@ -154,6 +157,7 @@ def run_job(
             resume=True,
             cpu=job.cpu or None,
             on_epoch=on_epoch,
+            shown_first=job.swept,
         )
     except (UserError, MemoryError) as err:
         return _failed(folder, err, start, begin)

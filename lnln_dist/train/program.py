@@ -1,7 +1,7 @@
 """One training run from config to finished run folder; sweeps and the command line call this."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ def run(
     overwrite: bool = False,
     cpu: bool | None = None,
     on_epoch: Callable[[EpochReport], bool | None] | None = None,
+    shown_first: Collection[str] | None = None,
 ) -> Result:
     """Trains ``config`` into ``folder``.
 
@@ -49,6 +50,8 @@ def run(
         cpu: train on the CPU even where there is a GPU.
         on_epoch: told of every epoch; a true answer on the main process ends the run there, with a
             checkpoint from which it can be resumed.
+        shown_first: dotted settings that TensorBoard's HPARAMS page shows at once; None are those
+            that differ from their defaults.
 
     Raises:
         UserError: settings, data, folder or launch do not allow the run.
@@ -79,7 +82,15 @@ def run(
                     folder, config, dataset.index, resume=resume, overwrite=overwrite, hold=hold
                 )
             )
-            training = assemble(config, folder, dataset, runtime, notice=notice, on_epoch=on_epoch)
+            training = assemble(
+                config,
+                folder,
+                dataset,
+                runtime,
+                notice=notice,
+                on_epoch=on_epoch,
+                shown_first=shown_first,
+            )
             if training.state.finished:
                 training.progress.line(f"{folder} has finished already")
             else:

@@ -1,6 +1,6 @@
 """Puts a run together: network, optimizer, plan, loader, log, from the newest checkpoint."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,7 @@ def assemble(
     *,
     notice: Notice,
     on_epoch: Callable[[EpochReport], bool | None] | None,
+    shown_first: Collection[str] | None,
 ) -> Training:
     """A run ready to train, at the step of its newest checkpoint (collective).
 
@@ -68,6 +69,7 @@ def assemble(
         runtime: of this rank.
         notice: where a signal to leave is noted.
         on_epoch: as ``program.run``.
+        shown_first: as ``program.run``.
 
     Raises:
         UserError: encoder, data, checkpoint or memory do not allow the run.
@@ -92,6 +94,8 @@ def assemble(
     )
     plan, batches = _batches(config, dataset, runtime, micro_batch, state.step)
     total, top = plan.steps_per_epoch * config.train.epochs, _peak(runtime)
+    if shown_first is None:
+        shown_first = {*settings.differences(Config(), config), "train.seed"}
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
     if progress_note:
         progress.line(progress_note)
@@ -105,7 +109,9 @@ def assemble(
         loader=batches,
         state=state,
         validate=lambda task: validate(task.get_submodule("model"), dataset, config, runtime),
-        writer=_start_log(folder, config, index.family, state) if runtime.is_main else None,
+        writer=_start_log(folder, config, index.family, state, shown_first)
+        if runtime.is_main
+        else None,
         progress=progress,
         saver=Saver(runtime, folder, keep=config.train.keep_checkpoints),
         profiler=StepProfiler(folder, config.train.profile_steps, rank=runtime.rank),
@@ -223,7 +229,13 @@ def _info(
     )
 
 
-def _start_log(folder: Path, config: Config, family: metrics.Family, state: TrainState) -> Writer:
+def _start_log(
+    folder: Path,
+    config: Config,
+    family: metrics.Family,
+    state: TrainState,
+    shown_first: Collection[str],
+) -> Writer:
     writer = Writer(folder, start_step=state.step)
     if state.step == 0:
         split, names = config.select.split, metrics.METRICS[family]
@@ -236,5 +248,6 @@ def _start_log(folder: Path, config: Config, family: metrics.Family, state: Trai
             settings.flatten(settings.to_dict(config)),
             [mean_tag(split, name) for name in names],
             {f"{split} by missing rate": charts},
+            first=shown_first,
         )
     return writer

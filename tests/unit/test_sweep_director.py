@@ -45,6 +45,12 @@ def test_screen_then_confirm(tmp_path: Path) -> None:
     assert set(stages) == {"screen", "confirm"}
 
 
+def test_a_trial_knows_what_is_swept(tmp_path: Path) -> None:
+    job = make_director(tmp_path).next()
+    assert job is not None
+    assert {"loss.adversarial", "loss.reconstruction", "train.seed"} <= set(job.swept)
+
+
 @pytest.mark.parametrize("stop_after", [1, 7, 16, 20])
 def test_killed_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path, stop_after: int) -> None:
     whole = make_director(tmp_path / "whole")

@@ -32,6 +32,19 @@ def test_every_combination_is_a_full_config_of_its_own() -> None:
     assert named["adversarial0.4_reconstruction0"].trial(2) == "adversarial0.4_reconstruction0_s2"
 
 
+def test_what_is_swept_is_known_by_its_settings() -> None:
+    points = {"low": {"noise.maximum": 0.5}, "fixed": {"noise.mode": "fixed", "noise.rate": 0.5}}
+    made = resolve(axes={**WEIGHTS, "noise": {"grid": points}})
+    assert made.swept == (
+        "loss.adversarial",
+        "loss.reconstruction",
+        "noise.maximum",
+        "noise.mode",
+        "noise.rate",
+        "train.seed",
+    )
+
+
 def test_settings_that_compute_the_same_are_dropped() -> None:
     made = resolve(
         axes={"loss.adversarial": {"grid": [0.8, 0.1]}, "train.log_steps": {"grid": [1, 2]}}

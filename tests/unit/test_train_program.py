@@ -8,6 +8,8 @@ import pytest
 import tiny_runs
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lnln_dist import settings
 from lnln_dist.config import Config
@@ -65,6 +67,23 @@ def test_utilisation_is_reported_where_the_peak_is_known(
     shares = [line["speed/mfu"] for line in lines if "speed/mfu" in line]
     assert shares
     assert all(0 < share < 1 for share in shares)
+
+
+def shown_first(run_folder: Path) -> set[str]:
+    read = EventAccumulator(str(run_folder / "events")).Reload()
+    content = read.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    infos = HParamsPluginData.FromString(content).experiment.hparam_infos
+    return {info.name for info in infos if info.differs}
+
+
+def test_tensorboard_shows_the_settings_that_matter_first(data: Path, tmp_path: Path) -> None:
+    short = settings.build(settings.merge(settings.to_dict(config(data)), {"train": {"epochs": 1}}))
+    run(short, tmp_path / "told", cpu=True, shown_first=["loss.adversarial"])
+    assert shown_first(tmp_path / "told") == {"loss.adversarial"}
+    run(short, tmp_path / "alone", cpu=True)
+    found = shown_first(tmp_path / "alone")
+    assert {"train.batch_size", "train.epochs", "train.seed", "model.width"} <= found
+    assert "loss.adversarial" not in found
 
 
 def test_a_run_that_is_being_trained_is_left_alone(
