@@ -17,6 +17,14 @@ class CheckpointError(UserError):
     """A run folder or checkpoint is missing, damaged or belongs to something else."""
 
 
+class TransientError(UserError):
+    """The surroundings failed, not what was asked for: the same again may succeed."""
+
+
+class StorageError(UserError):
+    """The disk is full or may not be written: everything else there would fail, too."""
+
+
 class PreemptedError(UserError):
     """The run was told to leave (SIGTERM, SIGUSR1) and has written its checkpoint."""
 

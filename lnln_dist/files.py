@@ -9,9 +9,45 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from lnln_dist.errors import UserError
+from filelock import FileLock, Timeout
 
+from lnln_dist.errors import StorageError, TransientError, UserError
+
+LOCK = ".lock"  # held while a run is trained; the system frees it when the process dies
 PENDING = ".pending-"  # name part of everything that is not finished; never picked up by readers
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a file system without them
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@contextlib.contextmanager
+def held(folder: Path, *, wait_s: float) -> Iterator[None]:
+    """Keeps other processes, on other hosts too, from training in ``folder``.
+
+    On a file system without locks nothing is held.
+
+    Args:
+        folder: a run folder that exists.
+        wait_s: for whoever holds it to be gone.
+
+    Raises:
+        TransientError: it is held by another process.
+    """
+    # The library's fallback leaves a file behind when its holder is killed: held for ever.
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)
+    try:
+        lock.acquire(timeout=wait_s)
+    except Timeout:
+        raise TransientError(
+            f"{folder} is being trained by another process: wait for it or choose another --output"
+        ) from None
+    except (NotImplementedError, OSError) as err:
+        if isinstance(err, OSError) and err.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -29,7 +65,8 @@ def explain_os_errors(target: Path) -> Iterator[None]:
             errno.ENOTDIR: "a part of that path is a file, not a folder: choose another path",
         }
         hint = hints.get(err.errno or 0, os.strerror(err.errno) if err.errno else str(err))
-        raise UserError(f"cannot write {target}: {hint}") from err
+        kind = StorageError if err.errno in _NO_ROOM else UserError
+        raise kind(f"cannot write {target}: {hint}") from err
 
 
 def _sync(path: Path) -> None:

@@ -4,16 +4,16 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lnln_dist import metrics, settings
 from lnln_dist.config import Config
 from lnln_dist.data.schema import Index
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
-from lnln_dist.files import explain_os_errors
+from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
 from lnln_dist.runs import Run
+from lnln_dist.train.fit import REMEMBERED
 
-LOCK = ".lock"  # held while a run is trained; the system frees it when the process dies
+# What a start that failed leaves behind, beside the lock.
+LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml")
 WAIT_S = 20.0  # for a killed predecessor to write its last checkpoint and be gone
 
 
@@ -47,25 +47,25 @@ def claim(
         hold: keeps a second training out of the folder until it is closed.
 
     Raises:
-        UserError: it holds something else, or a run that is neither to be resumed nor replaced, or
-            is being trained.
+        UserError: it holds something else, or a run that is neither to be resumed nor replaced.
+        TransientError: it is being trained.
         CheckpointError: the run there has other settings or data; the differing keys are named.
     """
     with explain_os_errors(folder):
         if folder.exists() and overwrite and not resume:
-            if any(folder.iterdir()) and not (folder / "run.json").exists():
-                raise UserError(f"{folder} holds other things than a run: choose another folder")
-            with ExitStack() as briefly:
-                _lock(folder, briefly)
+            _refuse_foreign(folder)
+            with held(folder, wait_s=WAIT_S):
+                pass
             shutil.rmtree(folder)
-        taken = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
-        if taken and not resume:
+        if folder.is_dir() and not resume and any(_kept(folder)):
             raise UserError(
                 f"{folder} exists: pass --resume to go on with it, --overwrite to replace it, or "
                 "choose another --output"
             )
+        if folder.is_dir():
+            _refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _lock(folder, hold)
+        hold.enter_context(held(folder, wait_s=WAIT_S))
     if not (folder / "run.json").exists():
         return
     old = Run(folder)
@@ -80,14 +80,14 @@ def claim(
         )
 
 
-def _lock(folder: Path, hold: ExitStack) -> None:
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=WAIT_S)
-    except Timeout:
-        raise UserError(
-            f"{folder} is being trained by another process: wait for it or choose another --output"
-        ) from None
-    except NotImplementedError:  # a file system without locks
-        return
-    hold.callback(lock.release)
+def _kept(folder: Path) -> list[Path]:
+    """What a folder holds beside the leftovers of a start that failed."""
+    there = list(folder.iterdir())
+    if not (folder / LOCK).exists():
+        return there
+    return [p for p in there if p.name not in LEFTOVERS and not p.name.startswith(PENDING)]
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if _kept(folder) and not (folder / "run.json").exists():
+        raise UserError(f"{folder} holds other things than a run: choose another folder")

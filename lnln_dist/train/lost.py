@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import distributed
 
-from lnln_dist.errors import TrainingError
+from lnln_dist.errors import TransientError
 
 # Errors that mean nothing else, and what gloo's plain RuntimeErrors say.
 KINDS = (
@@ -41,7 +41,7 @@ def is_lost_peer(err: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explain_lost_peers(runtime: Peer, timeout_s: float) -> Iterator[None]:
-    """Turns the loss of another process into a ``TrainingError``; other errors pass.
+    """Turns the loss of another process into a ``TransientError``; other errors pass.
 
     Args:
         runtime: of this process.
@@ -53,7 +53,7 @@ def explain_lost_peers(runtime: Peer, timeout_s: float) -> Iterator[None]:
         if runtime.world == 1 or not is_lost_peer(err):
             raise
         first = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise TrainingError(
+        raise TransientError(
             f"rank {runtime.rank} on {socket.gethostname()} lost the other processes: one of them, "
             f"or the network, is gone or silent for {timeout_s:g} s ({first[:200]}); start the run "
             "again with --resume and it goes on from its newest checkpoint"

@@ -5,7 +5,7 @@ from types import SimpleNamespace as Namespace
 import pytest
 from torch import distributed
 
-from lnln_dist.errors import TrainingError
+from lnln_dist.errors import TransientError
 from lnln_dist.train.lost import explain_lost_peers
 
 GLOO = "[../gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 15000ms for recv\nmore"
@@ -26,7 +26,7 @@ def failing(err: Exception, *, rank: int = 3, world: int = 4) -> None:
     ],
 )
 def test_a_lost_peer_is_one_line_with_a_remedy(err: Exception) -> None:
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(TransientError) as caught:
         failing(err)
     said = str(caught.value)
     assert said.startswith("rank 3 on ")

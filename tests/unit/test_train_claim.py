@@ -1,0 +1,79 @@
+"""Whose a run folder is."""
+
+import errno
+import fcntl
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_runs
+
+from lnln_dist import settings
+from lnln_dist.config import Config
+from lnln_dist.data.schema import Index
+from lnln_dist.data.shards import open_dataset
+from lnln_dist.errors import TransientError, UserError
+from lnln_dist.files import LOCK
+from lnln_dist.train import claim
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    folder = tmp_path_factory.mktemp("data") / "shards"
+    tiny_runs.write_data(folder)
+    return open_dataset(str(folder)).index
+
+
+def take(folder: Path, index: Index, hold: ExitStack, **how: bool) -> None:
+    more = {"resume": False, "overwrite": False, **how}
+    config = settings.build(settings.to_dict(Config(model=tiny_runs.MODEL)))
+    claim.claim(folder, config, index, hold=hold, **more)
+
+
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
+def test_what_a_failed_start_left_is_no_obstacle(
+    index: Index, tmp_path: Path, how: dict[str, bool]
+) -> None:
+    run = tmp_path / "run"
+    (run / "encoder").mkdir(parents=True)
+    for name in (LOCK, "micro_batch.json", "config.yaml", ".pending-x"):
+        (run / name).write_text("")
+    with ExitStack() as hold:
+        take(run, index, hold, **how)
+
+
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("name", ["thesis.tex", "config.yaml"])
+def test_a_foreign_folder_is_left_alone(
+    index: Index, tmp_path: Path, how: dict[str, bool], name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with ExitStack() as hold, pytest.raises(UserError, match="choose another"):
+        take(tmp_path, index, hold, **how)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_held_folder_is_waited_for_then_refused(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim, "WAIT_S", 0.1)
+    with ExitStack() as hold, ExitStack() as other:
+        take(tmp_path / "run", index, hold)
+        with pytest.raises(TransientError, match="is being trained by another process"):
+            take(tmp_path / "run", index, other, resume=True)
+    with ExitStack() as hold:
+        take(tmp_path / "run", index, hold, resume=True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_will_do(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    for _ in range(2):  # nothing is left behind that would bar the second
+        with ExitStack() as hold:
+            take(tmp_path / "run", index, hold)
