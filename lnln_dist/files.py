@@ -16,7 +16,7 @@ from lnln_dist.errors import StorageError, TransientError, UserError
 LOCK = ".lock"  # held while a run is trained; the system frees it when the process dies
 PENDING = ".pending-"  # name part of everything that is not finished; never picked up by readers
 
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a file system without them
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a file system without them
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -42,7 +42,7 @@ def held(folder: Path, *, wait_s: float) -> Iterator[None]:
             f"{folder} is being trained by another process: wait for it or choose another --output"
         ) from None
     except (NotImplementedError, OSError) as err:
-        if isinstance(err, OSError) and err.errno not in _NO_LOCKS:
+        if isinstance(err, OSError) and err.errno not in NO_LOCKS:
             raise
     try:
         yield

@@ -11,7 +11,7 @@ from typing import Any
 
 from lnln_dist import settings
 from lnln_dist.errors import ConfigError
-from lnln_dist.sweep.study import Axis, SweepConfig
+from lnln_dist.sweep.study import Axis, Span, SweepConfig
 
 DATA = "data.path"
 # Scores under different values of these cannot be compared: such axes are always strata.
@@ -93,15 +93,28 @@ def _draw(axis: Axis, key: str) -> Any:
     if axis.choice:
         return draw.choice(list(axis.choice))
     if axis.uniform:
-        return rounded(draw.uniform(*axis.uniform))
+        return rounded(draw.uniform(*axis.uniform), axis.uniform)
     assert axis.loguniform is not None
     low, high = axis.loguniform
-    return rounded(math.exp(draw.uniform(math.log(low), math.log(high))))
+    return rounded(math.exp(draw.uniform(math.log(low), math.log(high))), axis.loguniform)
 
 
-def rounded(value: float) -> float:
-    """Four digits: what a name can show and a paper can print."""
-    return float(f"{value:.4g}")
+def rounded(value: float, span: Span) -> float:
+    """Four digits, what a name can show and a paper can print, but never out of the bounds."""
+    low, high = span
+    return min(max(float(f"{value:.4g}"), low), high)
+
+
+def possible(sweep: SweepConfig, values: Mapping[str, Any]) -> bool:
+    """Whether every axis can still take its value of an earlier session."""
+    return all(_can_take(axis, values[name]) for name, axis in sweep.axes.items())
+
+
+def _can_take(axis: Axis, value: Any) -> bool:
+    span = axis.uniform or axis.loguniform
+    if span is not None:
+        return isinstance(value, int | float) and span[0] <= value <= span[1]
+    return value in list(axis.grid or axis.choice or ())
 
 
 def apply(sweep: SweepConfig, values: Mapping[str, Any]) -> dict[str, Any]:

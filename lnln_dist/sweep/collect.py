@@ -33,8 +33,8 @@ class Estimate(NamedTuple):
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean, standard deviation (n - 1) and interval of some values; nan values count as such."""
     n = len(values)
-    if n < 2:
-        mean = values[0] if values else math.nan
+    if n < 2 or not all(map(math.isfinite, values)):
+        mean = fmean(values) if values else math.nan
         return Estimate(n, mean, math.nan, math.nan, math.nan)
     mean, sd = fmean(values), stdev(values)
     half = _student(n - 1) * sd / math.sqrt(n)
@@ -82,12 +82,14 @@ class Results:
     metric: str
     direction: int
     plan: Plan
+    open_strata: frozenset[str]
+    """Those that a sampler has not filled yet."""
     settings: list[SettingResult]
 
     @property
     def over(self) -> bool:
         """Nothing is left to train."""
-        return not self.space.unfilled and not self.plan.segments
+        return not self.open_strata and not self.plan.segments
 
     @property
     def epochs(self) -> int:
@@ -155,11 +157,12 @@ def collect(path: Path) -> Results:
     progress: dict[tuple[str, int], Progress] = {
         key: record.progress(metric, direction) for key, record in records.items()
     }
+    still_open = space.unfilled - folder.exhausted(space)
     planned = plan(
         rules_of(space),
         [Candidate(s.name, s.stratum, s.epochs) for s in space.settings],
         progress,
-        open_strata=space.unfilled,
+        open_strata=still_open,
     )
     return Results(
         folder,
@@ -167,6 +170,7 @@ def collect(path: Path) -> Results:
         metric,
         direction,
         planned,
+        still_open,
         [_result(made, space, planned, records, metric, direction) for made in space.settings],
     )
 
@@ -181,6 +185,8 @@ def _result(
 ) -> SettingResult:
     own = {seed: records[made.name, seed] for seed in space.sweep.seeds}
     verdict = planned.verdicts[made.name]
+    if verdict.cost == math.inf:
+        verdict = verdict._replace(epoch=0)  # failed: it has passed no milestone
     through = {seed: best_epoch(r, metric, direction) for seed, r in own.items() if r.finished}
     if not verdict.chosen:
         through = {}

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lnln_dist import settings
+from lnln_dist.files import PENDING
 from lnln_dist.sweep.estimate import rules_of
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.planner import Candidate, Plan, Progress, Segment, plan
-from lnln_dist.sweep.records import Epoch, Record
+from lnln_dist.sweep.records import Epoch, Record, take_committed
 from lnln_dist.sweep.space import Setting, Space
 from lnln_dist.sweep.trial import Job, Outcome
 
@@ -52,9 +53,11 @@ class Director:
 
     def __post_init__(self) -> None:
         self._by_name = {made.name: made for made in self.space.settings}
-        self._used_up: set[str] = set()
+        self._exhausted = self.folder.exhausted(self.space)
         self.records = self.folder.records(self.space)
         self.plan = self._plan()
+        self._train_again_what_lost_its_weights()
+        self._prune()
 
     def retry_failed(self) -> int:
         """Gives every failed trial another chance; returns how many."""
@@ -86,7 +89,7 @@ class Director:
         config = self.space.config(setting.values, segment.seed)
         return Job(
             trial=trial,
-            folder=str(self.folder.trial(trial).resolve()),
+            folder=str(self.folder.trial(trial).absolute()),
             config=settings.to_dict(config),
             until=min(segment.until, setting.epochs),
             cpu=self.space.sweep.resources.gpus == 0,
@@ -137,9 +140,14 @@ class Director:
     def lost(self, trial: str) -> None:
         """Takes back a stretch whose process or node died: it will be handed out again."""
         key = self._key(trial)
-        self.running.pop(trial)
-        self.records[key].losses += 1
-        self._log("lost", key)
+        wall = time.time() - self.running.pop(trial).since
+        record = self.records[key]
+        record.losses += 1
+        record.wall_s += wall
+        # What it told of but did not live to commit has to be trained again.
+        take_committed(record, self.folder.trial(trial))
+        self._log("lost", key, wall_s=round(wall, 3))
+        self.plan = self._plan()
 
     def gave_up(self, trial: str, reason: str) -> None:
         """Takes in that a trial could not be run to its end."""
@@ -167,7 +175,7 @@ class Director:
 
     def _open(self) -> frozenset[str]:
         """Strata that a sampler has not filled yet."""
-        return self.space.unfilled - self._used_up
+        return self.space.unfilled - self._exhausted
 
     def _ask_for_more(self) -> bool:
         for stratum in sorted(self._open()):
@@ -179,7 +187,8 @@ class Director:
             }
             made = self.propose(self.space, stratum, known)
             if made is None:
-                self._used_up.add(stratum)
+                self._exhausted.add(stratum)
+                self.folder.close_stratum(self.space, stratum, time.time())
                 continue
             self._by_name[made.name] = made
             self.records |= {(made.name, seed): Record() for seed in self.space.sweep.seeds}
@@ -196,6 +205,21 @@ class Director:
     def _plan(self) -> Plan:
         candidates = [Candidate(s.name, s.stratum, s.epochs) for s in self.space.settings]
         return plan(rules_of(self.space), candidates, self.progress(), open_strata=self._open())
+
+    def _train_again_what_lost_its_weights(self) -> None:
+        """A setting may be chosen only now, by a larger ``confirm.best``, its weights long gone."""
+        gone = [
+            (name, seed)
+            for name, verdict in self.plan.verdicts.items()
+            for seed in self.space.sweep.seeds
+            if verdict.chosen
+            and self.records[name, seed].finished
+            and not (self.folder.trial(self._by_name[name].trial(seed)) / "best").exists()
+        ]
+        for key in gone:
+            self.records[key].epochs, self.records[key].finished = [], False
+        if gone:
+            self.plan = self._plan()
 
     def _prune(self) -> None:
         """Drops checkpoints that nothing will go on from, and weights nobody asked to keep."""
@@ -220,4 +244,8 @@ class Director:
         if there:
             self._log("pruned", key)  # first: a trial without checkpoints counts only if it says so
         for path in there:
-            shutil.rmtree(path, ignore_errors=True)
+            # Renamed first: a half-removed folder must not look like a checkpoint.
+            gone = path.with_name(PENDING + path.name)
+            shutil.rmtree(gone, ignore_errors=True)
+            path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)

@@ -9,18 +9,21 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lnln_dist import settings
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
-from lnln_dist.files import atomic_write, explain_os_errors
+from lnln_dist.files import NO_LOCKS, PENDING, atomic_write, explain_os_errors
+from lnln_dist.sweep import axes, study
 from lnln_dist.sweep import space as spaces
-from lnln_dist.sweep import study
 from lnln_dist.sweep.records import Ledger, Record, read_records
-from lnln_dist.sweep.space import Space
+from lnln_dist.sweep.space import Setting, Space
+
+_NO_HASHES: Mapping[str, str] = {}
+DRIVER = ".driver"  # locked by the one process that writes the folder
 
 
 class Folder:
@@ -46,7 +49,7 @@ class Folder:
             UserError: it holds a sweep and ``resume`` is off, or other things than a sweep.
         """
         with explain_os_errors(self.path):
-            held = self.path.is_dir() and any(self.path.iterdir())
+            held = self.path.is_dir() and any(map(_counts, self.path.iterdir()))
             if held and not self._settings.exists():
                 raise UserError(f"{self.path} holds other things than a sweep: choose another")
             if held and not resume:
@@ -56,40 +59,66 @@ class Folder:
                 )
             self.trials.mkdir(parents=True, exist_ok=True)
 
-    def adopt(self, space: Space) -> None:
-        """Puts the settings of earlier sessions first and in their old order.
+    def adopt(self, space: Space, data: Mapping[str, str] = _NO_HASHES) -> None:
+        """Puts the settings of earlier sessions first, in their old order and under their names.
+
+        A setting is known by what it computes: an axis that is new, at the value that was in force
+        before, does not make another one of it.
+
+        Args:
+            data: hash of the prepared data by its folder, as far as known.
 
         Raises:
-            CheckpointError: a setting of that name meant something else then.
+            CheckpointError: a setting of that name meant something else then, or other data.
         """
         if not self._settings.exists():
             return
-        rows = _read_settings(self._settings)
-        by_name = {made.name: made for made in space.settings}
+        begun = {event["trial"].rpartition("_s")[0] for event in self.ledger.read("start")}
+        by_key = {made.key: made for made in space.settings}
+        names = {made.name: made for made in space.settings}
         old = []
-        for row in rows:
-            made = by_name.pop(row["name"], None)
+        for row in _read_settings(self._settings):
+            made = by_key.pop(row["key"], None)
             if made is None and space.sweep.search.kind == "optuna":
                 made = _add_again(space, row)
             if made is None:
+                namesake = names.get(row["name"])
+                if namesake is not None and row["name"] in begun:
+                    raise CheckpointError(
+                        f"{self.path}: setting {row['name']} was tried with other common settings: "
+                        "choose another --output, or put them back (compare with sweep.yaml there)"
+                    )
                 continue  # no longer asked for; its trials stay where they are
-            if made.key != row["key"]:
+            now = data.get(made.data)
+            if now and row["data"] and row["data"] != now and row["name"] in begun:
                 raise CheckpointError(
-                    f"{self.path}: setting {made.name} was tried with other common settings: "
-                    "choose another --output, or put them back (compare with sweep.yaml there)"
+                    f"{self.path}: setting {row['name']} was trained on other data than "
+                    f"{made.data} holds now: choose another --output or put the data back"
                 )
-            old.append(made)
-        space.settings[:] = [*old, *by_name.values()]
+            old.append(replace(made, name=row["name"]))
+        taken = {made.key for made in old}
+        space.settings[:] = [*old, *(m for m in space.settings if m.key not in taken)]
 
-    def save(self, space: Space) -> None:
-        """Writes the sweep and its settings; names of earlier settings are kept."""
-        rows = _read_settings(self._settings) if self._settings.exists() else []
-        known = {made.name for made in space.settings}
-        rows = [row for row in rows if row["name"] not in known]
+    def save(self, space: Space, data: Mapping[str, str] = _NO_HASHES) -> None:
+        """Writes the sweep and its settings; names of earlier settings are kept.
+
+        Args:
+            data: as ``adopt``; what is not known stays as it was noted.
+        """
+        before = _read_settings(self._settings) if self._settings.exists() else []
+        noted = {row["name"]: row["data"] for row in before}
         rows = [
-            {"name": s.name, "stratum": s.stratum, "key": s.key, "values": dict(s.values)}
-            for s in space.settings
-        ] + rows
+            {
+                "name": made.name,
+                "stratum": made.stratum,
+                "key": made.key,
+                "data": data.get(made.data) or noted.get(made.name, ""),
+                "values": dict(made.values),
+            }
+            for made in space.settings
+        ]
+        known = {made.name for made in space.settings}
+        rows += [row for row in before if row["name"] not in known]
         atomic_write(self._settings, json.dumps({"format": 1, "settings": rows}, indent=1) + "\n")
         atomic_write(self.path / "sweep.yaml", study.dump(space.sweep))
 
@@ -101,6 +130,20 @@ class Folder:
         found = read_records(self.trials, names.values(), self.ledger.read())
         return {key: found[name] for key, name in names.items()}
 
+    def exhausted(self, space: Space) -> set[str]:
+        """Strata for which a sampler found nothing more in the present axes."""
+        if not space.unfilled:
+            return set()
+        return {
+            event["stratum"]
+            for event in self.ledger.read()
+            if event["event"] == "exhausted" and event.get("axes") == space.drawn_from
+        }
+
+    def close_stratum(self, space: Space, stratum: str, time: float) -> None:
+        """Notes that a stratum is exhausted."""
+        self.ledger.write("exhausted", time, stratum=stratum, axes=space.drawn_from)
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps a second driver out.
@@ -108,7 +151,9 @@ class Folder:
         Raises:
             UserError: another driver runs in this folder.
         """
-        with explain_os_errors(self.path), (self.path / ".driver").open("a+") as handle:
+        with explain_os_errors(self.path):
+            handle = (self.path / DRIVER).open("a+")
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as err:
@@ -117,10 +162,21 @@ class Folder:
                 raise UserError(
                     f"{self.path}: another sweep is running here ({who}): wait for it or stop it"
                 ) from err
-            handle.truncate(0)
-            handle.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-            handle.flush()
+            except OSError as err:
+                if err.errno not in NO_LOCKS:
+                    raise
+            with explain_os_errors(self.path):
+                handle.truncate(0)
+                handle.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+                handle.flush()
             yield
+
+
+def _counts(path: Path) -> bool:
+    """Whether an entry of a folder is more than a sweep leaves that was killed at its start."""
+    if path.name == DRIVER or path.name.startswith(PENDING):
+        return False
+    return path.name != "trials" or any(path.iterdir())
 
 
 def load(path: Path) -> tuple[Folder, Space]:
@@ -142,16 +198,16 @@ def _read_settings(path: Path) -> list[dict[str, Any]]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         rows = raw["settings"]
-        return [{k: row[k] for k in ("name", "stratum", "key", "values")} for row in rows]
+        names = ("name", "stratum", "key", "values")
+        return [{"data": row.get("data", "")} | {k: row[k] for k in names} for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CheckpointError(f"{path}: cannot be read ({err}); put it back from a copy") from err
 
 
-def _add_again(space: Space, row: dict[str, Any]) -> Any:
+def _add_again(space: Space, row: dict[str, Any]) -> Setting | None:
     try:
-        made = space.add(row["values"])
+        if not axes.possible(space.sweep, row["values"]):
+            return None
+        return space.add(row["values"])
     except (ConfigError, KeyError):
-        return None  # proposed for other axes than those of now
-    if made is not None and made.name != row["name"]:
-        made = replace(made, name=row["name"])
-    return made
+        return None  # proposed for other axes or strata than those of now

@@ -6,6 +6,7 @@ cannot know: failures, where and how long a trial ran, that its checkpoints were
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from lnln_dist.files import explain_os_errors
 from lnln_dist.sweep.planner import Progress
 
 _MEAN = re.compile(r"^[^/]+/([^/]+)/mean$")  # monitor.writer.mean_tag
-Event = Literal["session", "start", "lost", "end", "failed", "retry", "pruned"]
+Event = Literal["session", "start", "lost", "end", "failed", "retry", "pruned", "exhausted"]
 
 
 class Epoch(NamedTuple):
@@ -65,14 +66,18 @@ class Ledger:
     def write(self, event: Event, time: float, **more: Any) -> None:
         """Appends one line."""
         line = json.dumps({"event": event, "time": round(time, 3), **more})
-        with explain_os_errors(self.path), self.path.open("a", encoding="utf-8") as handle:
-            handle.write(line + "\n")
+        with explain_os_errors(self.path), self.path.open("ab+") as handle:
+            if handle.tell():
+                handle.seek(-1, os.SEEK_END)
+                if handle.read(1) != b"\n":  # a kill cut the line before short
+                    line = "\n" + line
+            handle.write((line + "\n").encode())
 
-    def read(self) -> list[dict[str, Any]]:
-        """All whole lines; one that was cut short by a kill is left out."""
+    def read(self, event: Event | None = None) -> list[dict[str, Any]]:
+        """All whole lines, or those of one event; one cut short by a kill is left out."""
         if not self.path.exists():
             return []
-        return list(_json_lines(self.path))
+        return [line for line in _json_lines(self.path) if event in (None, line.get("event"))]
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
@@ -138,14 +143,25 @@ def read_records(trials: Path, names: Iterable[str], events: Iterable[dict[str, 
             if event["event"] in ("pruned", "start"):
                 (pruned.add if event["event"] == "pruned" else pruned.discard)(name)
     for name, record in records.items():
-        record.epochs = read_epochs(trials / name)
-        state = newest_state(trials / name)
-        if state is not None:
-            record.finished = bool(state["finished"])
-            record.epochs = [row for row in record.epochs if row.step <= state["step"]]
-        elif name not in pruned:
-            record.finished, record.epochs = False, []
+        take_committed(record, trials / name, pruned=name in pruned)
     return records
+
+
+def take_committed(record: Record, run: Path, *, pruned: bool = False) -> None:
+    """Takes what a run folder's checkpoints hold for what the trial has reached.
+
+    Args:
+        pruned: its checkpoints were removed on purpose, so that the log alone counts.
+    """
+    state = newest_state(run)
+    epochs = read_epochs(run)
+    if state is not None:
+        record.finished = bool(state["finished"])
+        epochs = [row for row in epochs if row.step <= state["step"]]
+    elif not pruned:
+        epochs = []
+    record.epochs = epochs
+    record.finished = record.finished and bool(epochs)
 
 
 def _apply(record: Record, event: Mapping[str, Any]) -> None:
@@ -158,6 +174,7 @@ def _apply(record: Record, event: Mapping[str, Any]) -> None:
         record.hosts.add(event["host"])
     elif kind == "lost":
         record.losses += 1
+        record.wall_s += event.get("wall_s", 0.0)
     elif kind == "failed":
         record.failure = str(event["reason"])
     elif kind == "retry":

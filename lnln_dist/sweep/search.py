@@ -69,7 +69,11 @@ def _distribution(optuna: Any, axis: Axis) -> Any:
 
 
 def _value(axis: Axis, drawn: Any) -> Any:
-    return list(axis.choice)[drawn] if axis.choice else axes.rounded(drawn)
+    if axis.choice:
+        return list(axis.choice)[drawn]
+    span = axis.uniform or axis.loguniform
+    assert span is not None
+    return axes.rounded(drawn, span)
 
 
 def _past(

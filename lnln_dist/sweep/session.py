@@ -80,15 +80,14 @@ def run(
     """
     made = space.resolve(sweep)
     metric = made.common.select.metric
-    if program is None:
-        _check_data(made)
-    folder = Folder(output.expanduser().resolve())
+    data = _check_data(made) if program is None else {}
+    folder = Folder(output.expanduser().absolute())
     folder.create(resume=options.resume)
     with folder.locked():
-        folder.adopt(made)
+        folder.adopt(made, data)
         propose = optuna_proposer if sweep.search.kind == "optuna" else None
         director = Director(made, folder, metric, metrics.DIRECTION[metric], propose)
-        folder.save(made)
+        folder.save(made, data)
         if options.retry_failed:
             director.retry_failed()
         board = Board(director, estimate(made))
@@ -134,9 +133,13 @@ def _data_paths(made: Space) -> set[str]:
     return {config.data.path for config in configs}
 
 
-def _check_data(made: Space) -> None:
-    """Finds missing data or an unknown objective before a cluster is started."""
-    metric = made.common.select.metric
+def _check_data(made: Space) -> dict[str, str]:
+    """Finds missing data or an unknown objective before a cluster is started.
+
+    Returns:
+        The data's hashes by folder.
+    """
+    metric, hashes = made.common.select.metric, {}
     for path in sorted(_data_paths(made)):
         if not path:
             raise ConfigError(
@@ -149,12 +152,15 @@ def _check_data(made: Space) -> None:
                 f"select.metric: {metric!r} is not a score of {index.dataset}; choose one of "
                 f"{', '.join(known)}"
             )
+        hashes[path] = index.data_hash()
+    return hashes
 
 
 def show(path: Path) -> str:
     """Brings a sweep's summary and figures up to date, also while it runs; returns the text."""
     results = collect(path)
-    if not results.epochs:
+    failed = any(made.failures for made in results.settings)
+    if not results.epochs and not failed:
         raise UserError(f"{path}: no trial has finished an epoch yet")
     summary.write(results)
     figures.draw(results)

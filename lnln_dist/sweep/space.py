@@ -1,16 +1,18 @@
 """A sweep's settings: full, checked configs with short names; no torch, no Ray."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
-from lnln_dist.sweep import axes
+from lnln_dist.sweep import axes, study
 from lnln_dist.sweep.study import Axis, SweepConfig
 
 ENCODER = "model.encoder.name"
@@ -28,6 +30,8 @@ class Setting:
     key: str
     """Twelve hex digits of everything that decides what is computed, the seed apart."""
     epochs: int
+    data: str
+    """Folder of its data."""
 
     def trial(self, seed: int) -> str:
         """Name of one of its trials."""
@@ -78,11 +82,25 @@ class Space:
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
         if len(name) > LONGEST_NAME:
             name = f"{name[: LONGEST_NAME - 9]}-{key[:8]}"
-        stratum = axes.label(values, axes.strata(self.sweep)) or "all"
-        return Setting(name, stratum, values, key, config.train.epochs)
+        return Setting(
+            name, self._stratum(values), values, key, config.train.epochs, config.data.path
+        )
+
+    def _stratum(self, values: Mapping[str, Any]) -> str:
+        own = {name: values[name] for name in axes.strata(self.sweep)}
+        for label, point in self.strata.items():
+            if point == own:
+                return label
+        raise KeyError(f"{own} is no stratum of this sweep")
 
     def _sweeps_data(self) -> bool:
         return any(axes.DATA in axes.changed_keys(n, a) for n, a in self.sweep.axes.items())
+
+    @property
+    def drawn_from(self) -> str:
+        """Twelve hex digits of the axes and the search: where a sampler's settings come from."""
+        plain = {name: study.plain(axis) for name, axis in self.sweep.axes.items()}
+        return _digest(json.dumps([plain, study.plain(self.sweep.search)], sort_keys=True))[:12]
 
     @property
     def swept(self) -> tuple[str, ...]:
@@ -104,12 +122,21 @@ class Space:
         count = Counter(made.stratum for made in self.settings)
         return frozenset(s for s in self.strata if count[s] < (self.sweep.search.samples or 0))
 
-    @property
+    @cached_property
     def strata(self) -> dict[str, dict[str, Any]]:
         """Stratum -> the values of the axes that make it."""
         names = axes.strata(self.sweep)
-        points = ({n: point[n] for n in names} for point in axes.grid(self.sweep))
-        return {axes.label(p, names) or "all": p for p in points}
+        points: list[dict[str, Any]] = []
+        for point in axes.grid(self.sweep):
+            own = {name: point[name] for name in names}
+            if own not in points:
+                points.append(own)
+        labels = [axes.label(point, names) or "all" for point in points]
+        # A label shows the last part of a path: two folders of one name must not become one.
+        return {
+            label if labels.count(label) == 1 else f"{label}-{_digest(str(point))[:6]}": point
+            for label, point in zip(labels, points, strict=True)
+        }
 
 
 def freeze(sweep: SweepConfig) -> SweepConfig:
@@ -137,9 +164,10 @@ def _absolute(key: str, value: Any) -> Any:
     if not isinstance(value, str) or not value or "://" in value:
         return value
     path = Path(value).expanduser()
-    # Only an existing folder is a path: other names of encoders are the hub's.
+    # Only an existing folder is a path: other names of encoders are the hub's. Links stay: what
+    # they lead to may have another name on the other nodes.
     if key == axes.DATA or (key == ENCODER and path.is_dir()):
-        return str(path.resolve())
+        return str(path.absolute())
     return value
 
 
@@ -186,6 +214,12 @@ def _check_stages(space: Space) -> None:
     if screen.scheduler == "asha" and screen.grace_epochs > longest:
         raise ConfigError(
             f"screen.grace_epochs {screen.grace_epochs} exceeds the {longest} epochs of screening"
+        )
+    later = screen.grace_epochs * screen.reduction ** (screen.brackets - 1)
+    if screen.scheduler == "asha" and screen.brackets > 1 and later >= longest:
+        raise ConfigError(
+            f"screen.brackets {screen.brackets}: the last one would decide nothing before epoch "
+            f"{later} of {longest}, so who gets there is luck; use fewer, or a smaller grace_epochs"
         )
     config = space.config(space.settings[0].values, 0)
     several = len(space.settings) > len({s.stratum for s in space.settings})

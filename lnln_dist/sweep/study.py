@@ -200,6 +200,11 @@ def dump(sweep: SweepConfig) -> str:
     return yaml.safe_dump(plain, sort_keys=False)
 
 
+def plain(part: Any) -> Any:
+    """A part of a sweep as lists and mappings."""
+    return json.loads(TypeAdapter(type(part)).dump_json(part))
+
+
 def _override(item: str) -> dict[str, Any]:
     key, equals, text = item.partition("=")
     if not equals or not key:

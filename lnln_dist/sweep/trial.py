@@ -5,6 +5,7 @@ The trial runs `train.program.run`, so its numbers are those of the same config 
 stretch goes on from there, in whichever process.
 """
 
+import contextlib
 import gc
 import os
 import shutil
@@ -19,8 +20,8 @@ from typing import Any, Literal, Protocol
 
 from lnln_dist import settings
 from lnln_dist.config import Config
-from lnln_dist.errors import UserError
-from lnln_dist.files import atomic_write
+from lnln_dist.errors import StorageError, TransientError, UserError
+from lnln_dist.files import LOCK, atomic_write, held
 from lnln_dist.sweep import records
 
 # Left over from another launch, these would make a trial believe it is one of many processes.
@@ -32,7 +33,8 @@ LAUNCHER_VARIABLES = (
 LAUNCHER_PREFIXES = ("ACCELERATE_", "TORCHELASTIC_", "FSDP_")
 
 
-Status = Literal["paused", "finished", "failed"]
+Status = Literal["paused", "finished", "failed", "no room"]
+HELD_S = 20.0  # for a killed predecessor of a trial to be gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +114,18 @@ def prepare(job: Job) -> list[records.Epoch]:
     They are told again: the news may have died with the process it was meant for. Without a
     checkpoint there is nothing to go on from, and what is there (a torn start, or a trial whose
     checkpoints were given up) is removed.
+
+    Raises:
+        TransientError: another process still trains there.
     """
     folder = Path(job.folder)
-    if records.newest_state(folder) is None:
-        shutil.rmtree(folder, ignore_errors=True)
+    if folder.is_dir() and records.newest_state(folder) is None:
+        with held(folder, wait_s=HELD_S):
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != LOCK:
+                    path.unlink(missing_ok=True)
     return _trained(folder)
 
 
@@ -139,6 +149,7 @@ def run_job(
         program: the training program; None is `train.program.run`.
 
     Raises:
+        TransientError: a peer is lost, or a predecessor still there; worth trying again.
         Exception: anything unforeseen; the caller decides whether to try again.
     """
     begin = time.perf_counter()
@@ -159,6 +170,10 @@ def run_job(
             on_epoch=on_epoch,
             shown_first=job.swept,
         )
+    except TransientError:
+        raise
+    except StorageError as err:
+        return _outcome("no room", str(err), start, begin, 0.0)
     except (UserError, MemoryError) as err:
         return _failed(folder, err, start, begin)
     except RuntimeError as err:
@@ -191,7 +206,8 @@ def _failed(folder: Path, err: BaseException, start: int, begin: float) -> Outco
     reason = " ".join(str(err).split()) or type(err).__name__
     if isinstance(err, MemoryError) or "out of memory" in reason.lower():
         reason = f"out of memory: {reason[:200]}; set train.micro_batch or give a trial more"
-    atomic_write(folder / "failure.txt", "".join(traceback.format_exception(err)))
+    with contextlib.suppress(UserError):  # the reason matters more than its traceback
+        atomic_write(folder / "failure.txt", "".join(traceback.format_exception(err)))
     return _outcome("failed", reason, start, begin, 0.0)
 
 

@@ -39,7 +39,24 @@ def faulty(config: Config, folder: Path, **more: Any) -> Any:
     return sweep_standin.program(config, folder, on_epoch=on_epoch, **more)
 
 
-PROGRAMS = {"plain": sweep_standin.program, "faulty": faulty, "real": None}
+def dying(config: Config, folder: Path, **more: Any) -> Any:
+    """Trains for real; the second process dies once, after the first epoch."""
+    from lnln_dist.train.program import run
+
+    tell = more.pop("on_epoch")
+
+    def on_epoch(report: Any) -> bool:
+        died = folder.parent / f"died_{folder.name}"
+        if os.environ.get("RANK") == "1" and not died.exists():
+            died.touch()
+            os._exit(1)
+        answer: bool = tell(report)
+        return answer
+
+    return run(config, folder, on_epoch=on_epoch, **more)
+
+
+PROGRAMS = {"plain": sweep_standin.program, "faulty": faulty, "dying": dying, "real": None}
 
 
 def main(argv: list[str]) -> int:

@@ -184,6 +184,17 @@ def test_a_trial_equals_the_plain_training_program(data: Path, tmp_path: Path) -
     assert kept == yaml.safe_load((alone / "config.yaml").read_text())
 
 
+def test_a_trial_one_of_whose_two_workers_dies_goes_on(data: Path, tmp_path: Path) -> None:
+    raw = tiny(data, axes={"loss.adversarial": {"grid": [0.2]}}, resources={"workers": 2})
+    sweep = Sweep(tmp_path / "sweep", raw, "dying")
+    sweep.end()
+    events = sweep.events()
+    assert (tmp_path / "sweep" / "trials" / "died_adversarial0.2_s5").exists()
+    assert [e["trial"] for e in events if e["event"] == "lost"] == ["adversarial0.2_s5"]
+    assert not any(e["event"] == "failed" for e in events)
+    assert "\nFinished." in (tmp_path / "sweep" / "summary.md").read_text()
+
+
 def test_trials_of_two_workers(data: Path, tmp_path: Path) -> None:
     axes = {"optim.lr": {"grid": [1e-3, 1e30]}}
     raw = tiny(data, axes=axes, resources={"workers": 2}, confirm={"best": 2})

@@ -30,6 +30,38 @@ def test_interval_of_a_mean() -> None:
     assert estimate([]).n == 0
 
 
+def test_an_undefined_value_makes_the_mean_undefined() -> None:
+    found = estimate([1.0, math.nan, 2.0])
+    assert found.n == 3
+    assert all(map(math.isnan, (found.mean, found.sd, found.low, found.high)))
+
+
+def test_a_score_that_is_undefined_does_not_stop_the_summary(tmp_path: Path) -> None:
+    def program(config: Config, folder: Path, **more: Any) -> Any:
+        done = sweep_standin.program(config, folder, **more)
+        log = folder / "log.jsonl"
+        log.write_text(log.read_text().replace('"valid/corr/mean": 0.5', '"valid/corr/mean": null'))
+        return done
+
+    drive(make_director(tmp_path), run=program)
+    results = collect(tmp_path)
+    winner = results.winner("all")
+    assert winner is not None
+    assert math.isnan(winner.confirmed["corr"].mean)
+    assert math.isfinite(winner.confirmed["mae"].low)
+    assert BEST in summary.markdown(results)
+
+
+def test_a_failed_setting_has_passed_no_milestone(tmp_path: Path) -> None:
+    def breaks(config: Config, folder: Path, **more: Any) -> Any:
+        raise TrainingError("boom")
+
+    drive(make_director(tmp_path), run=breaks)
+    rows = list(summary.summary_rows(collect(tmp_path)))
+    assert {row["screen_epoch"] for row in rows} == {0}
+    assert {row["screen_mean"] for row in rows} == {None}
+
+
 def test_the_best_epoch_is_the_first_with_the_best_score() -> None:
     rows = [Epoch(i + 1, i, 0.0, {"m": v}) for i, v in enumerate([math.nan, 2.0, 1.0, 1.0, 3.0])]
     assert best_epoch(Record(epochs=rows), "m", -1).epoch == 3

@@ -132,6 +132,48 @@ def test_lost_trials_are_handed_out_again_and_given_up_ones_are_not(tmp_path: Pa
     assert (record.failure, record.losses) == ("ActorDiedError: gone", 1)
 
 
+def test_what_a_lost_trial_told_of_but_did_not_commit_is_trained_again(tmp_path: Path) -> None:
+    director = make_director(tmp_path)
+    job = director.next()
+    assert job is not None
+    # It told of the whole stretch, and died before the checkpoint was there.
+    for epoch in range(1, job.until + 1):
+        director.heard(job.trial, Epoch(epoch, epoch, 0.0, {"mae": 0.0, "corr": 0.0}))
+    director.lost(job.trial)
+    assert not director.over
+    assert director.next() == job
+    director.lost(job.trial)
+    drive(director)
+    assert director.plan.verdicts[BEST].rank == 1
+
+
+def test_a_setting_chosen_late_is_trained_again_for_its_weights(tmp_path: Path) -> None:
+    fifo = {"screen": {"seeds": 2, "scheduler": "fifo"}}
+    first = make_director(tmp_path, changed(**fifo))
+    drive(first)
+    before = scores(first)
+    more = make_director(tmp_path, changed(**fifo, confirm={"best": 3}))
+    drive(more)
+    chosen = [name for name, verdict in more.plan.verdicts.items() if verdict.chosen]
+    assert len(chosen) == 3
+    for name in chosen:
+        for seed in (1, 2, 3):
+            assert (more.folder.trial(f"{name}_s{seed}") / "best").exists()
+    assert {k: v for k, v in scores(more).items() if before[k]} == {
+        k: v for k, v in before.items() if v
+    }
+
+
+def test_what_a_killed_driver_did_not_prune_is_pruned_on_resume(tmp_path: Path) -> None:
+    director = make_director(tmp_path)
+    director._prune = lambda: None  # type: ignore[method-assign]
+    drive(director)
+    assert len(list(tmp_path.glob("trials/*/checkpoints"))) > 8
+    assert make_director(tmp_path).over
+    assert not list(tmp_path.glob("trials/*/checkpoints"))
+    assert not list(tmp_path.glob("trials/*/.pending-*"))
+
+
 def test_more_seeds_and_more_settings_join_a_finished_sweep(tmp_path: Path) -> None:
     first = make_director(tmp_path)
     drive(first)

@@ -77,6 +77,9 @@ def test_checkpoints_removed_on_purpose_leave_the_scores(tmp_path: Path) -> None
     events = [end("a", finished=True), {"event": "pruned", "trial": "a"}]
     assert len(read_records(tmp_path, ["a"], events)["a"].epochs) == 2
     assert read_records(tmp_path, ["a"], events)["a"].finished
+    # Somebody removed the whole run folder: nothing is left of what the ledger knows.
+    gone = [end("b", finished=True), {"event": "pruned", "trial": "b"}]
+    assert not read_records(tmp_path, ["b"], gone)["b"].finished
     again = [*events, {"event": "start", "trial": "a"}]
     assert len(read_records(tmp_path, ["a"], again)["a"].epochs) == 0
 
@@ -84,7 +87,7 @@ def test_checkpoints_removed_on_purpose_leave_the_scores(tmp_path: Path) -> None
 def test_the_ledger_adds_what_a_run_folder_cannot_know(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     assert ledger.read() == []
-    ledger.write("lost", 1.0, trial="a")
+    ledger.write("lost", 1.0, trial="a", wall_s=0.5)
     for event in (end("a"), end("a", host="b")):
         ledger.write("end", 2.0, **{k: v for k, v in event.items() if k != "event"})
     ledger.write("failed", 3.0, trial="a", reason="boom")
@@ -93,9 +96,7 @@ def test_the_ledger_adds_what_a_run_folder_cannot_know(tmp_path: Path) -> None:
         handle.write('{"event": "retr')
     record = read_records(tmp_path, ["a"], ledger.read())["a"]
     assert (record.failure, record.losses, record.segments) == ("boom", 1, 2)
-    assert (record.wall_s, record.train_s, record.hosts) == (6.0, 4.0, {"a", "b"})
-    with ledger.path.open("a") as handle:
-        handle.write("\n")
+    assert (record.wall_s, record.train_s, record.hosts) == (6.5, 4.0, {"a", "b"})
     ledger.write("retry", 4.0, trial="a")
     assert read_records(tmp_path, ["a"], ledger.read())["a"].failure is None
 

@@ -8,6 +8,7 @@ import pytest
 from sweep_standin import SWEEP, drive, make_director
 
 from lnln_dist.errors import UserError
+from lnln_dist.sweep.collect import collect
 from lnln_dist.sweep.search import optuna_proposer
 
 RAW: dict[str, Any] = {
@@ -45,6 +46,50 @@ def test_a_small_space_is_used_up_rather_than_searched_for_ever(tmp_path: Path) 
     drive(director)
     assert len(director.space.settings) == 3
     assert director.over
+    results = collect(tmp_path)  # knows it, too, and so does whoever resumes
+    assert results.over
+    assert results.winner("all") is not None
+    assert make_director(tmp_path, raw, propose=lambda *_: pytest.fail("asked again")).over
+    wider = {**raw, "axes": {"loss.adversarial": {"choice": [0, 0.4, 0.6, 0.8]}}}
+    assert not make_director(tmp_path, wider, propose=optuna_proposer).over
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"loss.adversarial": {"uniform": [0.3, 0.5]}},
+        {"loss.reconstruction": {"choice": [0.1]}},
+        {"select.rates": {"grid": [[0.9]]}},
+    ],
+)
+def test_settings_outside_the_present_axes_are_left_behind(
+    tmp_path: Path, axes: dict[str, Any]
+) -> None:
+    pytest.importorskip("optuna", reason="Optuna is an extra")
+    drive(make_director(tmp_path, RAW, propose=optuna_proposer))
+    raw = {**RAW, "axes": {**RAW["axes"], **axes}}
+    director = make_director(tmp_path, raw, propose=optuna_proposer)
+    drive(director)
+    assert {s.stratum for s in director.space.settings} == set(director.space.strata)
+    (name,) = axes
+    allowed = director.space.sweep.axes[name]
+    low, high = allowed.uniform or (0.0, 1.0)
+    for made in director.space.settings:
+        value = made.values[name]
+        assert value in list(allowed.choice or allowed.grid or [value])
+        assert name != "loss.adversarial" or low <= value <= high
+
+
+def test_proposals_stay_within_narrow_bounds(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="Optuna is an extra")
+    raw = {
+        **RAW,
+        "axes": {"optim.lr": {"loguniform": [1.23456e-5, 1.2349e-5]}},
+        "search": {"kind": "optuna", "samples": 3},
+    }
+    drive(make_director(tmp_path, raw, propose=optuna_proposer))
+    again = make_director(tmp_path, raw, propose=optuna_proposer)
+    assert again.over
 
 
 def test_without_optuna_it_says_what_to_install(

@@ -8,7 +8,7 @@ import tiny_runs
 import yaml
 from sweep_standin import SWEEP, drive, make_director
 
-from lnln_dist.errors import ConfigError, DataError, UserError
+from lnln_dist.errors import ConfigError, DataError, TrainingError, UserError
 from lnln_dist.sweep import session, space, study
 
 
@@ -80,3 +80,13 @@ def test_show_of_a_sweep_that_has_just_begun(tmp_path: Path) -> None:
     make_director(tmp_path)
     with pytest.raises(UserError, match="no trial has finished an epoch yet"):
         session.show(tmp_path)
+
+
+def test_show_of_a_sweep_whose_trials_all_failed_gives_the_reasons(tmp_path: Path) -> None:
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise TrainingError("loss not finite")
+
+    drive(make_director(tmp_path), run=breaks)
+    text = session.show(tmp_path)
+    assert "none: no setting came through" in text
+    assert "loss not finite" in text

@@ -45,6 +45,29 @@ def test_what_is_swept_is_known_by_its_settings() -> None:
     )
 
 
+def test_two_data_sets_of_one_name_do_not_compete() -> None:
+    made = resolve(axes={"data.path": {"grid": ["/d/mosi/shards", "/d/mosei/shards"]}, **WEIGHTS})
+    assert len(made.strata) == 2
+    by_stratum = {s.stratum: s.data for s in made.settings}
+    assert set(by_stratum) == set(made.strata)
+    assert set(by_stratum.values()) == {"/d/mosi/shards", "/d/mosei/shards"}
+
+
+def test_links_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "mosi").symlink_to(tmp_path / "real")
+    monkeypatch.chdir(tmp_path)
+    made = resolve(settings={"data": {"path": "mosi"}})
+    assert made.settings[0].data == str(tmp_path / "mosi")
+
+
+def test_a_bracket_that_would_decide_nothing_is_refused() -> None:
+    screen = {"brackets": 3, "grace_epochs": 1, "reduction": 3}
+    resolve(settings={"train": {"epochs": 10}}, axes=WEIGHTS, screen=screen)
+    with pytest.raises(ConfigError, match=r"screen.brackets 3: .* before epoch 9 of 9"):
+        resolve(settings={"train": {"epochs": 9}}, axes=WEIGHTS, screen=screen)
+
+
 def test_settings_that_compute_the_same_are_dropped() -> None:
     made = resolve(
         axes={"loss.adversarial": {"grid": [0.8, 0.1]}, "train.log_steps": {"grid": [1, 2]}}

@@ -8,7 +8,9 @@ import sweep_standin
 
 from lnln_dist import settings
 from lnln_dist.config import Config
-from lnln_dist.errors import TrainingError
+from lnln_dist.errors import StorageError, TrainingError, TransientError
+from lnln_dist.files import LOCK, held
+from lnln_dist.sweep import trial
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.trial import Job, prepare, run_job, scrub
 
@@ -36,8 +38,42 @@ def test_stretches_add_up_to_the_whole(tmp_path: Path) -> None:
 
 def test_a_torn_start_is_cleared(tmp_path: Path) -> None:
     (tmp_path / "t" / "encoder").mkdir(parents=True)
+    (tmp_path / "t" / "log.jsonl").write_text("{}\n")
     assert prepare(job(tmp_path, 1)) == []
-    assert not (tmp_path / "t").exists()
+    assert [path.name for path in (tmp_path / "t").iterdir()] == [LOCK]
+
+
+def test_a_folder_that_is_still_trained_in_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "HELD_S", 0.1)
+    (tmp_path / "t" / "encoder").mkdir(parents=True)
+    with held(tmp_path / "t", wait_s=0), pytest.raises(TransientError, match="being trained"):
+        prepare(job(tmp_path, 1))
+    assert (tmp_path / "t" / "encoder").exists()
+
+
+def test_passing_trouble_is_raised_and_a_full_disk_is_told(tmp_path: Path) -> None:
+    def lost(*_: Any, **__: Any) -> Any:
+        raise TransientError("lost the other processes")
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise StorageError("the disk is full")
+
+    with pytest.raises(TransientError):
+        run_job(job(tmp_path, 1), lambda epoch: None, program=lost)
+    outcome = run_job(job(tmp_path, 1), lambda epoch: None, program=full)
+    assert (outcome.status, outcome.reason) == ("no room", "the disk is full")
+
+
+def test_a_reason_survives_that_its_traceback_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("a file in the place of the folder")
+
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise TrainingError("loss not finite")
+
+    outcome = run_job(job(tmp_path, 1), lambda epoch: None, program=breaks)
+    assert (outcome.status, outcome.reason) == ("failed", "loss not finite")
 
 
 @pytest.mark.parametrize(

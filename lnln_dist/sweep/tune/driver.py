@@ -62,7 +62,7 @@ def run(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=str(scratch.resolve()),
+                storage_path=str(scratch.absolute()),
                 failure_config=tune.FailureConfig(max_failures=0),
                 callbacks=[Failures(source)],
                 verbose=0,
@@ -70,7 +70,8 @@ def run(
         )
         tuner.fit()
     if not director.over:
-        raise UserError("interrupted; every trial keeps its checkpoint: go on with --resume")
+        reason = source.halted or "interrupted"
+        raise UserError(f"{reason}; every trial keeps its checkpoint: go on with --resume")
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -89,6 +90,7 @@ class Source(Searcher):  # type: ignore[misc]
         self._trials: dict[str, str] = {}  # Tune's id -> trial
         self._outcomes: dict[str, Outcome] = {}
         self._losses: Counter[str] = Counter()  # per trial, in this session
+        self.halted = ""  # why nothing more is handed out
         self._counted, self._found = -math.inf, 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,7 +105,7 @@ class Source(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next stretch of training; None while there is none or no room."""
-        if self._director.over:
+        if self._director.over or self.halted:
             return Searcher.FINISHED  # type: ignore[no-any-return]
         job = self._director.next() if self._free() else None
         if job is None:
@@ -120,9 +122,15 @@ class Source(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, error: bool = False, **_: Any) -> None:
         """The end of a stretch; of errors the callback knows the reason."""
-        if not error:
-            outcome = self._outcomes.pop(trial_id)
-            self._end(trial_id, lambda trial: self._director.ended(trial, outcome))
+        if error:
+            return
+        outcome = self._outcomes.pop(trial_id)
+        if outcome.status == "no room":
+            # Every other trial would end the same way: better stop than mark all of them failed.
+            self.halted = outcome.reason
+            self._director.lost(self._trials[trial_id])
+            return
+        self._end(trial_id, lambda trial: self._director.ended(trial, outcome))
 
     def broke(self, trial_id: str, reason: str) -> None:
         """A process or node died under the stretch, or it raised something unforeseen.

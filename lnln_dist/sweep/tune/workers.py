@@ -13,8 +13,8 @@ from lnln_dist.sweep.trial import Job, Outcome, Program, free_memory, prepare, r
 HEAD = "node:__internal_head__"  # a resource that Ray gives to the head node alone
 
 
-class TrialFailedError(Exception):
-    """A trial's own fault: starting it again would not help."""
+class TrialEndedError(Exception):
+    """How one of a trial's processes ended, as JSON: starting the trial again would not help."""
 
 
 def trainable(need: ResourcesConfig, program: Program | None, scratch: Path) -> Any:
@@ -69,17 +69,17 @@ def _group(need: ResourcesConfig, program: Program | None, scratch: Path) -> Any
             ),
             run_config=ray.train.RunConfig(
                 name=tune.get_context().get_trial_id(),
-                storage_path=str(scratch.resolve() / "train"),
+                storage_path=str(scratch.absolute() / "train"),
                 callbacks=[TuneReportCallback()],
             ),
         )
         try:
             trainer.fit()
         except Exception as err:
-            reason = _own_fault(err)
-            if reason is None:
+            outcome = _own_fault(err)
+            if outcome is None:
                 raise
-            tune.report(_ended(job, Outcome(status="failed", reason=reason)))
+            tune.report(_ended(job, outcome))
 
     # The driver only waits: it takes no core, and stays on the head node, which outlives others.
     return tune.with_resources(train, tune.PlacementGroupFactory([{HEAD: 0.001}]))
@@ -92,22 +92,26 @@ def _member(program: Program | None) -> Any:
         scrub(os.environ, ranks=False)
         job = _job(config)
         outcome = run_job(job, lambda epoch: ray.train.report(_told(epoch)), program=program)
-        if outcome.status == "failed":
+        if outcome.status in ("failed", "no room"):
             # Raised, not reported: the others may wait for this one in a collective.
-            raise TrialFailedError(outcome.reason)
+            raise TrialEndedError(json.dumps(asdict(outcome)))
         ray.train.report(_ended(job, outcome))
 
     return loop
 
 
-def _own_fault(err: BaseException) -> str | None:
-    """Reason of a ``TrialFailedError`` that some worker raised."""
+def _own_fault(err: BaseException) -> Outcome | None:
+    """How the trial ended by itself, or None if a process or node died under it.
+
+    One process that ends makes the others lose it. One that dies does so, too: then none of them
+    says that the trial ended.
+    """
     failures = getattr(err, "worker_failures", None) or {}
-    for failure in (err, *failures.values()):
-        cause = getattr(failure, "cause", None) or failure
-        if isinstance(cause, TrialFailedError):
-            return str(cause)
-    return None
+    causes = [getattr(f, "cause", None) or f for f in (err, *failures.values())]
+    ended = [cause for cause in causes if isinstance(cause, TrialEndedError)]
+    if not ended:
+        return None
+    return Outcome(**json.loads(str(ended[0])))
 
 
 def _job(config: dict[str, Any]) -> Job:

@@ -1,0 +1,79 @@
+"""The folder of a sweep: who may use it, and what of earlier sessions still holds."""
+
+import copy
+import errno
+import fcntl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_standin import SWEEP, drive, make_director
+
+from lnln_dist.errors import CheckpointError
+from lnln_dist.sweep import space, study
+from lnln_dist.sweep.folder import Folder
+
+
+def resolve(**changes: Any) -> space.Space:
+    return space.resolve(space.freeze(study.build({**copy.deepcopy(SWEEP), **changes})))
+
+
+def test_what_a_sweep_killed_at_its_start_leaves_is_no_obstacle(tmp_path: Path) -> None:
+    Folder(tmp_path).create(resume=False)
+    with Folder(tmp_path).locked():
+        (tmp_path / ".pending-settings.json-1-ab").write_text("")
+    Folder(tmp_path).create(resume=False)
+
+
+def test_a_new_axis_at_its_old_value_is_the_old_setting(tmp_path: Path) -> None:
+    first = make_director(tmp_path)
+    drive(first)
+    axes = {**SWEEP["axes"], "optim.lr": {"grid": [1e-4, 1e-3]}}
+    wider = make_director(tmp_path, {**SWEEP, "axes": axes})
+    old = [made.name for made in first.space.settings]
+    names = [made.name for made in wider.space.settings]
+    assert names[:8] == old
+    assert len(names) == len(set(names)) == 16
+    assert all(wider.records[key].epochs for key in first.records if first.records[key].epochs)
+
+
+def test_other_data_are_refused_once_something_was_trained(tmp_path: Path) -> None:
+    mosi, mosei = {"/d/a": "hash of mosi"}, {"/d/b": "hash of mosei"}
+    common = {"train": {"epochs": 9}, "select": {"rates": [0.5]}}
+    made = resolve(settings={**common, "data": {"path": "/d/a"}})
+    folder = Folder(tmp_path)
+    folder.create(resume=False)
+    folder.save(made, mosi)
+    other = resolve(settings={**common, "data": {"path": "/d/b"}})
+    folder.adopt(other, mosei)  # nothing was trained yet
+    folder.ledger.write("start", 0.0, trial=made.settings[0].trial(1))
+    with pytest.raises(CheckpointError, match="other data than /d/b holds now"):
+        folder.adopt(other, mosei)
+    folder.adopt(other, {"/d/b": "hash of mosi"})  # moved
+    folder.save(other)  # without knowing the hash
+    with pytest.raises(CheckpointError, match="other data"):
+        folder.adopt(other, mosei)
+
+
+def test_settings_may_be_mended_while_nothing_was_trained(tmp_path: Path) -> None:
+    make_director(tmp_path)
+    changed = {**SWEEP, "settings": {"train": {"epochs": 5}, "select": {"rates": [0.5]}}}
+    director = make_director(tmp_path, changed)
+    assert {made.epochs for made in director.space.settings} == {5}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(code, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Folder(tmp_path).locked():
+        pass
+
+
+def test_an_error_of_the_session_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionError, match="gone"), Folder(tmp_path).locked():
+        raise ConnectionError("the cluster is gone")
