@@ -13,7 +13,8 @@ LAUNCH = ROOT / "launch"
 # A stand-in writes its arguments and what it sees of the environment, one per line.
 RECORD = """#!/usr/bin/env bash
 { printf '%s\\n' "$@"; } >"$RECORDED/NAME.arguments"
-env | grep -E '^(OMP|GLOO|NCCL|CUDA|TORCH|LNLN|ACCELERATE)_' >"$RECORDED/NAME.environment" || true
+seen='^(OMP|GLOO|NCCL|CUDA|TORCH|LNLN|ACCELERATE|SRUN)_'
+env | grep -E "$seen" >"$RECORDED/NAME.environment" || true
 BODY
 """
 
@@ -34,7 +35,8 @@ class StandIns:
         path.chmod(0o755)
 
     def environment(self, **extra: str) -> dict[str, str]:
-        left_out = ("OMP_", "GLOO_", "NCCL_", "CUDA_", "LNLN_", "ACCELERATE_", "SLURM_", "TORCH_")
+        left_out = ("OMP_", "GLOO_", "NCCL_", "CUDA_", "LNLN_", "ACCELERATE_", "TORCH_")
+        left_out += ("SLURM_", "SRUN_", "RAY_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         # Not the environment of this checkout, so that the stand-ins are found.

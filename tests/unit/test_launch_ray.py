@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from launch_files import StandIns
 
 from lnln_dist.commands.sweep import _parser
 from lnln_dist.sweep import study
@@ -68,6 +69,32 @@ def test_slurm_header() -> None:
     assert {"nodes", "time", "requeue", "gpus-per-node"} <= found.keys()
     # Directives after the first command would be ignored by SLURM.
     assert text.index("set -euo") > text.rindex("#SBATCH")
+
+
+# srun OPTIONS COMMAND...: the command's words, and the address of a node for `hostname`.
+SRUN = """while [ "${1#-}" != "$1" ]; do [ "$1" = -w ] && shift; shift; done
+if [ "$1" = hostname ]; then echo 127.0.0.1; fi"""
+
+
+def test_slurm_gives_its_cores_to_ray(tmp_path: Path) -> None:
+    """Since SLURM 22.05 srun gives one core, unless it is told itself."""
+    made = StandIns(tmp_path)
+    made.add("srun", SRUN)
+    made.add("scontrol", "echo one; echo two")
+    made.add("ray")
+    made.add("lnln-dist")
+    job = {
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_JOB_ID": "4711",
+        "SLURM_JOB_NODELIST": "one,two",
+        "SLURM_JOB_NUM_NODES": "2",
+    }
+    run = (RAY / "slurm.sbatch", "sweep.yaml", "/shared/x")
+    code, said = made.run(*run, **job, SLURM_CPUS_PER_TASK="16")
+    assert code == 0, said
+    assert made.seen("srun")["SRUN_CPUS_PER_TASK"] == "16"
+    assert made.run(*run, **job)[0] == 0
+    assert "SRUN_CPUS_PER_TASK" not in made.seen("srun")
 
 
 def test_rayjob() -> None:

@@ -74,6 +74,14 @@ def test_another_strategy_and_cpus(cluster: StandIns) -> None:
     assert (after(line, "--config_file"), after(line, "--num_processes")) == (zero, "4")
 
 
+def test_the_tasks_get_the_cores_of_the_job(cluster: StandIns) -> None:
+    """Since SLURM 22.05 srun gives one core, unless it is told itself."""
+    assert cluster.run(SCRIPT, *TRAIN, **JOB, SLURM_CPUS_PER_TASK="16")[0] == 0
+    assert cluster.seen("srun")["SRUN_CPUS_PER_TASK"] == "16"
+    assert cluster.run(SCRIPT, *TRAIN, **JOB)[0] == 0
+    assert "SRUN_CPUS_PER_TASK" not in cluster.seen("srun")
+
+
 @pytest.mark.parametrize("code", [1, 3])
 def test_a_failure_is_not_queued_again(cluster: StandIns, code: int) -> None:
     cluster.add("accelerate", f"exit {code}")
