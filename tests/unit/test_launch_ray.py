@@ -130,6 +130,35 @@ def test_cluster_yaml() -> None:
     assert all(re.search(rf"^{name} =", setup, re.MULTILINE) for name in extras[1].split(","))
 
 
+def test_the_nodes_find_the_python_that_has_the_package(tmp_path: Path) -> None:
+    """A submitted job is started as `python` by what `ray start` leaves on PATH."""
+    made = load("cluster.yaml")
+    venv = tmp_path / "lnln-venv" / "bin"
+    venv.mkdir(parents=True)
+    (venv / "python").touch(0o755)
+    (venv / "ray").write_text("#!/bin/sh\ncommand -v python\n")
+    (venv / "ray").chmod(0o755)
+    for kind in ("head", "worker"):
+        command = made[f"{kind}_start_ray_commands"][-1]
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "RAY_HEAD_IP": "10.0.0.1"}
+        done = subprocess.run(
+            ["bash", "-c", command.replace("ulimit -n 65536; ", "")],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == str(venv / "python"), done.stderr
+
+
+def test_the_step_that_makes_the_token(tmp_path: Path) -> None:
+    step = re.search(r"^#   2\. (.+)$", (RAY / "cluster.yaml").read_text(), re.MULTILINE)
+    assert step is not None
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run(["bash", "-euc", step[1]], env=environment, check=True)
+    token = tmp_path / ".ray" / "auth_token"
+    assert re.fullmatch(r"[0-9a-f]{64}\n", token.read_text())
+
+
 def test_ray_accepts_the_cluster_yaml() -> None:
     pytest.importorskip("ray", reason="Ray checks its own cluster file")
     from ray.autoscaler._private.util import prepare_config, validate_config
