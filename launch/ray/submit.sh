@@ -5,8 +5,9 @@
 #   LNLN_PYTHON=python              interpreter on the cluster's nodes
 #   LNLN_PATHS=DIR                  where relative data paths start (default: here)
 #   WAIT=1                          stay and show the log until the sweep has ended
-# The sweep's files are merged and its paths made absolute here; this checkout's code travels along,
-# its dependencies must be installed on the nodes. Submit the same OUTPUT again to resume.
+# The sweep's files and --set options are merged and its paths made absolute here; this checkout's
+# code travels along, its dependencies must be installed on the nodes. Submit the same OUTPUT again
+# to resume.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 say() { printf 'submit: %s\n' "$*" >&2; }
@@ -33,8 +34,17 @@ fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-(cd "${LNLN_PATHS:-$PWD}" && "$bin/python" -m lnln_dist sweep --config "$config" --resolve) \
+# With all options, so that none is found to be wrong on the cluster only.
+(cd "${LNLN_PATHS:-$PWD}" && "$bin/python" -m lnln_dist sweep --config "$config" --resolve "$@") \
     > "$work/sweep.yaml"
+rest=() # without --set, which is in sweep.yaml now
+while [ $# -gt 0 ]; do
+    case $1 in
+        --set) shift 2 ;;
+        --set=*) shift ;;
+        *) rest+=("$1"); shift ;;
+    esac
+done
 cp -r "$here/lnln_dist" "$work/"
 find "$work" -name __pycache__ -prune -exec rm -rf {} +
 
@@ -49,11 +59,13 @@ flags=(--no-wait)
 # Before the submission, which with WAIT=1 ends only with the sweep.
 cat >&2 <<EOF
 submit: $id to $RAY_ADDRESS
-  log      RAY_ADDRESS=$RAY_ADDRESS ray job logs --follow $id
-  stop     RAY_ADDRESS=$RAY_ADDRESS ray job stop $id      (submit again to resume)
+  log      RAY_AUTH_MODE=$RAY_AUTH_MODE RAY_ADDRESS=$RAY_ADDRESS ray job logs --follow $id
+  stop     RAY_AUTH_MODE=$RAY_AUTH_MODE RAY_ADDRESS=$RAY_ADDRESS ray job stop $id
+           (submit again to resume)
   summary  lnln-dist sweep show $output
   curves   tensorboard --logdir $output/trials
 EOF
 "$bin/ray" job submit ${flags[@]+"${flags[@]}"} --submission-id "$id" --working-dir "$work" \
     --runtime-env-json "$environment" -- \
-    "${LNLN_PYTHON:-python}" -m lnln_dist sweep --config sweep.yaml --output "$output" --resume "$@"
+    "${LNLN_PYTHON:-python}" -m lnln_dist sweep --config sweep.yaml --output "$output" --resume \
+    ${rest[@]+"${rest[@]}"}

@@ -75,6 +75,11 @@ def command(argv: Sequence[str]) -> int:
     given = parse(_parser(), argv)
     if not given["config"]:
         raise ConfigError("--config is missing: name the sweep's YAML (see configs/sweep_*.yaml)")
+    if given["dry_run"] and given["resolve"]:
+        raise ConfigError(
+            "--dry_run lists a sweep and --resolve (which launch/ray/submit.sh adds) prints it: "
+            "give one of them"
+        )
     from lnln_dist.sweep import session, space, study
 
     sweep = session.frozen(Path(given["config"]), given["set"])

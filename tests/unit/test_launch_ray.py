@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,52 @@ def test_submission_without_a_token_is_refused(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "no token" in done.stderr
+
+
+def submit(tmp_path: Path, *options: str) -> tuple[int, str, StandIns]:
+    """Submits a sweep with a stand-in for Ray, from a folder that holds the data."""
+    made = StandIns(tmp_path)
+    made.add("ray", 'for w; do [ ! -f "$w/sweep.yaml" ] || cp "$w/sweep.yaml" "$RECORDED/"; done')
+    # By its own path, so that it finds the packages of its environment.
+    (tmp_path / "bin" / "python").unlink()
+    made.add("python", f'exec {sys.executable} "$@"')
+    (tmp_path / "given.yaml").write_text("settings: {train: {epochs: 3}}")
+    extra = {"LNLN_VENV": str(tmp_path), "RAY_AUTH_TOKEN": "0" * 64, "LNLN_PATHS": str(tmp_path)}
+    script, sweep = RAY / "submit.sh", str(tmp_path / "given.yaml")
+    found = {"PYTHONPATH": str(RAY.parents[1])}
+    return *made.run(script, sweep, "/shared/x", *options, **extra, **found), made
+
+
+def test_settings_on_the_command_line_are_resolved_before_submission(tmp_path: Path) -> None:
+    options = ["--set", "settings.data.path=data/mosi", "--wait", "60", "--set=seeds=[7]"]
+    code, said, made = submit(tmp_path, *options)
+    assert code == 0, said
+    sweep = study.read(tmp_path / "sweep.yaml")
+    assert sweep.settings["data"]["path"] == str(tmp_path / "data" / "mosi")
+    assert sweep.seeds == (7,)
+    sent = made.arguments("ray")
+    assert sent[sent.index("--") + 1 :] == [
+        *("python", "-m", "lnln_dist", "sweep", "--config", "sweep.yaml"),
+        *("--output", "/shared/x", "--resume", "--wait", "60"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "sceen.seeds=1"], "did you mean screen"),
+        (["--wat", "60"], "did you mean --wait"),
+        (["--set"], "--set"),
+        (["--dry_run"], "give one of them"),
+    ],
+)
+def test_mistakes_are_found_before_submission(
+    tmp_path: Path, options: list[str], message: str
+) -> None:
+    code, said, made = submit(tmp_path, *options)
+    assert code != 0
+    assert message in said
+    assert not (made.folder / "ray.arguments").exists()
 
 
 def test_slurm_header() -> None:
