@@ -16,11 +16,18 @@ from lnln_dist.sweep.study import Axis, Span, SweepConfig
 DATA = "data.path"
 # Scores under different values of these cannot be compared: such axes are always strata.
 APART = (DATA, "recipe", "select.rates", "select.seeds", "select.noise")
-REFUSED = {
+# What a sweep sets for every trial.
+OWN = {
     "train.seed": "seeds are replicas, not candidates: list them under seeds",
+    "train.keep_checkpoints": "a sweep keeps one checkpoint per trial: leave it out",
+}
+REFUSED = {
+    **OWN,
     "select.metric": "a sweep has one objective: set it under settings",
     "select.split": "a sweep has one objective: set it under settings",
 }
+# Axes and points name folders and files.
+_NAME = re.compile(r"[A-Za-z0-9._+-]+")
 
 
 def points(axis: Axis) -> Mapping[Any, Mapping[str, Any]] | None:
@@ -46,10 +53,24 @@ def strata(sweep: SweepConfig) -> list[str]:
     ]
 
 
+def _check_names(name: str, axis: Axis) -> None:
+    for word in (name, *(points(axis) or ())):
+        if not _NAME.fullmatch(word):
+            raise ConfigError(
+                f"axes.{name}: {word!r} names files: use only letters, digits and . _ - +"
+            )
+    inside = [key for key in settings.leaf_keys() if key.startswith(f"{name}.")]
+    if inside and points(axis) is None:
+        raise ConfigError(
+            f"axes.{name}: {name} has several settings: name one of them, such as {inside[0]}"
+        )
+
+
 def check(sweep: SweepConfig) -> None:
     """Refuses misspelt keys, two axes over one setting, and axes that may not be swept."""
     owner: dict[str, str] = {}
     for name, axis in sweep.axes.items():
+        _check_names(name, axis)
         named = points(axis)
         for point, changes in ({"": {name: 0}} if named is None else named).items():
             settings.check_keys(changes, at=f"axes.{name}.{point}: " if point else "axes.")

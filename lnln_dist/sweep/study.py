@@ -110,10 +110,11 @@ class ResourcesConfig:
 
     @model_validator(mode="after")
     def _check(self) -> "ResourcesConfig":
-        if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus {self.gpus}: above 1 it must be whole")
         if self.gpus > 1:
-            raise ValueError("gpus is per process: for several GPUs per trial set workers")
+            raise ValueError(
+                f"gpus {self.gpus:g} is for one process: a trial on several GPUs has one process "
+                "for each, so leave gpus at 1, set workers"
+            )
         if self.workers > 1 and self.gpus not in (0, 1):
             raise ValueError("a trial of several workers needs whole GPUs (gpus 0 or 1)")
         return self
@@ -221,6 +222,11 @@ def _problem(item: Any) -> str:
     # Tuples of alternatives add the name of each to the place; only the keys are the user's.
     parts = [str(p) for p in item["loc"] if not str(p).startswith(("tuple[", "dict["))]
     key = ".".join(parts)
+    if key == "base":
+        return "base: unknown key; a sweep names its training config under config"
+    if item["type"] == "dataclass_type" and len(parts) == 2 and parts[0] == "axes":
+        values = item["input"] if isinstance(item["input"], list) else [item["input"]]
+        return f"{key}: say what to do with the values, such as grid: {json.dumps(values)}"
     if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _known_keys(parts[:-1])
         near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)

@@ -62,7 +62,10 @@ def test_data_scoring_grids_and_named_axes_make_strata() -> None:
     [
         ({"loss.adversrial": {"grid": [1]}}, "axes.loss.adversrial: .*did you mean loss.adv"),
         ({"x": {"grid": {"p": {"loss.sentimen": 1}}}}, "axes.x.p: loss.sentimen: unknown key"),
+        ({"loss": {"grid": [1]}}, r"^axes.loss: .* several settings: .* loss.completeness$"),
+        ({"x": {"grid": {"p": {"loss": 1}}}}, "axes.x.p: loss: expected a mapping, got 1"),
         ({"train.seed": {"grid": [1]}}, "seeds are replicas"),
+        ({"train.keep_checkpoints": {"grid": [1, 2]}}, "keeps one checkpoint"),
         ({"select.metric": {"grid": ["mae"]}}, "one objective"),
         (
             {"loss.adversarial": {"grid": [1]}, "x": {"grid": {"p": {"loss.adversarial": 1}}}},
@@ -73,6 +76,18 @@ def test_data_scoring_grids_and_named_axes_make_strata() -> None:
 def test_refused_axes(raw: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         axes.check(sweep(axes=raw))
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "..\\x", "naïve", "", "a:b"])
+def test_names_that_no_file_could_bear_are_refused(name: str) -> None:
+    point = {"loss.adversarial": 1}
+    for raw in ({name: {"grid": {"p": point}}}, {"x": {"grid": {name: point}}}):
+        with pytest.raises(ConfigError, match=r"letters, digits and \. _ - \+"):
+            axes.check(sweep(axes=raw))
+
+
+def test_names_of_letters_digits_and_some_marks_are_taken() -> None:
+    axes.check(sweep(axes={"A-b_1.c+": {"grid": {"low-0.5_x+": {"loss.adversarial": 1}}}}))
 
 
 def test_strata_are_grids_and_optuna_wants_choices() -> None:
