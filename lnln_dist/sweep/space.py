@@ -63,7 +63,8 @@ class Space:
         values = {name: values[name] for name in self.sweep.axes}
         made = self._make(values)
         if any(made.key == other.key for other in self.settings):
-            self.dropped.append(made.name)
+            if made.name not in self.dropped:
+                self.dropped.append(made.name)  # a sampler may propose it again and again
             return None
         if any(made.name == other.name for other in self.settings):
             made = replace(made, name=f"{made.name}-{made.key[:8]}")
@@ -149,8 +150,11 @@ def freeze(sweep: SweepConfig) -> SweepConfig:
         common = settings.merge(common, settings.read_config(Path(name)))
     own = settings.nest(settings.flatten(sweep.settings))
     settings.check_keys(own, at="settings.")
+    for key in sorted(axes.OWN.keys() & settings.flatten(own)):
+        raise ConfigError(f"settings.{key}: {axes.OWN[key]}")
     flat = settings.flatten(settings.merge(common, own))
-    flat = {key: _absolute(key, value) for key, value in flat.items()}
+    # What the sweep sets itself is left out: a training config may say it, to no effect here.
+    flat = {key: _absolute(key, value) for key, value in flat.items() if key not in axes.OWN}
     return replace(
         sweep,
         config=(),

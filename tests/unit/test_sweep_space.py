@@ -77,6 +77,13 @@ def test_settings_that_compute_the_same_are_dropped() -> None:
     assert all("log_steps2" in name for name in made.dropped)
 
 
+def test_a_dropped_setting_is_named_once() -> None:
+    made = resolve(axes={"loss.adversarial": {"grid": [0.8, 0.1]}})
+    for _ in range(3):
+        assert made.add({"loss.adversarial": 0.8}) is None
+    assert made.dropped == ["adversarial0.8"]
+
+
 def test_names_that_look_alike_are_told_apart() -> None:
     made = resolve(axes={"optim.lr": {"grid": [0.12345678, 0.12345679]}})
     assert len({s.name for s in made.settings}) == 2
@@ -133,10 +140,21 @@ def test_config_files_are_merged_in(tmp_path: Path) -> None:
     assert frozen.settings == {"train": {"epochs": 5, "batch_size": 8}}
 
 
+def test_what_a_sweep_sets_itself_is_left_out_of_the_training_config(tmp_path: Path) -> None:
+    """Else a resolved sweep, which has it under settings, would be refused."""
+    (tmp_path / "base.yaml").write_text("train: {epochs: 7, seed: 3, keep_checkpoints: 5}")
+    frozen = space.freeze(study.build({"config": [str(tmp_path / "base.yaml")]}))
+    assert frozen.settings == {"train": {"epochs": 7}}
+    (tmp_path / "alone.yaml").write_text(study.dump(frozen))
+    assert space.freeze(study.read(tmp_path / "alone.yaml")) == frozen
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
         ({"settings": {"train": {"epoch": 3}}}, "settings.train.epoch: unknown key"),
+        ({"settings": {"train.seed": 3}}, "settings.train.seed: .* list them under seeds"),
+        ({"settings": {"train": {"keep_checkpoints": 3}}}, "train.keep_checkpoints: .*leave it"),
         ({"axes": {"loss.adversarial": {"grid": [1, -1]}}}, "setting adversarial-1: loss.adv"),
         ({"axes": {"train.epochs": {"grid": [2.5]}}}, "setting epochs2.5: train.epochs"),
         ({"screen": {"epochs": 201}}, "screen.epochs 201 exceeds train.epochs 200"),
