@@ -40,19 +40,22 @@ def play(
     *,
     pick: Callable[[list[Segment]], int] | None = None,
 ) -> dict[tuple[str, int], Progress]:
-    """Runs the planner to the end with made-up scores, one segment at a time.
+    """Runs the planner to the end with made-up scores.
 
     Args:
         cost: best objective of (candidate, seed) after an epoch, smaller is better.
-        pick: which of the needed segments finishes next.
+        pick: which of the needed segments finishes next, alone; None: all of them do. The end is
+            the same, since everything in a plan is needed, but a plan per segment takes long.
     """
     lengths = {c.name: c.epochs for c in candidates}
     progress: dict[tuple[str, int], Progress] = {}
     while segments := plan(rules, candidates, progress).segments:
-        done = segments[pick(segments) if pick else 0]
-        until = min(done.until, lengths[done.name])
-        costs = tuple(cost(done.name, done.seed, epoch) for epoch in range(1, until + 1))
-        progress[done.name, done.seed] = Progress(costs, finished=until == lengths[done.name])
+        for done in [segments[pick(segments)]] if pick else segments:
+            known = progress.get((done.name, done.seed), Progress()).costs
+            until = min(done.until, lengths[done.name])
+            more = [cost(done.name, done.seed, e) for e in range(len(known) + 1, until + 1)]
+            finished = until == lengths[done.name]
+            progress[done.name, done.seed] = Progress((*known, *more), finished=finished)
     return progress
 
 

@@ -106,8 +106,13 @@ def _promotions(
         value = cost(name)
         if value is None:
             return tuple(up), index
-        bisect.insort(ranked, (value, index))
-        for score, place in ranked[: (index + 1) // reduction]:
-            if score < math.inf:
-                up.setdefault(names[place])
+        new = (value, index)
+        bisect.insort(ranked, new)
+        best = (index + 1) // reduction
+        if best:
+            # Of the best, all but these two were among them before.
+            last = ranked[best - 1]
+            for score, place in (min(new, last), last):
+                if score < math.inf:
+                    up.setdefault(names[place])
     return tuple(up), len(names)

@@ -66,6 +66,22 @@ def test_later_news_never_takes_a_promotion_back(
         assert after.names[: len(before.names)] == before.names
 
 
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, math.inf]), min_size=1, max_size=25),
+    st.sampled_from([2, 3, 4]),
+)
+def test_who_goes_up_is_what_the_rule_says(costs: list[float], reduction: int) -> None:
+    """The rule written out: after each one, the best of all so far, earlier first among equals."""
+    names = [f"c{i}" for i in range(len(costs))]
+    expected: dict[str, None] = {}
+    for count in range(1, len(costs) + 1):
+        ranked = sorted(range(count), key=lambda i: (costs[i], i))
+        expected |= {names[i]: None for i in ranked[: count // reduction] if costs[i] < math.inf}
+    values = dict(zip(names, costs, strict=True))
+    rungs = climb(names, epochs=(1, 3), reduction=reduction, cost=known(values), closed=False)
+    assert rungs[1].names == tuple(expected)
+
+
 @given(st.permutations(range(15)))
 def test_the_best_reaches_the_top(costs: list[int]) -> None:
     names = [f"c{i}" for i in range(15)]
