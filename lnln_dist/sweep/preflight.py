@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from lnln_dist.errors import UserError
@@ -83,6 +84,43 @@ def check_launch(environment: Mapping[str, str]) -> None:
         )
 
 
-def usable_cores() -> int:
-    """Cores this process may use (a container or SLURM may allow fewer than the machine has)."""
-    return len(os.sched_getaffinity(0))
+def usable_cores(root: Path = Path("/")) -> int:
+    """Cores this process may use (a container or SLURM may allow fewer than the machine has).
+
+    Args:
+        root: where /proc and /sys are.
+    """
+    return max(1, int(min(len(os.sched_getaffinity(0)), *_quotas(root))))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """CPU quotas of this process's control group and of all around it, in cores."""
+    yield math.inf
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, place = line.split(":", 2)
+        old = "cpu" in controllers.split(",")
+        if controllers and not old:
+            continue
+        base = root / "sys/fs/cgroup" / ("cpu" if old else "")
+        # In a container the place may be the host's name for it: what is found on the way counts.
+        for folder in (here := base / place.strip("/"), *here.parents):
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if old else ("cpu.max",)
+            yield _cores(" ".join(_read(folder / name) for name in names))
+            if folder == base:
+                break
+
+
+def _cores(quota: str) -> float:
+    """A quota and its period, in microseconds; infinite where there is none."""
+    try:
+        allowed, period = map(int, quota.split())
+    except ValueError:  # "max", or no such file
+        return math.inf
+    return allowed / period if allowed > 0 and period > 0 else math.inf
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

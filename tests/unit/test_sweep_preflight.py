@@ -1,5 +1,8 @@
 """How many trials a cluster holds."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from lnln_dist.errors import UserError
@@ -47,5 +50,65 @@ def test_a_launcher_around_the_sweep_is_refused() -> None:
             check_launch({name: "x"})
 
 
-def test_usable_cores() -> None:
-    assert usable_cores() >= 1
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text + "\n")
+    return root
+
+
+V2 = "sys/fs/cgroup"
+V1 = "sys/fs/cgroup/cpu"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "max 100000"}, 8),
+        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "300000 100000"}, 3),
+        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "3200000 100000"}, 8),
+        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "250000 100000"}, 2),
+        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "50000 100000"}, 1),
+        ({"proc/self/cgroup": "0::/", f"{V2}/cpu.max": "what"}, 8),
+        # The tightest of a group and those around it.
+        (
+            {
+                "proc/self/cgroup": "0::/job/step",
+                f"{V2}/job/cpu.max": "400000 100000",
+                f"{V2}/job/step/cpu.max": "600000 100000",
+            },
+            4,
+        ),
+        (
+            {
+                "proc/self/cgroup": "7:memory:/x\n4:cpu,cpuacct:/docker/1",
+                f"{V1}/cpu.cfs_quota_us": "200000",
+                f"{V1}/cpu.cfs_period_us": "100000",
+            },
+            2,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu,cpuacct:/",
+                f"{V1}/cpu.cfs_quota_us": "-1",
+                f"{V1}/cpu.cfs_period_us": "100000",
+            },
+            8,
+        ),
+    ],
+)
+@pytest.mark.usefixtures("eight_cores")
+def test_usable_cores_are_those_of_the_mask_and_of_the_quota(
+    tmp_path: Path, files: dict[str, str], cores: int
+) -> None:
+    assert usable_cores(write(tmp_path, files)) == cores
+
+
+def test_usable_cores_of_this_machine() -> None:
+    assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
