@@ -1,8 +1,10 @@
 """``lnln-dist sweep`` and ``lnln-dist sweep show``."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lnln_dist.commands import make_parser, parse
 from lnln_dist.errors import ConfigError
@@ -68,11 +70,8 @@ def _show(argv: Sequence[str]) -> int:
     return 0
 
 
-def command(argv: Sequence[str]) -> int:
-    """Runs a sweep, or shows one."""
-    if argv and argv[0] == "show":
-        return _show(argv[1:])
-    given = parse(_parser(), argv)
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuses options that would be without effect."""
     if not given["config"]:
         raise ConfigError("--config is missing: name the sweep's YAML (see configs/sweep_*.yaml)")
     if given["dry_run"] and given["resolve"]:
@@ -80,6 +79,24 @@ def command(argv: Sequence[str]) -> int:
             "--dry_run lists a sweep and --resolve (which launch/ray/submit.sh adds) prints it: "
             "give one of them"
         )
+    if given["seconds_per_epoch"] is not None and not given["dry_run"]:
+        raise ConfigError(
+            "--seconds_per_epoch has a meaning with --dry_run only: add that, or leave it out"
+        )
+    where = "--address" if given["address"] else "RAY_ADDRESS"
+    if given["cpus"] is not None and (given["address"] or os.environ.get("RAY_ADDRESS")):
+        raise ConfigError(
+            f"--cpus is for a cluster of this machine, but {where} names one that runs: leave one "
+            "of them out"
+        )
+
+
+def command(argv: Sequence[str]) -> int:
+    """Runs a sweep, or shows one."""
+    if argv and argv[0] == "show":
+        return _show(argv[1:])
+    given = parse(_parser(), argv)
+    _check(given)
     from lnln_dist.sweep import session, space, study
 
     sweep = session.frozen(Path(given["config"]), given["set"])

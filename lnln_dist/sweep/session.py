@@ -82,6 +82,7 @@ def run(
     metric = made.common.select.metric
     data = _check_data(made) if program is None else {}
     folder = Folder(output.expanduser().absolute())
+    new = not (folder.path / "settings.json").exists()
     folder.create(resume=options.resume)
     with folder.locked():
         folder.adopt(made, data)
@@ -91,6 +92,9 @@ def run(
         if options.retry_failed:
             director.retry_failed()
         board = Board(director, estimate(made))
+        if new and options.resume:
+            # A misspelt --output would else look like a sweep that has lost everything.
+            board.line(f"{folder.path} holds no sweep yet: a new one is started")
         for name in made.dropped:
             board.line(f"dropped as equal to another setting: {name}")
         board.line(f"TensorBoard: tensorboard --logdir {folder.trials}")

@@ -42,12 +42,29 @@ def test_resolve_prints_a_sweep_that_stands_alone(
         (["--config", "CONFIG"], "--output is missing"),
         (["--config", "CONFIG", "--set", "sceen.seeds=1", "--dry_run"], "did you mean screen"),
         (["--confg", "x"], "did you mean --config"),
+        (
+            ["--config", "CONFIG", "--output", "x", "--seconds_per_epoch", "2"],
+            "--seconds_per_epoch has a meaning with --dry_run only",
+        ),
+        (
+            ["--config", "CONFIG", "--output", "x", "--cpus", "2", "--address", "auto"],
+            "--cpus is for a cluster of this machine, but --address names one",
+        ),
+        (["--config", "CONFIG", "--dry_run", "--resolve"], "give one of them"),
         (["--config", "/nowhere.yaml", "--dry_run"], "no such config file"),
     ],
 )
 def test_mistakes(config: str, argv: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         command([config if a == "CONFIG" else a for a in argv])
+
+
+def test_cores_of_a_cluster_that_the_environment_names(
+    config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ConfigError, match="but RAY_ADDRESS names one"):
+        command(["--config", config, "--output", "x", "--cpus", "2"])
 
 
 def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,22 @@ def test_a_finished_sweep_is_not_started_again(tmp_path: Path) -> None:
     assert session.show(tmp_path / "out") == made.read_text()
 
 
+def test_resuming_what_is_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session, "_train", lambda *_: None)
+    config = tmp_path / "sweep.yaml"
+    config.write_text(yaml.safe_dump(SWEEP))
+    sweep, output = session.frozen(config, []), tmp_path / "out"
+    said = f"{output} holds no sweep yet: a new one is started"
+    session.run(sweep, output, session.Options(resume=True), program=_never)
+    assert said in capsys.readouterr().err
+    session.run(sweep, output, session.Options(resume=True), program=_never)
+    assert said not in capsys.readouterr().err
+    session.run(sweep, tmp_path / "other", session.Options(), program=_never)
+    assert "holds no sweep yet" not in capsys.readouterr().err
+
+
 def _never(*_: Any, **__: Any) -> Any:
     raise AssertionError("a finished trial was trained again")
 
