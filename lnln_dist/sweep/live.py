@@ -1,7 +1,10 @@
 """A running sweep on the terminal: a live table, or plain lines where there is no terminal."""
 
+import itertools
 import time
+from collections import Counter
 from types import TracebackType
+from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -30,6 +33,49 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Counts(NamedTuple):
+    """Trials that were begun, each counted once."""
+
+    running: int
+    finished: int
+    held: int  # waiting for a decision, or for their turn to go on
+    stopped: int  # their setting goes no further
+    failed: int
+
+
+def counts(director: Director) -> Counts:
+    """Where the trials of a sweep stand."""
+    running = {(r.segment.name, r.segment.seed) for r in director.running.values()}
+    stopped = _stopped(director)
+    found: Counter[str] = Counter(running=len(running))
+    for key, record in director.records.items():
+        if key in running:
+            continue
+        if record.failure is not None:
+            found["failed"] += 1
+        elif record.finished:
+            found["finished"] += 1
+        elif record.epochs:
+            found["stopped" if key[0] in stopped else "held"] += 1
+    return Counts(*(found[name] for name in Counts._fields))
+
+
+def _stopped(director: Director) -> set[str]:
+    """Settings that were passed over: by a rung, by the choice of the best, or for a failure."""
+    plan, sweep = director.plan, director.space.sweep
+    out = set()
+    for made in director.space.settings:
+        screening = [director.records[made.name, s] for s in sweep.seeds[: sweep.screen.seeds]]
+        failed = any(record.failure is not None for record in screening)
+        if (failed or made.stratum in plan.decided) and not plan.verdicts[made.name].chosen:
+            out.add(made.name)
+    for rungs in itertools.chain.from_iterable(plan.rungs.values()):
+        for rung, above in itertools.pairwise(rungs):
+            if rung.over:
+                out |= set(rung.names) - set(above.names)
+    return out
 
 
 class Board:
@@ -80,16 +126,9 @@ class Board:
     def headline(self) -> str:
         """Counts, epochs and time left in one line."""
         director = self._director
-        records = director.records.values()
-        finished = sum(r.finished for r in records)
-        failed = sum(r.failure is not None for r in records)
-        started = sum(bool(r.epochs) for r in records)
-        spent = sum(len(r.epochs) for r in records)
-        busy = len(director.running)
-        parts = [f"{busy} running", f"{finished} finished"]
-        parts.append(f"{max(0, started - finished - failed - busy)} held or stopped")
-        if failed:
-            parts.append(f"{failed} failed")
+        spent = sum(len(r.epochs) for r in director.records.values())
+        found = counts(director)._asdict()
+        parts = [f"{count} {name}" for name, count in found.items() if count or name != "failed"]
         parts.append(f"{spent} of about {max(spent, round(self._expected.epochs))} epochs")
         left = left_s(director, self._expected, self._began, self._before)
         if left is not None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sweep_standin import drive, make_director
+from sweep_standin import SWEEP, drive, make_director
 
 from lnln_dist.sweep.estimate import estimate
-from lnln_dist.sweep.live import Board, duration, left_s
+from lnln_dist.sweep.live import Board, Counts, counts, duration, left_s
 from lnln_dist.sweep.records import Epoch
+from lnln_dist.sweep.trial import Outcome
 
 
 def test_durations() -> None:
@@ -34,6 +35,59 @@ def test_headline_and_table(tmp_path: Path) -> None:
     assert row.split()[0] in ("screen", "confirm")
     director.gave_up(job.trial, "gone")
     assert "1 failed" in board.headline()
+
+
+def test_every_trial_is_counted_where_it_stands(tmp_path: Path) -> None:
+    director = make_director(tmp_path)
+    assert counts(director) == Counts(0, 0, 0, 0, 0)
+    first = director.next()
+    assert first is not None
+    assert counts(director) == Counts(running=1, finished=0, held=0, stopped=0, failed=0)
+    second = director.next()
+    assert second is not None
+    director.heard(first.trial, Epoch(1, 1, 0.0, {"mae": 1.0, "corr": 0.0}))
+    director.ended(first.trial, Outcome(status="paused"))
+    # Failed before its first epoch; the other seed of that setting can win nothing any more.
+    director.ended(second.trial, Outcome(status="failed", reason="gone"))
+    assert counts(director).failed == 1
+    held = counts(director)
+    assert (held.running, held.held + held.stopped) == (0, 1)
+    text = Board(director, estimate(director.space)).headline()
+    assert text.startswith(f"0 running, 0 finished, {held.held} held, {held.stopped} stopped, 1 ")
+
+
+def test_held_trials_become_stopped_or_finished(tmp_path: Path) -> None:
+    director = make_director(tmp_path)
+    # 8 settings x 2 seeds up to the first decision: it is taken when the last of them is known.
+    drive(director, stop_after=2)
+    assert counts(director) == Counts(running=0, finished=0, held=2, stopped=0, failed=0)
+    drive(director)
+    # One setting is trained to the end on 3 seeds, and with reduction 3 only it went to the top.
+    finished = sum(r.finished for r in director.records.values())
+    begun = sum(bool(r.epochs) for r in director.records.values())
+    assert finished >= 3
+    assert counts(director) == Counts(0, finished, held=0, stopped=begun - finished, failed=0)
+
+
+def test_who_was_not_promoted_is_stopped_before_the_stratum_is_decided(tmp_path: Path) -> None:
+    director = make_director(tmp_path)
+    while not all(len(r.epochs) for k, r in director.records.items() if k[1] in (1, 2)):
+        drive(director, stop_after=1)
+    assert not director.plan.decided
+    now = counts(director)
+    # The two of the second rung went on at once, and one of them up to the last.
+    assert [len(rung.names) for rung in director.plan.rungs["all"][0]] == [8, 2, 1]
+    assert now == Counts(running=0, finished=0, held=2, stopped=14, failed=0)
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "fifo"])
+def test_a_failed_replica_stops_the_others_of_its_setting(tmp_path: Path, scheduler: str) -> None:
+    screen = {"seeds": 2, "scheduler": scheduler, "epochs": 4}
+    director = make_director(tmp_path, {**SWEEP, "screen": screen})
+    drive(director, stop_after=1)
+    ((name, seed),) = (key for key, record in director.records.items() if record.epochs)
+    director.records[name, 3 - seed].failure = "gone"
+    assert counts(director) == Counts(running=0, finished=0, held=0, stopped=1, failed=1)
 
 
 def test_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
