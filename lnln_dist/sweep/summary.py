@@ -99,7 +99,9 @@ def _headline(results: Results) -> str:
 
 def _winners(results: Results) -> list[str]:
     rows = []
-    for stratum in results.space.strata:
+    # A stratum is empty for good if all its settings equal some of another.
+    peopled = {s.setting.stratum for s in results.settings} | results.space.unfilled
+    for stratum in (s for s in results.space.strata if s in peopled):
         winner, lead = results.winner(stratum), results.lead(stratum)
         if winner is None:
             through = stratum in results.plan.decided and results.over
@@ -189,8 +191,8 @@ def _cost(results: Results) -> list[str]:
         else ""
     )
     text += f"Workers were busy for {duration(wall)}, training for {duration(train)} of it"
-    hosts = set().union(*(r.hosts for r in records)) if records else set()
-    text += f", on {', '.join(sorted(hosts))}." if hosts else "."
+    hosts = sorted({host for record in records for host in record.hosts if host})
+    text += f", on {', '.join(hosts)}." if hosts else "."
     lost = sum(r.losses for r in records)
     if lost:
         text += f" {lost} times a process or node died and its trial went on from a checkpoint."
