@@ -1,4 +1,7 @@
-"""Figures of a sweep: objective against each axis, heat maps of two axes, rungs; no Ray."""
+"""Figures of a sweep: objective against each axis, maps of two axes, rungs; no Ray.
+
+Values of a grid or a choice stand side by side; drawn numbers stand where they lie.
+"""
 
 import itertools
 import math
@@ -10,7 +13,7 @@ from typing import Any
 from lnln_dist.errors import UserError
 from lnln_dist.sweep.collect import Results, SettingResult
 
-MOST_PAIRS = 6  # heat maps drawn; many axes make more pairs than anybody looks at
+MOST_PAIRS = 6  # maps of two axes drawn; many axes make more pairs than anybody looks at
 SIZE = (6.4, 4.2)  # inches
 
 
@@ -82,6 +85,31 @@ class _Stratum:
         numbers = all(isinstance(v, int | float) for v in values.values())
         return sorted(values.values()) if numbers else list(values.values())
 
+    def _drawn(self, axis: str) -> bool:
+        """Its values were drawn from an interval."""
+        given = self.results.space.sweep.axes[axis]
+        return bool(given.uniform or given.loguniform)
+
+    def _place(self, axis: str, result: SettingResult) -> float:
+        """Where a setting stands on an axis of a figure."""
+        value = result.setting.values[axis]
+        if self._drawn(axis):
+            return float(value)
+        return [str(tick) for tick in self._ticks(axis)].index(str(value))
+
+    def _scale(self, ax: Any, which: str, axis: str) -> None:
+        """Names the x or y axis of a figure and gives it its scale or its ticks."""
+        ax.set(**{f"{which}label": axis})
+        if not self._drawn(axis):
+            ticks = self._ticks(axis)
+            ax.set(**{f"{which}ticks": range(len(ticks)), f"{which}ticklabels": map(str, ticks)})
+        elif self.results.space.sweep.axes[axis].loguniform:
+            ax.set(**{f"{which}scale": "log"})
+
+    @property
+    def _colours(self) -> str:
+        return "viridis" if self.results.direction > 0 else "viridis_r"
+
     def _early(self, result: SettingResult) -> float:
         return self.curves[result.setting.name][self.epoch - 1]
 
@@ -92,27 +120,28 @@ class _Stratum:
         """Objective of every setting over one axis, early and confirmed."""
 
         def plot(ax: Any) -> None:
-            ticks = [str(v) for v in self._ticks(axis)]
-            early: list[list[float]] = [[] for _ in ticks]
+            early: dict[float, list[float]] = {}
             for result in self.started:
-                early[ticks.index(str(result.setting.values[axis]))].append(self._early(result))
-            places = [place for place, values in enumerate(early) for _ in values]
-            every = [value for values in early for value in values]
+                early.setdefault(self._place(axis, result), []).append(self._early(result))
+            early = dict(sorted(early.items()))
+            places = [place for place, values in early.items() for _ in values]
+            every = [value for values in early.values() for value in values]
             word = f"after {self.epoch} epoch{'s' * (self.epoch > 1)}"
             ax.plot(places, every, "o", mfc="none", color="tab:gray", label=f"settings {word}")
-            ax.plot([fmean(values) for values in early], color="tab:gray", label=f"mean {word}")
+            if not self._drawn(axis):  # draws do not repeat: there is no mean at any of them
+                means = [fmean(values) for values in early.values()]
+                ax.plot(list(early), means, color="tab:gray", label=f"mean {word}")
             for result in self.results.ranked(self.name):
                 value = result.confirmed[self.results.metric]
                 ax.errorbar(
-                    ticks.index(str(result.setting.values[axis])),
+                    self._place(axis, result),
                     value.mean,
                     yerr=None if math.isnan(value.sd) else value.sd,
                     fmt="s",
                     color="tab:blue",
                     label="confirmed (mean, sd over seeds)",
                 )
-            ax.set_xticks(range(len(ticks)), ticks)
-            ax.set_xlabel(axis)
+            self._scale(ax, "x", axis)
             ax.set_ylabel(self.results.metric)
             ax.set_title(self._title(f"{self.results.metric} against {axis}"))
             handles, labels = ax.get_legend_handles_labels()
@@ -124,25 +153,34 @@ class _Stratum:
     def heat(self, one: str, other: str) -> Callable[[Any], None]:
         """Mean objective over two axes, where all settings have been."""
 
-        def plot(ax: Any) -> None:
+        def points(ax: Any) -> None:
+            values: dict[tuple[float, float], list[float]] = {}
+            for result in self.started:
+                place = self._place(other, result), self._place(one, result)
+                values.setdefault(place, []).append(self._early(result))
+            means = [fmean(found) for found in values.values()]
+            xs, ys = zip(*values, strict=True)
+            image = ax.scatter(xs, ys, c=means, s=60, ec="w", cmap=self._colours)
+            finish(ax, image)
+
+        def cells(ax: Any) -> None:
             rows, columns = self._ticks(one), self._ticks(other)
-            cells = [[self._cell(one, row, other, column) for column in columns] for row in rows]
-            image = ax.imshow(
-                cells, aspect="auto", cmap="viridis" if self.results.direction > 0 else "viridis_r"
-            )
-            for y, row in enumerate(cells):
+            means = [[self._cell(one, row, other, column) for column in columns] for row in rows]
+            image = ax.imshow(means, aspect="auto", cmap=self._colours)
+            for y, row in enumerate(means):
                 for x, value in enumerate(row):
                     if not math.isnan(value):
                         box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
                         ax.text(x, y, f"{value:.3f}", ha="center", va="center", bbox=box)
-            ax.set_xticks(range(len(columns)), [str(v) for v in columns])
-            ax.set_yticks(range(len(rows)), [str(v) for v in rows])
-            ax.set_xlabel(other)
-            ax.set_ylabel(one)
+            finish(ax, image)
+
+        def finish(ax: Any, image: Any) -> None:
+            self._scale(ax, "x", other)
+            self._scale(ax, "y", one)
             ax.set_title(self._title(f"{self.results.metric} after epoch {self.epoch}"))
             ax.figure.colorbar(image, ax=ax)
 
-        return plot
+        return points if self._drawn(one) or self._drawn(other) else cells
 
     def _cell(self, one: str, row: Any, other: str, column: Any) -> float:
         values = [

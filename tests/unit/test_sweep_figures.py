@@ -31,6 +31,65 @@ def test_one_file_per_axis_pair_and_stratum(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
 
 
+SAMPLED = {
+    **SWEEP,
+    "axes": {
+        "loss.adversarial": {"uniform": [0.0, 1.0]},
+        "optim.lr": {"loguniform": [1e-5, 1e-2]},
+        "noise.maximum": {"grid": [0.5, 1.0]},
+    },
+    "search": {"kind": "random", "samples": 6},
+}
+
+
+def test_sampled_axes_are_drawn_at_their_values(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    drive(make_director(tmp_path, SAMPLED))
+    results = collect(tmp_path)
+    picture = _Stratum(results, "all")
+    ax = Figure().add_subplot()
+    picture.against("optim.lr")(ax)
+    assert ax.get_xscale() == "log"
+    settings = ax.get_lines()[0]
+    drawn = sorted(s.setting.values["optim.lr"] for s in results.settings)
+    assert sorted(settings.get_xdata()) == drawn
+    confirmed = ax.containers[0].lines[0]
+    assert confirmed.get_xdata()[0] == results.winner("all").setting.values["optim.lr"]
+    ax = Figure().add_subplot()
+    picture.against("loss.adversarial")(ax)
+    assert ax.get_xscale() == "linear"
+    # Draws do not repeat, so there is no mean to draw a line through.
+    assert len([line for line in ax.get_lines() if line.get_linestyle() != "None"]) == 0
+
+
+def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    drive(make_director(tmp_path, SAMPLED))
+    results = collect(tmp_path)
+    picture = _Stratum(results, "all")
+    ax = Figure().add_subplot()
+    picture.heat("loss.adversarial", "optim.lr")(ax)
+    assert not ax.get_images()
+    (scatter,) = ax.collections
+    # Both values of the grid have the same draws: one point shows their mean.
+    early: dict[tuple[float, float], list[float]] = {}
+    for s in results.settings:
+        place = (s.setting.values["optim.lr"], s.setting.values["loss.adversarial"])
+        early.setdefault(place, []).append(picture.curves[s.setting.name][picture.epoch - 1])
+    assert {len(values) for values in early.values()} == {2}
+    shown = zip(scatter.get_offsets().tolist(), scatter.get_array().tolist(), strict=True)
+    assert {tuple(place): value for place, value in shown} == pytest.approx(
+        {place: sum(values) / 2 for place, values in early.items()}
+    )
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
+    ax = Figure().add_subplot()
+    picture.heat("optim.lr", "noise.maximum")(ax)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.5", "1.0"]
+    assert ax.get_yscale() == "log"
+
+
 def test_nothing_trained_nothing_drawn(tmp_path: Path) -> None:
     make_director(tmp_path)
     assert draw(collect(tmp_path)) == []
