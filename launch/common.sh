@@ -41,6 +41,18 @@ set_devices() {
 # is_deepspeed FILE: whether an Accelerate config asks for DeepSpeed.
 is_deepspeed() { grep -Eq '^[[:space:]]*distributed_type:[[:space:]]*.?DEEPSPEED' "$1"; }
 
+# is_single FILE: whether an Accelerate config is for one process without any strategy.
+is_single() { grep -Eq '^[[:space:]]*distributed_type:[[:space:]]*.?NO\b' "$1"; }
+
+# check_single FILE PROCESSES: such a config is left out: Accelerate's launcher of one process does
+# not pass a signal on to it. So nothing may depend on the config.
+check_single() {
+    local acts
+    [ "$2" = 1 ] || fail "$1 is for one process, this launch has $2: take launch/accelerate/ddp.yaml"
+    acts=$(grep -Eo '^(mixed_precision:.*(16|8)|use_cpu: *true|gpu_ids:.*[0-9])' "$1" | head -n 1) || true
+    [ -z "$acts" ] || fail "$1: $acts has no effect: use train.precision, --cpu, CUDA_VISIBLE_DEVICES"
+}
+
 # supervise COMMAND...: runs it to its end; returns its exit code, or 85 if the run was told to
 # leave and has written its checkpoint. SIGTERM, SIGUSR1, SIGHUP and SIGINT reach it as SIGTERM,
 # once: it has a process group of its own, which a scheduler's signal to this one does not reach.

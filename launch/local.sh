@@ -33,8 +33,17 @@ are_numbers "$port" "$restarts" || fail "--port and --restarts are whole numbers
 
 [ -z "$config" ] || [ -f "$config" ] || fail "$config: no such file"
 set_devices "$gpus" "$cpu"
-if [ "$processes" = 1 ] && [ -z "$config" ] && [ "$restarts" = 0 ]; then
-    supervise "$(program python)" -m "$module" "$@"
+if [ -n "$config" ] && is_single "$config"; then
+    check_single "$config" "$processes"
+    config=''
+fi
+if [ "$processes" = 1 ] && [ -z "$config" ]; then # Accelerate refuses DDP of one process
+    if [ "$restarts" = 0 ]; then
+        supervise "$(program python)" -m "$module" "$@"
+    else
+        supervise "$(program torchrun)" --nnodes 1 --nproc-per-node 1 --master-port "$port" \
+            --max-restarts "$restarts" --monitor-interval 1 -m "$module" "$@"
+    fi
     exit
 fi
 options=(--num_processes "$processes" --num_machines 1 --main_process_port "$port")

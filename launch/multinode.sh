@@ -6,7 +6,7 @@
 #   --main ADDRESS       name or address of the host of rank 0, as the others reach it
 #   --port P             a port of that host nobody else uses (default 29500)
 #   --gpus N | --cpu N   processes on every host (default: this host's GPUs); the same everywhere
-#   --accelerate_config FILE   one of launch/accelerate/ (default: DDP)
+#   --accelerate_config FILE   one of launch/accelerate/ (default: DDP, or none for one process)
 #   --module M           lnln_dist.doctor compares the hosts instead (default lnln_dist.train)
 # --output has to be a folder that all hosts share. Gloo and NCCL use the interface that leads to
 # the main host, unless GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME are set.
@@ -43,8 +43,19 @@ found=$("$(program python)" launch/interface.py "$main" "${LNLN_WAIT_S:-300}")
 export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-${found% *}}
 export NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-${found% *}}
 
+printf 'multinode: host %s of %s, %s process(es), main %s:%s, interface %s\n' \
+    "$rank" "$hosts" "$processes" "$main" "$port" "$GLOO_SOCKET_IFNAME" >&2
+total=$((hosts * processes))
+if [ -n "$config" ] && is_single "$config"; then
+    check_single "$config" "$total"
+    config=''
+fi
+if [ "$total" = 1 ] && [ -z "$config" ]; then # Accelerate refuses DDP of one process
+    supervise "$(program python)" -m "$module" "$@"
+    exit
+fi
 options=(
-    --num_processes $((hosts * processes)) --num_machines "$hosts" --machine_rank "$rank"
+    --num_processes "$total" --num_machines "$hosts" --machine_rank "$rank"
     --main_process_ip "$main" --main_process_port "$port"
 )
 if [ -z "$config" ]; then
@@ -54,6 +65,4 @@ else
     # This line is run on every host; DeepSpeed's own way would start the others by pdsh.
     if is_deepspeed "$config"; then options+=(--deepspeed_multinode_launcher standard); fi
 fi
-printf 'multinode: host %s of %s, %s process(es), main %s:%s, interface %s\n' \
-    "$rank" "$hosts" "$processes" "$main" "$port" "$GLOO_SOCKET_IFNAME" >&2
 supervise "$(program accelerate)" launch "${options[@]}" -m "$module" "$@"

@@ -53,6 +53,61 @@ def test_one_process_needs_no_launcher(programs: StandIns) -> None:
     assert programs.seen("python")["CUDA_VISIBLE_DEVICES"] == ""
 
 
+ALONE = [LAUNCH / "multinode.sh", "--hosts", "1", "--rank", "0", "--main", "127.0.0.1"]
+
+
+def with_python(programs: StandIns, body: str = "exit 0") -> None:
+    """A stand-in for python that still finds the interface."""
+    (programs.folder / "bin" / "python").unlink()
+    finds = f'case $1 in launch/interface.py) exec {sys.executable} "$@" ;; esac'
+    programs.add("python", f"{finds}\n{body}")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        [*ALONE, "--cpu", "1"],
+        [*ALONE, "--gpus", "1"],
+        [*LOCAL, "--cpu", "1", "--accelerate_config", "launch/accelerate/cpu1.yaml"],
+        [*LOCAL, "--gpus", "1", "--accelerate_config", "launch/accelerate/one_gpu.yaml"],
+    ],
+)
+def test_one_process_in_total_needs_no_launcher_either(
+    programs: StandIns, line: list[str | Path]
+) -> None:
+    with_python(programs)
+    assert programs.run(*line, *TRAIN)[0] == 0
+    assert programs.arguments("python") == ["-m", "lnln_dist.train", *TRAIN[1:]]
+    assert not list(programs.folder.glob("accelerate.*"))
+
+
+def test_one_process_that_is_restarted(programs: StandIns) -> None:
+    options = ["--cpu", "1", "--restarts", "2", "--port", "1234"]
+    assert programs.run(*LOCAL, *options, *TRAIN, "--resume")[0] == 0
+    line = programs.arguments("torchrun")
+    expected = {"--nproc-per-node": "1", "--max-restarts": "2", "--master-port": "1234"}
+    assert {option: after(line, option) for option in expected} == expected
+    assert line[-7:] == ["-m", "lnln_dist.train", *TRAIN[1:], "--resume"]
+    assert not list(programs.folder.glob("accelerate.*"))
+
+
+def test_one_process_of_a_strategy_goes_through_accelerate(programs: StandIns) -> None:
+    assert programs.run(*ALONE, "--gpus", "1", *ZERO, *TRAIN)[0] == 0
+    line = programs.arguments("accelerate")
+    assert (after(line, "--config_file"), after(line, "--num_processes")) == (ZERO[1], "1")
+
+
+def test_a_config_of_one_process_is_for_one(programs: StandIns, tmp_path: Path) -> None:
+    single = ["--accelerate_config", "launch/accelerate/one_gpu.yaml"]
+    for line in ([*LOCAL, "--gpus", "2"], [*MULTI, "--gpus", "1"]):
+        code, said = programs.run(*line, *single, *TRAIN)
+        assert (code, "is for one process" in said) == (2, True)
+    config = tmp_path / "half.yaml"
+    config.write_text("distributed_type: 'NO'\nmixed_precision: bf16\n")
+    code, said = programs.run(*LOCAL, "--cpu", "1", "--accelerate_config", config, *TRAIN)
+    assert (code, said.count("\n"), "train.precision" in said) == (2, 1, True)
+
+
 def test_several_processes_of_a_host(programs: StandIns) -> None:
     assert programs.run(*LOCAL, "--cpu", "3", "--port", "1234", *TRAIN)[0] == 0
     line = programs.arguments("accelerate")
