@@ -33,7 +33,10 @@ set_devices() {
     are_numbers "$processes" || fail "the number of processes is not a number: $processes"
     [ "$processes" -ge 1 ] || fail "no GPU found: give --gpus N, or --cpu N for N CPU processes"
     if [ -z "${OMP_NUM_THREADS:-}" ]; then
-        local threads=$(($(getconf _NPROCESSORS_ONLN) / processes))
+        # Those this process may run on: a SLURM task or a container seldom has the whole host.
+        local cores
+        cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+        local threads=$((cores / processes))
         export OMP_NUM_THREADS=$((threads > 0 ? threads : 1))
     fi
 }

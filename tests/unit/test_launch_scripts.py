@@ -125,6 +125,12 @@ def test_gpus_are_counted(programs: StandIns) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in programs.seen("accelerate")
 
 
+def test_threads_are_those_of_the_cores_it_may_use(programs: StandIns) -> None:
+    programs.add("nproc", "echo 12")
+    assert programs.run(*LOCAL, "--cpu", "3", *TRAIN)[0] == 0
+    assert programs.seen("accelerate")["OMP_NUM_THREADS"] == "4"
+
+
 def test_restarts_need_resume(programs: StandIns) -> None:
     code, said = programs.run(*LOCAL, "--cpu", "2", "--restarts", "3", *TRAIN)
     assert (code, "needs --resume" in said) == (2, True)
