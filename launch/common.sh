@@ -18,17 +18,27 @@ are_numbers() {
     for value in "$@"; do [[ $value =~ ^[0-9]+$ ]] || return 1; done
 }
 
-count_gpus() { { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true; }
+# GPUs that a program would see: of CUDA_VISIBLE_DEVICES (to its first -1) if it is set, else all.
+count_gpus() {
+    if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+        tr , '\n' <<<"$CUDA_VISIBLE_DEVICES" | sed '/^ *-1/,$d' | grep -c '[^ ]' || true
+    else
+        { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true
+    fi
+}
 
-# set_devices GPUS CPU: sets processes (per host) and what a CPU launch needs.
+# set_devices GPUS CPU: sets processes (per host) and what a CPU launch needs, and tells training
+# which device was asked for: where torch sees no GPU it would train on the CPU without a word.
 set_devices() {
     local gpus=$1 cpu=$2
     [ -z "$gpus" ] || [ -z "$cpu" ] || fail "give --gpus or --cpu, not both"
     if [ -n "$cpu" ]; then
         processes=$cpu
+        export LNLN_DEVICE=cpu
         export CUDA_VISIBLE_DEVICES= # accelerate's own --cpu would start one process
     else
         processes=${gpus:-$(count_gpus)}
+        export LNLN_DEVICE=cuda
     fi
     are_numbers "$processes" || fail "the number of processes is not a number: $processes"
     [ "$processes" -ge 1 ] || fail "no GPU found: give --gpus N, or --cpu N for N CPU processes"

@@ -111,7 +111,14 @@ def _clocks(group: Group) -> Finding:
 
 
 def _cards(group: Group) -> list[Finding]:
-    """Sums a number over the GPUs by NCCL, if every rank has one of its own."""
+    """Whether all ranks have GPUs or none; then a sum over them by NCCL, one GPU per rank."""
+    sees = group.gather_objects((torch.cuda.is_available(), socket.gethostname()))
+    without = [f"{rank} ({host})" for rank, (gpu, host) in enumerate(sees) if not gpu]
+    if 0 < len(without) < group.world:
+        shown = ", ".join(without[:4]) + (" ..." if len(without) > 4 else "")
+        found = f"rank {shown} sees no GPU, the others do; they would wait for one another"
+        remedy = "look at nvidia-smi and CUDA_VISIBLE_DEVICES there, or give every host --cpu N"
+        return [fail("devices of ranks", found, remedy)]
     local = int(os.environ.get("LOCAL_RANK", "0"))
     able = torch.cuda.is_available() and local < torch.cuda.device_count()
     if not all(group.gather_objects(able)):

@@ -20,6 +20,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 # Variables of the launcher that Accelerate itself must not act on: the strategies do.
 HIDDEN = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
+DEVICE = "LNLN_DEVICE"  # cpu or cuda: what a launch script was asked for
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
@@ -93,10 +94,20 @@ def read_launch(
 
 
 def _on_cpu(cpu: bool | None, environment: Environment) -> bool:
+    asked = environment.get(DEVICE)
+    by_launcher = environment.get("ACCELERATE_USE_CPU", "false").lower() in ("true", "1", "yes")
+    if asked == "cuda" and (by_launcher if cpu is None else cpu):
+        raise TrainingError(
+            "the launch asks for GPUs, training for the CPU (--cpu or use_cpu): drop one of the two"
+        )
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            f"the launch asks for GPUs, but torch {torch.__version__} sees none on this machine: "
+            "look at nvidia-smi and CUDA_VISIBLE_DEVICES, or start with --cpu N"
+        )
     if cpu is not None:
         return cpu
-    asked = environment.get("ACCELERATE_USE_CPU", "false").lower() in ("true", "1", "yes")
-    return asked or not torch.cuda.is_available()
+    return by_launcher or asked == "cpu" or not torch.cuda.is_available()
 
 
 def _check_precision(precision: Precision, on_cpu: bool, environment: Environment) -> None:

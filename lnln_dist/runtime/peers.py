@@ -41,6 +41,14 @@ class Peers:
         self.is_main: bool = self.accelerator.is_main_process
         self.device: torch.device = self.accelerator.device
         _check_set_up(launch, self.accelerator)
+        self._arithmetic = f"{launch.strategy} in {launch.precision}"
+
+    def set_up(self) -> str:
+        """Processes, device, backend and strategy of this run, in words."""
+        count = f"{self.world} process{'es' if self.world > 1 else ''}"
+        card = f" ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else ""
+        by = f" by {distributed.get_backend()}" if distributed.is_initialized() else ""
+        return f"{count} on {self.device.type}{card}{by}: {self._arithmetic}"
 
     def sum_over_ranks(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Sums scalars over all ranks in one collective (float64)."""

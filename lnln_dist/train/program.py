@@ -94,6 +94,7 @@ def run(
             if training.state.finished:
                 training.progress.line(f"{folder} has finished already")
             else:
+                training.progress.line(runtime.set_up())
                 try:
                     with training.progress:
                         train(training)

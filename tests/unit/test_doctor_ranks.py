@@ -111,6 +111,23 @@ def test_ranks_that_differ_fail_alike(tmp_path: Path) -> None:
     assert one[1].level == "fail"
 
 
+def test_gpus_on_some_ranks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = threading.local()
+    monkeypatch.setattr(ranks.torch.cuda, "is_available", lambda: getattr(seen, "gpu", False))
+
+    def check(member: Member) -> list[Finding]:
+        seen.gpu = member.rank > 0
+        return ranks._cards(member)
+
+    one, other, _ = together(3, check)
+    assert one == other
+    assert (one[0].check, one[0].level) == ("devices of ranks", "fail")
+    assert "rank 0 (" in one[0].found
+    assert "CUDA_VISIBLE_DEVICES" in one[0].remedy
+    monkeypatch.setattr(ranks.torch.cuda, "is_available", lambda: False)
+    assert together(2, ranks._cards) == [[], []]
+
+
 def test_several_hosts_want_a_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     name = threading.local()
     monkeypatch.setattr(ranks.socket, "gethostname", lambda: getattr(name, "host", "x"))

@@ -125,6 +125,34 @@ def test_gpus_are_counted(programs: StandIns) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in programs.seen("accelerate")
 
 
+@pytest.mark.parametrize(
+    ("visible", "counted"), [("3", 1), ("0,3", 2), ("GPU-a, GPU-b,GPU-c", 3), ("1,-1,2", 1)]
+)
+def test_only_visible_gpus_are_counted(programs: StandIns, visible: str, counted: int) -> None:
+    with_python(programs)
+    programs.add("nvidia-smi", "for i in 0 1 2 3; do echo GPU $i; done")
+    assert programs.run(*LOCAL, *TRAIN, CUDA_VISIBLE_DEVICES=visible)[0] == 0
+    if counted == 1:
+        assert programs.arguments("python")[0] == "-m"
+    else:
+        assert after(programs.arguments("accelerate"), "--num_processes") == str(counted)
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_hidden_gpus_are_none(programs: StandIns, visible: str) -> None:
+    programs.add("nvidia-smi", "echo GPU 0")
+    code, said = programs.run(*LOCAL, *TRAIN, CUDA_VISIBLE_DEVICES=visible)
+    assert (code, "no GPU found" in said) == (2, True)
+
+
+@pytest.mark.parametrize(("option", "device"), [("--cpu", "cpu"), ("--gpus", "cuda")])
+def test_training_is_told_which_device_was_asked_for(
+    programs: StandIns, option: str, device: str
+) -> None:
+    assert programs.run(*LOCAL, option, "2", *TRAIN)[0] == 0
+    assert programs.seen("accelerate")["LNLN_DEVICE"] == device
+
+
 def test_threads_are_those_of_the_cores_it_may_use(programs: StandIns) -> None:
     programs.add("nproc", "echo 12")
     assert programs.run(*LOCAL, "--cpu", "3", *TRAIN)[0] == 0

@@ -113,6 +113,18 @@ def test_gpus_are_used_unless_the_cpu_is_asked_for(monkeypatch: pytest.MonkeyPat
     assert read(cpu=True).on_cpu
 
 
+def test_a_launch_on_gpus_does_not_end_up_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "cuda", Gpus(count=0, bf16=False))
+    with pytest.raises(TrainingError, match=r"asks for GPUs, but torch .* sees none.*--cpu N"):
+        read({"LNLN_DEVICE": "cuda"}, cpu=None)
+    monkeypatch.setattr(torch, "cuda", Gpus(count=1, bf16=True))
+    assert not read({"LNLN_DEVICE": "cuda"}, cpu=None).on_cpu
+    assert read({"LNLN_DEVICE": "cpu"}, cpu=None).on_cpu
+    for cpu, more in ((True, {}), (None, {"ACCELERATE_USE_CPU": "true"})):
+        with pytest.raises(TrainingError, match="asks for GPUs, training for the CPU"):
+            read({"LNLN_DEVICE": "cuda", **more}, cpu=cpu)
+
+
 def test_what_the_gpus_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "cuda", Gpus(count=2, bf16=False))
     with pytest.raises(TrainingError, match="this GPU has no bf16"):

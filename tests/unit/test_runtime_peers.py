@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lnln_dist.errors import DataError, TrainingError
+from lnln_dist.runtime import peers as peers_module
 from lnln_dist.runtime.launch import Launch, read_launch
 from lnln_dist.runtime.peers import Peers
 from lnln_dist.runtime.process import Runtime
@@ -50,6 +51,20 @@ def test_sums_and_gathers_of_one(peers: Runtime) -> None:
     assert peers.gather_objects("x") == ["x"]
     assert (peers.rank, peers.world, peers.is_main) == (0, 1, True)
     assert peers.peak_memory() > 2**20
+
+
+def test_what_was_set_up_in_words(peers: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert peers.set_up() == "1 process on cpu: ddp in fp32"
+    peers.world = 2
+    monkeypatch.setattr(peers_module.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(peers_module.distributed, "get_backend", lambda: "nccl")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    peers.device = torch.device("cuda", 0)
+    try:
+        assert peers.set_up() == "2 processes on cuda (H100) by nccl: ddp in fp32"
+    finally:
+        peers.device, peers.world = torch.device("cpu"), 1
+        monkeypatch.undo()
 
 
 def test_one_process_where_several_were_promised_is_refused(

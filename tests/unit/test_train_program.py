@@ -58,6 +58,13 @@ def test_paused_and_resumed_equals_undisturbed(data: Path, tmp_path: Path) -> No
     assert second.state.best == whole.state.best
 
 
+def test_a_run_says_where_it_trains(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(config(data), tmp_path / "run", cpu=True, on_epoch=lambda _: True)
+    assert capsys.readouterr().err.splitlines()[0] == "1 process on cpu: ddp in fp32"
+
+
 def test_utilisation_is_reported_where_the_peak_is_known(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
