@@ -35,7 +35,7 @@ are_numbers "$port" "$restarts" || fail "--port and --restarts are whole numbers
 [[ " $* " == *" --resume "* ]] || fail "a restart needs --resume after the --"
 
 set_devices "$gpus" "$cpu"
-found=$("$(program python)" launch/interface.py "$main" "${LNLN_WAIT_S:-300}")
+found=$("$(program python)" launch/interface.py "$main" "${LNLN_WAIT_S:-300}" "$hosts")
 export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-${found% *}}
 export NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-${found% *}}
 # torch 2.13: with the shared store a host that joins again brings the others down.

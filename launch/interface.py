@@ -1,6 +1,8 @@
 """Prints the network interface, and this host's address on it, that lead to a given host.
 
-python3 launch/interface.py HOST [SECONDS TO WAIT FOR ITS NAME]
+python3 launch/interface.py HOST [SECONDS TO WAIT FOR ITS NAME [HOSTS]]
+
+HOSTS is the number of hosts of the launch (default 1), or two such as 1:4.
 """
 
 import fcntl
@@ -10,6 +12,7 @@ import sys
 import time
 
 SIOCGIFADDR = 0x8915  # Linux: address of an interface
+FAR = "203.0.113.1"  # of no network (RFC 5737): only the default route leads there
 
 
 def resolve(host: str, patience: float) -> str:
@@ -42,5 +45,31 @@ def interface_to(address: str) -> tuple[str, str]:
     sys.exit(f"interface.py: no interface of this host has the address {own}")
 
 
+def is_alone(hosts: str) -> bool:
+    """Whether a launch on so many hosts has but one."""
+    return hosts.split(":")[-1] == "1"
+
+
+def interface_for(host: str, patience: float, *, alone: bool) -> tuple[str, str]:
+    """Name and own address of the interface over which this host meets the others.
+
+    Debian's /etc/hosts gives a host's own name as 127.0.1.1: on the main host that would lead to
+    the loopback interface, which no other host reaches.
+    """
+    address = resolve(host, patience)
+    # Given as an address, the loopback is meant: all processes are on this machine.
+    if alone or host == address or not address.startswith("127."):
+        return interface_to(address)
+    own = socket.gethostname()
+    remedy = f"give the main host's address as --main, or mend {host} in /etc/hosts"
+    if host.split(".")[0] != own.split(".")[0]:
+        sys.exit(f"interface.py: {host} is {address}, so {own} takes it for itself: {remedy}")
+    try:
+        return interface_to(FAR)
+    except SystemExit:
+        sys.exit(f"interface.py: {host} is {address}, which no other host reaches: {remedy}")
+
+
 if __name__ == "__main__":
-    print(*interface_to(resolve(sys.argv[1], float((sys.argv[2:] or ["0"])[0]))))
+    given = [*sys.argv[1:], *["0", "1"][len(sys.argv) - 2 :]]
+    print(*interface_for(given[0], float(given[1]), alone=is_alone(given[2])))

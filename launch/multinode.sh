@@ -39,7 +39,7 @@ are_numbers "$hosts" "$rank" "$port" || fail "--hosts, --rank and --port are who
 
 [ -z "$config" ] || [ -f "$config" ] || fail "$config: no such file"
 set_devices "$gpus" "$cpu"
-found=$("$(program python)" launch/interface.py "$main" "${LNLN_WAIT_S:-300}")
+found=$("$(program python)" launch/interface.py "$main" "${LNLN_WAIT_S:-300}" "$hosts")
 export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-${found% *}}
 export NCCL_SOCKET_IFNAME=${NCCL_SOCKET_IFNAME:-${found% *}}
 

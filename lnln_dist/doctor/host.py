@@ -14,6 +14,7 @@ GIB = 2**30
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 the system's own
 DEFAULT_PORT = 29500
 FEW_FILES = 1024
+LOOPBACK = "lo"
 
 
 def check_host(
@@ -90,8 +91,13 @@ def check_name(environment: Mapping[str, str]) -> Finding:
     """Gloo listens at the address of the host's name, which must not be the loopback one."""
     name = socket.gethostname()
     interface = environment.get("GLOO_SOCKET_IFNAME")
+    alone = environment.get("GROUP_WORLD_SIZE", "1") == "1"
     if interface:
         known = interface in [own for _, own in socket.if_nameindex()]
+        if known and interface == LOOPBACK and not alone:
+            remedy = "give the main host's address as --main, or mend its name in /etc/hosts"
+            found = f"{name}, gloo uses {interface}, which other hosts cannot reach"
+            return warn("host name", found, remedy)
         if known:
             return ok("host name", f"{name}, gloo uses {interface}")
         remedy = "set GLOO_SOCKET_IFNAME to one of this host's interfaces (ip addr lists them)"
@@ -104,7 +110,6 @@ def check_name(environment: Mapping[str, str]) -> Finding:
     except OSError:
         address = "no address"
     found = f"{name} is {address}"
-    alone = environment.get("GROUP_WORLD_SIZE", "1") == "1"
     if alone or (address[0].isdigit() and not address.startswith("127.")):
         return ok("host name", found)
     return warn("host name", f"{found}, which other hosts cannot reach", remedy)

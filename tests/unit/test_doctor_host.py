@@ -72,7 +72,9 @@ def test_the_name_matters_between_hosts_only(monkeypatch: pytest.MonkeyPatch) ->
     several = {"GROUP_WORLD_SIZE": "2"}
     lonely = host.check_name(several)
     assert (lonely.level, "GLOO_SOCKET_IFNAME" in lonely.remedy) == ("warn", True)
-    assert host.check_name(several | {"GLOO_SOCKET_IFNAME": "lo"}).level == "ok"
+    loopback = host.check_name(several | {"GLOO_SOCKET_IFNAME": "lo"})
+    assert (loopback.level, "/etc/hosts" in loopback.remedy) == ("warn", True)
+    assert host.check_name({"GLOO_SOCKET_IFNAME": "lo"}).level == "ok"
     assert host.check_name(several | {"GLOO_SOCKET_IFNAME": "eth77"}).level == "fail"
     monkeypatch.setattr(socket, "gethostbyname", lambda _: "10.0.0.7")
     assert host.check_name(several).level == "ok"

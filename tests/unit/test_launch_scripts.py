@@ -238,6 +238,8 @@ WRONG = [
     ([*MULTI, "--port", "x", "--cpu", "1", *TRAIN], "whole numbers"),
     ([*MULTI[:5], "--cpu", "1", *TRAIN], "--main is missing"),
     ([*MULTI, "--main", "no.such.host.invalid", "--cpu", "1", *TRAIN], "has no address"),
+    ([*MULTI, "--main", "localhost", "--cpu", "1", *TRAIN], "/etc/hosts"),
+    ([*ELASTIC, "--main", "localhost", "--cpu", "1", *TRAIN, "--resume"], "/etc/hosts"),
     ([*ELASTIC, "--cpu", "1", *TRAIN], "needs --resume"),
     ([*ELASTIC, "--hosts", "a:b", "--cpu", "1", *TRAIN, "--resume"], "two such as 1:4"),
     ([LAUNCH / "hostfile.sh", "nowhere", *TRAIN], "give a hostfile"),
