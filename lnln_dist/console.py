@@ -17,6 +17,7 @@ def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
     # torch is not loaded yet. Its threads would spin while they wait for each other, which on
     # shared cores can take ten times as long as the work itself.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _forget_notice()
     debug = "--debug" in argv
     rank = os.environ.get("RANK", "0")
     who = "lnln-dist" if rank == "0" else f"lnln-dist [rank {rank}]"
@@ -47,6 +48,12 @@ def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
             f"{who}: error: out of memory: use a larger machine or a smaller batch", file=sys.stderr
         )
         raise SystemExit(EXIT_USER) from err
+
+
+def _forget_notice() -> None:
+    """Empties the file of ``_tell_launcher``: after an elastic restart it holds an old notice."""
+    with contextlib.suppress(KeyError, OSError):
+        os.truncate(os.environ[EXIT_FILE], 0)
 
 
 def _tell_launcher(code: int) -> None:

@@ -72,3 +72,13 @@ def test_other_endings_tell_the_launcher_nothing(
     monkeypatch.setenv("LNLN_EXIT_FILE", str(tmp_path / "code"))
     assert console.finish(fail, []) == 2
     assert not (tmp_path / "code").exists()
+
+
+def test_what_an_earlier_start_left_is_cleared(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "code"
+    monkeypatch.setenv("LNLN_EXIT_FILE", str(place))
+    place.write_text("85\n")  # of ranks that were started again since
+    assert console.finish(fail, []) == 2
+    assert place.read_text() == ""

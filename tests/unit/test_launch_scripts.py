@@ -282,6 +282,14 @@ def test_being_told_to_leave_ends_with_code_85(
     assert not Path(programs.seen("accelerate")["LNLN_EXIT_FILE"]).exists()
 
 
+def test_a_failure_after_a_restart_is_no_notice(programs: StandIns) -> None:
+    """Ranks told to leave are started again by the launcher, and then one fails."""
+    code = "from lnln_dist.console import finish; raise SystemExit(finish(lambda _: 1, []))"
+    body = f'echo 85 >"$LNLN_EXIT_FILE"; cd {ROOT}; exec {sys.executable} -c "{code}"'
+    programs.add("accelerate", body)
+    assert programs.run(*LOCAL, "--cpu", "2", *TRAIN)[0] == 1
+
+
 def test_hosts_of_a_file_are_started_by_ssh(programs: StandIns, tmp_path: Path) -> None:
     programs.add("ssh", 'host=$4; bash -c "$5" >"$RECORDED/$host.out" 2>"$RECORDED/$host.err"')
     programs.add("accelerate", 'cp "$RECORDED/accelerate.arguments" "$RECORDED/host$7"')
