@@ -6,6 +6,13 @@ fail() {
     exit 2
 }
 
+# Told to leave before anything was started, by a scheduler that is in a hurry.
+not_begun() {
+    printf '%s: told to leave before anything was done: start the same line again\n' "${0##*/}" >&2
+    exit 85
+}
+trap not_begun TERM USR1 HUP INT
+
 # The environment's programs if there is one beside this checkout, else those on PATH.
 program() {
     local own=${LNLN_VENV:-.venv}/bin/$1
@@ -51,6 +58,18 @@ set_devices() {
     fi
 }
 
+# await PID: waits for its end; sets code to its exit code.
+await() {
+    while :; do
+        wait "$1" || true
+        # A signal ends the wait, not the process: wait again.
+        kill -0 "$1" 2>/dev/null || break
+    done
+    # It may have ended just as a signal came; then only now does wait tell the process's own code.
+    code=0
+    wait "$1" || code=$?
+}
+
 # is_deepspeed FILE: whether an Accelerate config asks for DeepSpeed.
 is_deepspeed() { grep -Eq '^[[:space:]]*distributed_type:[[:space:]]*.?DEEPSPEED' "$1"; }
 
@@ -67,30 +86,31 @@ check_single() {
 }
 
 # supervise COMMAND...: runs it to its end; returns its exit code, or 85 if the run was told to
-# leave and has written its checkpoint. SIGTERM, SIGUSR1, SIGHUP and SIGINT reach it as SIGTERM,
-# once: it has a process group of its own, which a scheduler's signal to this one does not reach.
+# leave and has written its checkpoint, or had not begun. SIGTERM, SIGUSR1, SIGHUP and SIGINT reach
+# it as SIGTERM: it has a process group of its own, which a scheduler's signal to this one does not
+# reach.
 supervise() {
-    local child code
+    local child='' code told=''
     LNLN_EXIT_FILE=$(mktemp)
     export LNLN_EXIT_FILE
     # Seconds the launcher leaves the workers for their checkpoint before it kills them.
     export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${LNLN_GRACE_S:-100}
+    # Before there is a child: a signal in between would end this script and leave the child alone.
+    trap 'told=yes; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM USR1 HUP INT
     set -m
     "$@" </dev/null &
     child=$!
     set +m
-    # shellcheck disable=SC2064 # the child's id is wanted as it is now
-    trap "kill -TERM $child 2>/dev/null || true" TERM USR1 HUP INT
-    while :; do
-        code=0
-        wait "$child" || code=$?
-        # A signal ends the wait, not the child: wait again.
-        kill -0 "$child" 2>/dev/null || break
-    done
+    [ -z "$told" ] || kill -TERM "$child" 2>/dev/null || true
+    await "$child"
     trap - TERM USR1 HUP INT
     if [ "$code" -ne 0 ] && [ "$(cat "$LNLN_EXIT_FILE")" = 85 ]; then
         code=85
-        printf '%s: told to leave, checkpoint written: the same line again goes on\n' "${0##*/}" >&2
+        printf '%s: told to leave: the same line again goes on\n' "${0##*/}" >&2
+    elif [ "$code" -eq 143 ] && [ -n "$told" ]; then
+        # Once they have begun, neither a launcher nor a run ends by SIGTERM itself.
+        rm -f "$LNLN_EXIT_FILE"
+        not_begun
     fi
     rm -f "$LNLN_EXIT_FILE"
     return "$code"

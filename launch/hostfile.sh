@@ -40,11 +40,7 @@ for i in "${!hosts[@]}"; do
 done
 worst=0
 for child in "${started[@]}"; do
-    while :; do
-        code=0
-        wait "$child" || code=$?
-        kill -0 "$child" 2>/dev/null || break
-    done
+    await "$child"
     if [ "$code" -gt "$worst" ]; then worst=$code; fi
 done
 exit "$worst"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lnln_dist import console, settings
 from lnln_dist.errors import ConfigError
+from lnln_dist.train.preemption import Notice
 
 
 def make_parser(prog: str = "lnln-dist train") -> settings.Parser:
@@ -36,6 +37,12 @@ def make_parser(prog: str = "lnln-dist train") -> settings.Parser:
 
 def command(argv: Sequence[str]) -> int:
     """Parses, then trains; torch is imported only once the settings are known to be right."""
+    # Imports, data and the meeting of the ranks take a while: a notice must not be lost meanwhile.
+    with Notice().listening() as notice:
+        return _command(argv, notice)
+
+
+def _command(argv: Sequence[str], notice: Notice) -> int:
     parser = make_parser()
     given = parser.parse_args(list(argv), defaults=False).as_dict()
     config = settings.from_arguments(given)
@@ -52,6 +59,7 @@ def command(argv: Sequence[str]) -> int:
         resume=given.get("resume", False),
         overwrite=given.get("overwrite", False),
         cpu=True if given.get("cpu") else None,
+        notice=notice,
     )
     state = result.state
     if state.best and os.environ.get("RANK", "0") == "0":

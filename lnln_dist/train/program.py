@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.errors import ConfigError
+from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.runtime import Runtime
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import check_against_data, claim
@@ -39,6 +39,7 @@ def run(
     cpu: bool | None = None,
     on_epoch: Callable[[EpochReport], bool | None] | None = None,
     shown_first: Collection[str] | None = None,
+    notice: Notice | None = None,
 ) -> Result:
     """Trains ``config`` into ``folder``.
 
@@ -52,8 +53,10 @@ def run(
             checkpoint from which it can be resumed.
         shown_first: dotted settings that TensorBoard's HPARAMS page shows at once; None are those
             that differ from their defaults.
+        notice: already listening for signals, if the caller began to before.
 
     Raises:
+        PreemptedError: told to leave.
         UserError: settings, data, folder or launch do not allow the run.
     """
     begin = time.perf_counter()
@@ -68,14 +71,16 @@ def run(
         offload=config.train.offload,
         timeout_s=config.train.timeout_s,
     )
-    notice, hold = Notice(), ExitStack()
+    notice, hold = notice or Notice(), ExitStack()
     try:
-        # Told to leave while it still sets up, a run leaves after its first step.
+        # Told to leave while it still sets up, a run leaves after its first step, else before it.
         with (
             notice.listening(),
             watching_launcher(notice.give),
             explain_lost_peers(runtime, config.train.timeout_s),
         ):
+            if any(runtime.gather_objects(notice.given)):
+                raise PreemptedError("told to leave before the first step: start it again to train")
             check_equal_on_ranks(runtime, facts_of(config, dataset.index))
             runtime.on_main(
                 lambda: claim(

@@ -282,6 +282,35 @@ def test_being_told_to_leave_ends_with_code_85(
     assert not Path(programs.seen("accelerate")["LNLN_EXIT_FILE"]).exists()
 
 
+def test_being_told_before_anything_began_is_code_85_too(programs: StandIns) -> None:
+    """A launcher or an interpreter that still starts is ended by the signal itself."""
+    programs.add("accelerate", 'touch "$RECORDED/ready"; trap - TERM; exec sleep 60')
+    child = programs.start(*LOCAL, "--cpu", "2", *TRAIN)
+    deadline = time.monotonic() + 30
+    while not (programs.folder / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGUSR1)
+    _, said = communicate(child, 30)
+    assert child.returncode == 85
+    assert "before anything was done" in said
+    programs.add("accelerate", "kill -TERM $$; sleep 60")  # nobody told the script
+    assert programs.run(*LOCAL, "--cpu", "2", *TRAIN)[0] == 143
+
+
+def test_being_told_while_hosts_wait_for_one_another(programs: StandIns) -> None:
+    with_python(programs)
+    body = 'touch "$RECORDED/ready"; sleep 2; echo lo 127.0.0.1'
+    programs.add("python", body)
+    child = programs.start(*MULTI, "--cpu", "2", *TRAIN)
+    deadline = time.monotonic() + 30
+    while not (programs.folder / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    _, said = communicate(child, 30)
+    assert (child.returncode, "before anything was done" in said) == (85, True)
+    assert not list(programs.folder.glob("accelerate.*"))
+
+
 def test_a_failure_after_a_restart_is_no_notice(programs: StandIns) -> None:
     """Ranks told to leave are started again by the launcher, and then one fails."""
     code = "from lnln_dist.console import finish; raise SystemExit(finish(lambda _: 1, []))"

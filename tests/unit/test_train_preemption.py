@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -38,3 +40,8 @@ def test_outside_the_main_thread_nothing_is_touched() -> None:
     thread.join()
     assert seen == [False]
     assert [signal.getsignal(n) for n in SIGNALS] == before
+
+
+def test_listening_needs_no_torch() -> None:
+    code = "import lnln_dist.train.preemption, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,9 +14,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.errors import UserError
+from lnln_dist.errors import PreemptedError, UserError
 from lnln_dist.train import claim, setup
 from lnln_dist.train.loop import EpochReport
+from lnln_dist.train.preemption import Notice
 from lnln_dist.train.program import run
 
 
@@ -63,6 +64,14 @@ def test_a_run_says_where_it_trains(
 ) -> None:
     run(config(data), tmp_path / "run", cpu=True, on_epoch=lambda _: True)
     assert capsys.readouterr().err.splitlines()[0] == "1 process on cpu: ddp in fp32"
+
+
+def test_told_to_leave_before_it_began_a_run_does_nothing(data: Path, tmp_path: Path) -> None:
+    notice = Notice()
+    notice.give()
+    with pytest.raises(PreemptedError, match="before the first step"):
+        run(config(data), tmp_path / "run", cpu=True, notice=notice)
+    assert not (tmp_path / "run").exists()
 
 
 def test_utilisation_is_reported_where_the_peak_is_known(
