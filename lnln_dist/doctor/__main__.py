@@ -85,6 +85,9 @@ def _own_findings(given: Mapping[str, Any]) -> tuple[list[Any], dict[str, object
         index=index,
         processes=job.processes(given.get("gpus")),
         card_bytes=job.card_bytes(given.get("card")),
+        host_bytes=job.host_bytes(
+            given.get("gpus"), planned=bool(given.get("gpus") or given.get("card"))
+        ),
     )
     needs = {"deepspeed"} if config.train.strategy.startswith("zero") else set()
     found += [*software.check_software(needed=frozenset(needs)), job.check_launch(config)]

@@ -1,5 +1,6 @@
 """Whether the job holds together: launch, data, encoder, memory."""
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 
 from lnln_dist.config import Config
+from lnln_dist.cost.host import available_bytes
 from lnln_dist.cost.memory import (
     HEADROOM,
     STRATEGIES,
+    Activations,
     Footprint,
     Parameters,
     Strategy,
@@ -26,6 +29,7 @@ from lnln_dist.errors import TrainingError, UserError
 from lnln_dist.models.encoder_source import EncoderSource
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.runtime.launch import read_launch
+from lnln_dist.train.fit import largest_that_fits
 
 GIB = 2**30
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -42,6 +46,8 @@ class Job:
     processes: int
     card_bytes: int | None
     """Memory of one GPU; None if there is none to compare with."""
+    host_bytes: int | None = None
+    """Memory of a host for each of its processes; None if not known."""
 
 
 def open_data(path: str) -> tuple[Index | None, Finding]:
@@ -117,19 +123,32 @@ def check_memory(job: Job) -> tuple[Parameters | None, list[Finding]]:
     findings = [ok("model", f"{counted.trained / 1e6:.1f} M trained parameters{frozen}")]
     share = -(-config.train.batch_size // job.processes)
     size = min(config.train.micro_batch or share, share)
-    kept = activations(skeleton, size=size, lengths=longest, precision=config.train.precision)
     chosen, offload = _chosen(config)
-    for strategy in STRATEGIES:
-        mine = strategy == chosen
-        used = footprint(
+
+    def used(strategy: Strategy, samples: int) -> Footprint:
+        return footprint(
             counted,
             strategy,
             world=job.processes,
             precision=config.train.precision,
-            kept=kept,
-            offload=offload and mine,
+            kept=kept(samples),
+            offload=offload and strategy == chosen,
         )
-        findings.append(_against(job, strategy, used, size=size, chosen=mine))
+
+    @functools.cache
+    def kept(samples: int) -> Activations:
+        precision = config.train.precision
+        return activations(skeleton, size=samples, lengths=longest, precision=precision)
+
+    if config.train.auto_micro_batch:
+        fits = largest_that_fits(share, lambda n: not _lacking(job, used(chosen, n), HEADROOM))
+        size = max(1, fits)
+    passes = f"{size} samples a pass"
+    if size < share and config.train.auto_micro_batch:
+        passes += f" of {share} (train.auto_micro_batch)"
+    for strategy in STRATEGIES:
+        mine = strategy == chosen
+        findings.append(_against(job, strategy, used(strategy, size), passes, chosen=mine))
     return counted, findings
 
 
@@ -157,7 +176,18 @@ def _chosen(config: Config) -> tuple[Strategy, bool]:
     return launch.strategy, launch.offload
 
 
-def _against(job: Job, strategy: Strategy, used: Footprint, *, size: int, chosen: bool) -> Finding:
+def _lacking(job: Job, used: Footprint, spare: int) -> str:
+    """Which memory does not suffice with ``spare`` bytes left alone: card, host or (empty) none."""
+    if job.card_bytes is not None and used.device + spare > job.card_bytes:
+        return "card"
+    # Without a card all of it is the host's, as in a run on the CPU.
+    on_host = used.host + (used.device + spare if job.card_bytes is None else 0)
+    return "host" if job.host_bytes is not None and on_host > job.host_bytes else ""
+
+
+def _against(
+    job: Job, strategy: Strategy, used: Footprint, passes: str, *, chosen: bool
+) -> Finding:
     parts = {
         "weights": used.parameters,
         "gradients": used.gradients,
@@ -168,21 +198,39 @@ def _against(job: Job, strategy: Strategy, used: Footprint, *, size: int, chosen
     listed = ", ".join(f"{name} {value / GIB:.2f}" for name, value in parts.items())
     host = f", on the host {used.host / GIB:.2f}" if used.host else ""
     found = (
-        f"{used.device / GIB:.2f} GiB estimated per process of {job.processes}, {size} samples a "
-        f"pass ({listed}{host})"
+        f"{used.device / GIB:.2f} GiB estimated per process of {job.processes}, {passes} "
+        f"({listed}{host})"
     )
-    check, card = f"memory, {strategy}", job.card_bytes
-    if card is None or not chosen:
+    check = f"memory, {strategy}"
+    if not chosen:
         return ok(check, found)
-    found += f"; the card has {card / GIB:.1f}"
-    remedy = (
-        "set train.auto_micro_batch, model.encoder.checkpoint_activations or train.precision bf16"
-    )
-    if used.device > card:
-        return fail(check, found, remedy)
-    if used.device + HEADROOM > card:
-        return warn(check, found, remedy)
-    return ok(check, found)
+    if job.card_bytes is not None:
+        found += f"; the card has {job.card_bytes / GIB:.1f}"
+    lacking = _lacking(job, used, 0) or _lacking(job, used, HEADROOM)
+    if not lacking:
+        return ok(check, found)
+    if lacking == "host" and job.host_bytes is not None:
+        found += f"; {job.host_bytes / GIB:.1f} GiB of the host's memory are free for each process"
+    level = fail if _lacking(job, used, 0) else warn
+    return level(check, found, _remedy(job, strategy, lacking, used))
+
+
+def _remedy(job: Job, strategy: Strategy, lacking: str, used: Footprint) -> str:
+    """What would take less memory and is not set already."""
+    if lacking == "host" and used.host:
+        return "start fewer processes per host, take a host with more memory, or drop train.offload"
+    config = job.config
+    train = config.train
+    ways = {
+        "train.auto_micro_batch": not train.auto_micro_batch and train.micro_batch is None,
+        "a smaller train.micro_batch": (train.micro_batch or 1) > 1,
+        "model.encoder.checkpoint_activations": not config.model.encoder.checkpoint_activations,
+        "train.precision bf16": train.precision == "fp32",
+        "train.strategy zero2": strategy == "ddp" and job.processes > 1,
+        "train.strategy zero3": strategy in ("zero1", "zero2") and job.processes > 1,
+    }
+    named = [way for way, helps in ways.items() if helps]
+    return f"set {' or '.join(named)}" if named else "take more or larger machines"
 
 
 def card_bytes(gib: float | None) -> int | None:
@@ -193,6 +241,21 @@ def card_bytes(gib: float | None) -> int | None:
         return None
     cards = range(torch.cuda.device_count())
     return min(torch.cuda.get_device_properties(i).total_memory for i in cards)
+
+
+def host_bytes(gpus: int | None, *, planned: bool) -> int | None:
+    """Free memory of this host for each of its processes; None if not known.
+
+    Args:
+        gpus: processes of the planned run.
+        planned: this is about a run that need not be on this host, unless it has GPUs, too.
+    """
+    launched, free = os.environ.get("LOCAL_WORLD_SIZE"), available_bytes()
+    here = torch.cuda.is_available()
+    if free is None or (planned and not launched and not here):
+        return None
+    local = min(processes(gpus), torch.cuda.device_count()) if here else processes(gpus)
+    return free // int(launched or max(1, local))
 
 
 def processes(given: int | None) -> int:

@@ -9,6 +9,7 @@ from encoder_files import write_bert
 
 from lnln_dist.config import Config, EncoderConfig, ModelConfig, TrainConfig
 from lnln_dist.doctor import job
+from lnln_dist.doctor.findings import Finding
 from lnln_dist.models import encoder_source
 
 MIB, GIB = 2**20, 2**30
@@ -21,10 +22,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def made(data: Path, *, card: int | None = None, processes: int = 1, **train: object) -> job.Job:
+def made(
+    data: Path,
+    *,
+    card: int | None = None,
+    host: int | None = None,
+    processes: int = 1,
+    **train: object,
+) -> job.Job:
     config = Config(model=tiny_runs.MODEL, train=TrainConfig(**train))
     index, _ = job.open_data(str(data))
-    return job.Job(config=config, index=index, processes=processes, card_bytes=card)
+    return job.Job(
+        config=config, index=index, processes=processes, card_bytes=card, host_bytes=host
+    )
+
+
+def in_use(given: job.Job, strategy: str = "ddp") -> Finding:
+    _, findings = job.check_memory(given)
+    return next(f for f in findings if f.check == f"memory, {strategy}")
 
 
 def test_data(data: Path, tmp_path: Path) -> None:
@@ -101,6 +116,74 @@ def test_micro_batch_and_processes_make_a_pass_smaller(data: Path) -> None:
     assert "of 2, 5 samples a pass" in findings[1].found
     _, findings = job.check_memory(made(data, strategy="zero1", offload=True))
     assert [f.check for f in findings if "on the host" in f.found] == ["memory, zero1"]
+
+
+def test_an_automatic_micro_batch_is_as_small_as_it_has_to_be(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "HEADROOM", 0)
+    whole = in_use(made(data, batch_size=4096, card=8 * GIB))
+    assert whole.level == "ok"
+    assert "4096 samples a pass" in whole.found
+    small = 16 * MIB
+    assert in_use(made(data, batch_size=4096, card=small)).level == "fail"
+    chosen = in_use(made(data, batch_size=4096, auto_micro_batch=True, card=small))
+    assert (chosen.level, "of 4096 (train.auto_micro_batch)" in chosen.found) == ("ok", True)
+    size = int(chosen.found.split(" samples a pass")[0].split()[-1])
+    assert 1 < size < 4096
+    none = in_use(made(data, batch_size=4096, auto_micro_batch=True, card=64 * 1024))
+    assert (none.level, "1 samples a pass" in none.found) == ("fail", True)
+
+
+@pytest.mark.parametrize(
+    ("train", "advised", "not_advised"),
+    [
+        ({}, ["auto_micro_batch", "bf16", "checkpoint_activations"], ["zero2"]),
+        ({"auto_micro_batch": True}, ["bf16", "checkpoint_activations"], ["auto_micro_batch"]),
+        ({"micro_batch": 8}, ["a smaller train.micro_batch"], ["auto_micro_batch"]),
+        ({"precision": "bf16"}, ["auto_micro_batch"], ["bf16"]),
+    ],
+)
+def test_nothing_is_advised_that_is_set_already(
+    data: Path, train: dict[str, object], advised: list[str], not_advised: list[str]
+) -> None:
+    remedy = in_use(made(data, card=64 * 1024, **train)).remedy
+    assert all(part in remedy for part in advised)
+    assert not [part for part in not_advised if part in remedy]
+    assert "zero2" in in_use(made(data, card=64 * 1024, processes=2, **train)).remedy
+
+
+@pytest.mark.parametrize(("host", "level"), [(64 * 1024, "fail"), (8 * GIB, "ok"), (None, "ok")])
+def test_a_run_on_the_cpu_is_held_against_the_host(
+    data: Path, host: int | None, level: str
+) -> None:
+    found = in_use(made(data, host=host))
+    assert found.level == level
+    assert ("of the host's memory are free for each process" in found.found) == (level == "fail")
+
+
+def test_offloading_takes_memory_of_the_host(data: Path) -> None:
+    needs = {"strategy": "zero1", "offload": True, "card": 8 * GIB}
+    assert in_use(made(data, host=8 * GIB, **needs), "zero1").level == "ok"
+    short = in_use(made(data, host=1024, **needs), "zero1")
+    assert (short.level, "train.offload" in short.remedy) == ("fail", True)
+    assert in_use(made(data, host=1024, card=8 * GIB)).level == "ok"
+
+
+def test_memory_of_the_host_for_each_of_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "available_bytes", lambda: 8 * GIB)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert job.host_bytes(None, planned=False) == 8 * GIB
+    # For other hosts than this one.
+    assert job.host_bytes(8, planned=True) is None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert job.host_bytes(None, planned=False) == 2 * GIB
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    monkeypatch.setattr(job.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(job.torch.cuda, "device_count", lambda: 4)
+    assert job.host_bytes(64, planned=True) == 2 * GIB
+    monkeypatch.setattr(job, "available_bytes", lambda: None)
+    assert job.host_bytes(None, planned=False) is None
 
 
 def test_without_data_there_is_nothing_to_estimate(data: Path) -> None:
