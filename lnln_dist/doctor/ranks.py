@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import distributed
 
+from lnln_dist.doctor import nccl
 from lnln_dist.doctor.findings import Finding, fail, from_error, ok, warn
 from lnln_dist.errors import TrainingError
 from lnln_dist.train.consistency import check_equal_on_ranks
 
 TIMEOUT_S = 60.0
+NCCL_S = 45.0  # shorter: a rank whose sum hangs must not be late for the others
 SEEN_S = 10.0  # a network file system may show a new file late
 SKEW_WARN_S, SKEW_FAIL_S = 1.0, 60.0
 
@@ -123,19 +125,11 @@ def _cards(group: Group) -> list[Finding]:
     able = torch.cuda.is_available() and local < torch.cuda.device_count()
     if not all(group.gather_objects(able)):
         return []
-    try:
-        device = torch.device("cuda", local)
-        nccl = distributed.new_group(backend="nccl", timeout=timedelta(seconds=TIMEOUT_S))
-        value = torch.ones(1, device=device)
-        distributed.all_reduce(value, group=nccl)
-        right = int(value.item()) == group.world
-        text = "a sum over all GPUs is right" if right else f"a sum is {value.item()}"
-    except RuntimeError as err:
-        right, text = False, (str(err).strip().splitlines() or [type(err).__name__])[0]
-    if right:
-        return [ok("nccl between GPUs", text)]
+    problem = nccl.sum_over_gpus(group, timeout_s=NCCL_S)
+    if not problem:
+        return [ok("nccl between GPUs", "a sum over all GPUs is right")]
     remedy = "set NCCL_DEBUG=INFO and NCCL_SOCKET_IFNAME; try NCCL_P2P_DISABLE=1, NCCL_IB_DISABLE=1"
-    return [fail("nccl between GPUs", text, remedy)]
+    return [fail("nccl between GPUs", problem, remedy)]
 
 
 def check_shared(group: Group, folder: Path) -> Finding:

@@ -128,6 +128,17 @@ def test_gpus_on_some_ranks_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert together(2, ranks._cards) == [[], []]
 
 
+@pytest.mark.parametrize(("problem", "level"), [("", "ok"), ("no answer within 45 s", "fail")])
+def test_a_sum_over_the_gpus(monkeypatch: pytest.MonkeyPatch, problem: str, level: str) -> None:
+    monkeypatch.setattr(ranks.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(ranks.torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(ranks.nccl, "sum_over_gpus", lambda group, *, timeout_s: problem)
+    assert ranks.NCCL_S < ranks.TIMEOUT_S
+    for (found,) in together(2, ranks._cards):
+        assert (found.check, found.level) == ("nccl between GPUs", level)
+        assert problem in found.found
+
+
 def test_several_hosts_want_a_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     name = threading.local()
     monkeypatch.setattr(ranks.socket, "gethostname", lambda: getattr(name, "host", "x"))
