@@ -4,12 +4,18 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = ROOT / "launch"
+TRAIN = ["--", "--config", "a b.yaml", "--output", "runs/x"]
+LOCAL: list[str | Path] = [LAUNCH / "local.sh"]
+MULTI: list[str | Path] = [
+    *(LAUNCH / "multinode.sh", "--hosts", "4", "--rank", "3", "--main", "127.0.0.1")
+]
 # A stand-in writes its arguments and what it sees of the environment, one per line.
 RECORD = """#!/usr/bin/env bash
 { printf '%s\\n' "$@"; } >"$RECORDED/NAME.arguments"
@@ -33,6 +39,19 @@ class StandIns:
         path = self.folder / "bin" / name
         path.write_text(RECORD.replace("NAME", name).replace("BODY", body))
         path.chmod(0o755)
+
+    def add_python(self, body: str = "exit 0") -> None:
+        """A stand-in for python that still finds the interface."""
+        (self.folder / "bin" / "python").unlink()
+        finds = f'case $1 in launch/interface.py) exec {sys.executable} "$@" ;; esac'
+        self.add("python", f"{finds}\n{body}")
+
+    def wait_for(self, pattern: str, count: int = 1) -> None:
+        """Until so many files of the folder match."""
+        deadline = time.monotonic() + 30
+        while len(list(self.folder.glob(pattern))) < count:
+            assert time.monotonic() < deadline, f"no {pattern}"
+            time.sleep(0.02)
 
     def environment(self, **extra: str) -> dict[str, str]:
         left_out = ("OMP_", "GLOO_", "NCCL_", "CUDA_", "LNLN_", "ACCELERATE_", "TORCH_")
