@@ -7,9 +7,11 @@ noise, order, learning rate and dropout are functions of it, so there is no gene
 and a run goes on under any strategy and number of processes.
 """
 
+import os
+import re
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -18,6 +20,11 @@ from safetensors.torch import load_file, save_file
 from lnln_dist.errors import CheckpointError
 from lnln_dist.files import PENDING, atomic_folder, sha256_file
 from lnln_dist.runtime import FullState
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors' own error ends that of the system
 
 
 class TrainState(BaseModel):
@@ -59,8 +66,8 @@ def checkpoints(run: Path) -> list[Path]:
 def save(run: Path, state: TrainState, full: FullState, *, keep: int) -> None:
     """Writes a checkpoint aside, renames it into place, then drops all but the newest ``keep``."""
     with atomic_folder(_folder(run, state.step), overwrite=True) as pending:
-        save_file(full.weights, pending / "model.safetensors")
-        save_file(full.slots, pending / "optimizer.safetensors")
+        _write(full.weights, pending / "model.safetensors")
+        _write(full.slots, pending / "optimizer.safetensors")
         sums = {f.name: sha256_file(f) for f in sorted(pending.iterdir())}
         note = _Note(state=state, scaler=full.scaler, sha256=sums)
         (pending / "state.json").write_text(note.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -72,6 +79,17 @@ def save(run: Path, state: TrainState, full: FullState, *, keep: int) -> None:
         shutil.rmtree(gone, ignore_errors=True)
     for leftover in (run / "checkpoints").glob(f"{PENDING}*"):
         shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _write(tensors: "dict[str, Tensor]", file: Path) -> None:
+    """``save_file``, a full disk and the like being an ``OSError`` as everywhere else."""
+    try:
+        save_file(tensors, file)
+    except SafetensorError as err:
+        found = OS_ERROR.search(str(err))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(file)) from err
 
 
 def load(folder: Path) -> tuple[TrainState, FullState]:

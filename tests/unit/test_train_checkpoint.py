@@ -1,9 +1,13 @@
 """Checkpoints: exact, committed whole, damage named."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.files import PENDING
@@ -75,16 +79,54 @@ def test_a_note_with_a_path_cannot_leave_the_folder(tmp_path: Path) -> None:
         checkpoint.load(folder)
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save(tmp_path, 1)
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from test_train_checkpoint import save
+from lnln_dist.errors import UserError
+save(Path(sys.argv[1]), 1)
+# As if the disk ended in the middle of a file: safetensors writes it itself, not by Python.
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+try:
+    save(Path(sys.argv[1]), 2)
+except UserError as err:
+    print("told:", err)
+"""
 
+
+def test_a_write_that_the_system_refuses_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    here = Path(__file__).resolve()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": f"{here.parent}:{here.parents[2]}"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "told: cannot write" in done.stdout
+    assert "File too large" in done.stdout
+    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["step-00000001"]
+    assert not list((tmp_path / "checkpoints").glob(f"{PENDING}*"))
+
+
+def test_a_full_disk_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        # What safetensors says on a full file system.
+        raise SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        )
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(UserError, match="disk is full"):
         save(tmp_path, 2)
-    assert [p.name for p in checkpoint.checkpoints(tmp_path)] == ["step-00000001"]
-    assert not list((tmp_path / "checkpoints").glob(f"{PENDING}*"))
+
+
+def test_other_errors_of_safetensors_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> None:
+        raise SafetensorError("Error while serializing: invalid dtype")
+
+    monkeypatch.setattr(checkpoint, "save_file", wrong)
+    with pytest.raises(SafetensorError, match="invalid dtype"):
+        save(tmp_path, 2)
