@@ -1,5 +1,6 @@
 """The training loop: steps, and what happens between epochs."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,22 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
 
 def train(run: Training) -> TrainState:
     """Trains from ``run.state`` to the last step, to the early stop or until told to pause."""
+    try:
+        _train(run)
+        run.saver.wait()
+        run.profiler.close(run.state.step)
+    except BaseException:
+        # What ended the run is to be told, not what its last files ran into.
+        with contextlib.suppress(Exception):
+            run.profiler.close(run.state.step)
+        with contextlib.suppress(Exception):
+            if run.writer:
+                run.writer.close()
+        raise
+    return run.state
+
+
+def _train(run: Training) -> None:
     config, plan, state = run.config, run.plan, run.state
     per_epoch = plan.steps_per_epoch
     total = per_epoch * config.train.epochs

@@ -1,6 +1,8 @@
 """The training program, called from Python."""
 
 import json
+import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import PreemptedError, UserError
-from lnln_dist.train import claim, setup
+from lnln_dist.train import claim, loop, setup
 from lnln_dist.train.loop import EpochReport
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.program import run
@@ -123,3 +125,20 @@ def test_a_run_that_is_being_trained_is_left_alone(
     assert len(refused) == 6
     # The folder is free again.
     assert run(config(data), tmp_path / "run", resume=True, cpu=True).state.finished
+
+
+def test_a_run_that_is_told_to_leave_keeps_its_trace(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, given = loop._checkpoint, settings.to_dict(config(data))
+    given["train"] |= {"checkpoint_steps": 1, "profile_steps": [0, 100]}
+
+    def tell(training: loop.Training) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(training)
+
+    monkeypatch.setattr(loop, "_checkpoint", tell)
+    with pytest.raises(PreemptedError, match="step 2 written"):
+        run(settings.build(given), tmp_path / "run", cpu=True)
+    [trace] = (tmp_path / "run" / "profile").iterdir()
+    assert trace.name == "steps-0-2-rank-0.pt.trace.json"
