@@ -39,6 +39,8 @@ class TrainState(BaseModel):
     epochs_without_gain: int = 0
     seconds: float = 0.0
     """Time spent training, over all resumptions."""
+    validation_due: bool = False
+    """The last step ended an epoch that is not scored yet."""
     finished: bool = False
 
 

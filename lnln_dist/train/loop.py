@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,8 @@ class Training:
     loader: Iterator[Batch]
     """This rank's micro-batches from ``state.step`` to the end of the run."""
     state: TrainState
-    validate: Callable[[nn.Module], GridScores]
+    validate: Callable[[nn.Module, Callable[[], bool]], GridScores | None]
+    """Scores a model; None if the function, asked again and again on all ranks, says to stop."""
     writer: Writer | None
     progress: TrainProgress
     saver: Saver
@@ -127,6 +129,8 @@ def _train(run: Training) -> None:
     total = per_epoch * config.train.epochs
     batches = run.meter.waiting(run.loader)
     run.task.train()
+    if state.validation_due and _end_epoch(run, state.step // per_epoch - 1):
+        return
     while state.step < total and not state.finished:
         epoch, within = divmod(state.step, per_epoch)
         begin = time.perf_counter()
@@ -144,20 +148,28 @@ def _train(run: Training) -> None:
         last = within == per_epoch - 1
         if state.step % config.train.log_steps == 0 or last:
             _log_step(run, result, rates, epoch)
-        if last and _end_epoch(run, epoch):
-            break
+        if last:
+            if _end_epoch(run, epoch):
+                return
+            continue
         leaving = result.terms[LEAVE] > 0
         every = config.train.checkpoint_steps
-        if not last and (leaving or (every and state.step % every == 0)):
+        if leaving or (every and state.step % every == 0):
             _checkpoint(run)
-        if leaving and not state.finished:
-            run.saver.wait()
-            raise PreemptedError(
-                f"told to leave: checkpoint of step {state.step} written, go on with --resume"
-            )
+        if leaving:
+            _leave(run)
+
+
+def _told_to_leave(run: Training) -> bool:
+    """Whether some rank was told to leave (collective)."""
+    return any(run.runtime.gather_objects(run.notice.given))
+
+
+def _leave(run: Training) -> NoReturn:
     run.saver.wait()
-    run.profiler.close(state.step)
-    return state
+    raise PreemptedError(
+        f"told to leave: checkpoint of step {run.state.step} written, go on with --resume"
+    )
 
 
 def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epoch: int) -> None:
@@ -182,11 +194,20 @@ def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epo
 
 
 def _end_epoch(run: Training, epoch: int) -> bool:
-    """Scores, keeps the best, reports and checkpoints; tells whether to pause here."""
+    """Scores, keeps the best, reports and checkpoints; tells whether to pause here.
+
+    Raises:
+        PreemptedError: told to leave; what of this is still to do is done by the run that goes on.
+    """
     begin = time.perf_counter()
     with run.runtime.evaluation(run.task) as task:
-        scores = run.validate(task)
-        improved = _keep_best(run, task, epoch, scores)
+        # A grid can take longer than a scheduler waits before it kills.
+        scores = run.validate(task, lambda: _told_to_leave(run))
+        improved = scores is not None and _keep_best(run, task, epoch, scores)
+    run.state.validation_due = scores is None
+    if scores is None:
+        _checkpoint(run)
+        _leave(run)
     run.task.train()
     select = run.config.select
     best = run.state.best["best"]
@@ -219,6 +240,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         run.state.finished = True
     _checkpoint(run)
     run.meter.pause(time.perf_counter() - begin)
+    if not paused and not run.state.finished and _told_to_leave(run):
+        _leave(run)
     return paused
 
 

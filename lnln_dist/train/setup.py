@@ -108,7 +108,9 @@ def assemble(
         plan=plan,
         loader=batches,
         state=state,
-        validate=lambda task: validate(task.get_submodule("model"), dataset, config, runtime),
+        validate=lambda task, leaving: validate(
+            task.get_submodule("model"), dataset, config, runtime, leaving=leaving
+        ),
         writer=_start_log(folder, config, index.family, state, shown_first)
         if runtime.is_main
         else None,

@@ -1,6 +1,6 @@
 """Scores on the fixed noise grid after each epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +24,29 @@ class GridScores(NamedTuple):
 
 
 def validate(
-    model: nn.Module, dataset: ShardedDataset, config: Config, runtime: Runtime
-) -> GridScores:
-    """Scores ``model`` at every rate and noise seed of ``config.select``, the same each epoch."""
+    model: nn.Module,
+    dataset: ShardedDataset,
+    config: Config,
+    runtime: Runtime,
+    *,
+    leaving: Callable[[], bool],
+) -> GridScores | None:
+    """Scores ``model`` at every rate and noise seed of ``config.select``, the same each epoch.
+
+    Args:
+        model: as ``predict``.
+        dataset: the prepared data.
+        config: of the run.
+        runtime: of this rank.
+        leaving: asked before every cell, on all ranks alike; if true nothing is returned.
+    """
     select, index = config.select, dataset.index
     split = dataset.split(select.split)
     cells: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}
     predictions = []
     for cell in grid(select.rates, select.seeds):
+        if leaving():
+            return None
         found = predict(
             model,
             split,

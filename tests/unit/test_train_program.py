@@ -5,6 +5,7 @@ import os
 import signal
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_runs
@@ -17,10 +18,10 @@ from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import PreemptedError, UserError
-from lnln_dist.train import claim, loop, setup
+from lnln_dist.train import checkpoint, claim, loop, setup, validate
 from lnln_dist.train.loop import EpochReport
 from lnln_dist.train.preemption import Notice
-from lnln_dist.train.program import run
+from lnln_dist.train.program import Result, run
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,85 @@ def test_a_run_that_is_being_trained_is_left_alone(
     assert len(refused) == 6
     # The folder is free again.
     assert run(config(data), tmp_path / "run", resume=True, cpu=True).state.finished
+
+
+def logged(folder: Path) -> list[dict[str, object]]:
+    """Lines of the log without what depends on the machine."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    timed = ("time", "ranks", "speed/", "memory/")
+    return [{k: v for k, v in line.items() if not k.startswith(timed)} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(grid_config(data), tmp_path_factory.mktemp("runs") / "whole", cpu=True)
+
+
+def grid_config(data: Path) -> Config:
+    plain = settings.to_dict(config(data))
+    plain["select"]["rates"] = [0.1, 0.5, 0.9]
+    return settings.build(plain)
+
+
+# Cells of the grid are counted over all epochs: the 1st of epoch 2, and the 2nd and last of 3.
+@pytest.mark.parametrize(("cell", "epoch", "due"), [(4, 2, True), (8, 3, True), (9, 3, False)])
+def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: Result,
+    cell: int,
+    epoch: int,
+    due: bool,
+) -> None:
+    scored = []
+    predict = validate.predict
+
+    def tell(*given: Any, **more: Any) -> Any:
+        scored.append(1)
+        if len(scored) == cell:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return predict(*given, **more)
+
+    given, folder = grid_config(data), tmp_path / "cut"
+    monkeypatch.setattr(validate, "predict", tell)
+    step = undisturbed.state.step // 3 * epoch
+    if due:
+        with pytest.raises(PreemptedError, match=f"checkpoint of step {step} written"):
+            run(given, folder, cpu=True)
+        assert checkpoint.load(checkpoint.checkpoints(folder)[-1])[0].validation_due
+    else:  # nothing was left to do
+        run(given, folder, cpu=True)
+    assert len(scored) == cell
+    monkeypatch.undo()
+    again = run(given, folder, cpu=True, resume=True)
+    assert again.state.finished
+    assert not again.state.validation_due
+    assert again.state.best == undisturbed.state.best
+    assert again.state.best_epoch == undisturbed.state.best_epoch
+    assert logged(folder) == logged(undisturbed.folder)
+    for name in ("best/best.safetensors", f"checkpoints/step-{step:08d}/model.safetensors"):
+        one, other = load_file(folder / name), load_file(undisturbed.folder / name)
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+
+
+def test_told_to_leave_in_the_last_cell_it_makes_no_further_step(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = loop.save_best
+
+    def tell(*given: Any, **more: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        keep(*given, **more)
+
+    monkeypatch.setattr(loop, "save_best", tell)
+    with pytest.raises(PreemptedError):
+        run(config(data), tmp_path / "run", cpu=True)
+    steps = [line["step"] for line in logged(tmp_path / "run")]
+    [newest] = checkpoint.checkpoints(tmp_path / "run")
+    state, _ = checkpoint.load(newest)
+    assert not state.validation_due
+    assert state.step == steps[-1] == 3
 
 
 def test_a_run_that_is_told_to_leave_keeps_its_trace(
