@@ -22,10 +22,10 @@ from lnln_dist.data.schema import Index
 from lnln_dist.errors import TrainingError
 from lnln_dist.files import atomic_write
 from lnln_dist.runtime import Runtime
+from lnln_dist.train.exhausted import is_out_of_memory
 from lnln_dist.types import Batch, SequenceInput, TextInput
 
 MARGIN = 0.1  # share of the memory left alone: NCCL, gaps between tensors, other processes
-NO_MEMORY = "CUBLAS_STATUS_ALLOC_FAILED"  # what cuBLAS says instead of torch's own error
 REMEMBERED = "micro_batch.json"
 
 Fits = Callable[[int], bool]
@@ -205,7 +205,7 @@ def _try_on_gpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tens
                 attempt(size)
                 done = True
             except RuntimeError as err:
-                if not isinstance(err, torch.OutOfMemoryError) and NO_MEMORY not in str(err):
+                if not is_out_of_memory(err):
                     raise
                 done = False
         # Outside the handler, where the failed pass's tensors are no longer referred to.

@@ -13,6 +13,7 @@ from lnln_dist.runtime import Runtime
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
+from lnln_dist.train.exhausted import explain_out_of_memory
 from lnln_dist.train.loop import EpochReport, train
 from lnln_dist.train.lost import explain_lost_peers
 from lnln_dist.train.orphan import watching_launcher
@@ -78,6 +79,7 @@ def run(
             notice.listening(),
             watching_launcher(notice.give),
             explain_lost_peers(runtime, config.train.timeout_s),
+            explain_out_of_memory(runtime),
         ):
             if any(runtime.gather_objects(notice.given)):
                 raise PreemptedError("told to leave before the first step: start it again to train")

@@ -17,7 +17,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.errors import PreemptedError, UserError
+from lnln_dist.errors import PreemptedError, TrainingError, UserError
+from lnln_dist.sweep.trial import Job, run_job
 from lnln_dist.train import checkpoint, claim, loop, setup, validate
 from lnln_dist.train.loop import EpochReport
 from lnln_dist.train.preemption import Notice
@@ -126,6 +127,27 @@ def test_a_run_that_is_being_trained_is_left_alone(
     assert len(refused) == 6
     # The folder is free again.
     assert run(config(data), tmp_path / "run", resume=True, cpu=True).state.finished
+
+
+def test_a_step_that_runs_out_of_memory_is_told_and_marks_a_trial(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(loop, "train_step", step)
+    with pytest.raises(TrainingError, match=r"rank 0 on .*out of memory: set train\.auto_micro"):
+        run(config(data), tmp_path / "alone", cpu=True)
+    job = Job(
+        trial="t",
+        folder=str(tmp_path / "t"),
+        config=settings.to_dict(config(data)),
+        until=1,
+        cpu=True,
+    )
+    outcome = run_job(job, lambda _: None)
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("out of memory: ")
 
 
 def logged(folder: Path) -> list[dict[str, object]]:
