@@ -6,6 +6,7 @@ config and tokenizer without weights; ``checkpoints/`` see ``train.checkpoint``;
 where one is kept for every metric, that metric; ``log.jsonl``; ``events/`` for TensorBoard.
 """
 
+import hashlib
 import json
 import platform
 import subprocess
@@ -73,6 +74,16 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def source_hash() -> str:
+    """Of the package's own source files: two checkouts with changes share a commit."""
+    here = Path(__file__).resolve().parent
+    found = hashlib.sha256()
+    for path in sorted(here.rglob("*.py")):
+        found.update(path.relative_to(here).as_posix().encode() + b"\0")
+        found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 class Run:

@@ -100,7 +100,7 @@ def _own_findings(given: Mapping[str, Any]) -> tuple[list[Any], dict[str, object
             folder=job.runs_folder(given.get("output")),
             disk_bytes=job.disk_bytes(planned, counted),
         )
-    return found, facts_of(config, index)
+    return found, facts_of(config, index, job.launch_of(config))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from lnln_dist.doctor.findings import Finding, fail, from_error, ok, warn
 from lnln_dist.errors import TrainingError, UserError
 from lnln_dist.models.encoder_source import EncoderSource
 from lnln_dist.models.shapes import InputShapes
-from lnln_dist.runtime.launch import read_launch
+from lnln_dist.runtime.launch import Launch, read_launch
 from lnln_dist.train.fit import largest_that_fits
 
 GIB = 2**30
@@ -75,6 +75,17 @@ def check_launch(config: Config, *, cpu: bool | None = None) -> Finding:
     where = "CPU" if launch.on_cpu else "GPU"
     offload = ", optimizer in host memory" if launch.offload else ""
     return ok("launch", f"{launch.strategy} in {launch.precision} on {where}{offload}")
+
+
+def launch_of(config: Config) -> Launch | None:
+    """What training would set up; None if it would refuse."""
+    train = config.train
+    try:
+        return read_launch(
+            precision=train.precision, strategy=train.strategy, offload=train.offload
+        )
+    except TrainingError:
+        return None
 
 
 def check_encoder(config: Config) -> Finding:
@@ -166,12 +177,8 @@ def _skeleton(config: Config, index: Index) -> tuple[Skeleton, Lengths]:
 
 def _chosen(config: Config) -> tuple[Strategy, bool]:
     """The strategy of this launch; DDP if it is refused anyway."""
-    train = config.train
-    try:
-        launch = read_launch(
-            precision=train.precision, strategy=train.strategy, offload=train.offload
-        )
-    except TrainingError:
+    train, launch = config.train, launch_of(config)
+    if launch is None:
         return "ddp" if train.strategy == "auto" else train.strategy, train.offload
     return launch.strategy, launch.offload
 

@@ -1,4 +1,4 @@
-"""Every rank starts from the same config, data and packages, or the run says which does not."""
+"""Every rank starts from the same config, launch, data and code, or the run says which does not."""
 
 import hashlib
 import json
@@ -7,11 +7,12 @@ import socket
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from lnln_dist import settings
+from lnln_dist import __version__, settings
 from lnln_dist.config import Config
 from lnln_dist.data.schema import Index
 from lnln_dist.errors import TrainingError
-from lnln_dist.runs import installed_versions
+from lnln_dist.runs import installed_versions, source_hash
+from lnln_dist.runtime.launch import Launch
 
 SHOWN = 5  # differing keys that a message names
 # What may differ between hosts: where things are, and how they are read.
@@ -19,20 +20,40 @@ OF_A_HOST = ("data.path", "data.workers", "data.prefetch", "data.pin_memory")
 
 
 class Peers(Protocol):
-    """What this needs of a ``Runtime``."""
+    """What this needs of a ``Runtime``, or of a meeting before there is one."""
 
     def gather_objects(self, value: object) -> list[Any]:
         """One value per rank, in rank order, on every rank."""
 
 
-def facts_of(config: Config, index: Index | None) -> dict[str, object]:
-    """What has to be equal: every setting but ``OF_A_HOST``, the data, the packages."""
+def facts_of(
+    config: Config, index: Index | None, launch: Launch | None = None
+) -> dict[str, object]:
+    """What has to be equal: every setting but ``OF_A_HOST``, launch, data, packages, own code.
+
+    Args:
+        config: of the run.
+        index: of the prepared data; None if they cannot be opened.
+        launch: what is set up after ``auto`` and the launcher's wishes; None where it is refused.
+    """
     flat = settings.flatten(settings.to_dict(config))
     facts: dict[str, object] = {k: v for k, v in flat.items() if k not in OF_A_HOST}
     facts |= {f"version of {name}": version for name, version in installed_versions().items()}
-    python = ".".join(platform.python_version_tuple()[:2])
-    data_hash = index.data_hash() if index is not None else None
-    return facts | {"data hash": data_hash, "version of python": python}
+    facts |= {
+        "data hash": index.data_hash() if index is not None else None,
+        "version of python": ".".join(platform.python_version_tuple()[:2]),
+        "version of lnln_dist": __version__,
+        "source hash of lnln_dist": source_hash()[:12],
+    }
+    if launch is not None:
+        facts |= {
+            "launch.strategy": launch.strategy,
+            "launch.offload": launch.offload,
+            "launch.device": "cpu" if launch.on_cpu else "cuda",
+        }
+        given = settings.flatten(launch.deepspeed)
+        facts |= {f"launch.deepspeed.{key}": value for key, value in given.items()}
+    return facts
 
 
 def check_equal_on_ranks(runtime: Peers, facts: Mapping[str, object]) -> None:
@@ -70,5 +91,6 @@ def check_equal_on_ranks(runtime: Peers, facts: Mapping[str, object]) -> None:
     cut = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
     raise TrainingError(
         f"ranks differ: {'; '.join(problems[:SHOWN])}{cut}: start all of them with the same "
-        "config, prepared data and packages (lnln-dist doctor compares hosts)"
+        "config, launcher settings, prepared data, packages and lnln_dist (lnln-dist doctor "
+        "compares hosts)"
     )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from lnln_dist import runs
 from lnln_dist.config import Config
 from lnln_dist.errors import CheckpointError
 from lnln_dist.models.shapes import InputShapes
@@ -73,3 +74,17 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format": 2}')
     with pytest.raises(CheckpointError, match=r"run\.json: format"):
         Run(tmp_path)
+
+
+def test_the_source_hash_tells_another_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert runs.source_hash() == runs.source_hash()
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.py").write_text("x = 1\n")
+    first = runs.source_hash()
+    (tmp_path / "a" / "b.pyc").write_text("not a source")
+    assert runs.source_hash() == first
+    (tmp_path / "a" / "b.py").write_text("x = 2\n")
+    assert runs.source_hash() != first

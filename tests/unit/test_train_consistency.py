@@ -5,8 +5,10 @@ import threading
 from collections.abc import Mapping
 from types import SimpleNamespace
 
-from lnln_dist import settings
+from lnln_dist import __version__, settings
 from lnln_dist.errors import TrainingError
+from lnln_dist.runs import source_hash
+from lnln_dist.runtime.launch import Launch
 from lnln_dist.train import consistency
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 
@@ -95,3 +97,31 @@ def test_what_has_to_be_equal() -> None:
 
 def test_hosts_may_keep_and_read_the_data_in_their_own_way() -> None:
     assert facts({"data": {"path": "/scratch/mosi", "workers": 7, "prefetch": 2}}) == facts({})
+
+
+def launched(**changes: object) -> dict[str, object]:
+    plain = {"precision": "fp32", "strategy": "ddp", "offload": False, "on_cpu": True}
+    launch = Launch(**{**plain, "world": 2, "deepspeed": {}, **changes})
+    return facts_of(settings.build({}), SimpleNamespace(data_hash=lambda: "x"), launch)
+
+
+def test_what_a_launcher_decides_has_to_be_equal_too() -> None:
+    base = launched()
+    assert base["launch.device"] == "cpu"
+    for key, changes in {
+        "launch.strategy": {"strategy": "fsdp2"},
+        "launch.offload": {"offload": True},
+        "launch.device": {"on_cpu": False},
+        "launch.deepspeed.zero_optimization.stage": {
+            "deepspeed": {"zero_optimization": {"stage": 2}}
+        },
+    }.items():
+        said = outcome(base, launched(**changes))
+        assert said[0].startswith(f"ranks differ: {key}: ")
+        assert said[0].count("on rank 0") == 1
+
+
+def test_so_has_the_code_of_the_package() -> None:
+    base = facts({})
+    assert base["version of lnln_dist"] == __version__
+    assert base["source hash of lnln_dist"] == source_hash()[:12]
