@@ -7,7 +7,7 @@ averaging over processes is undone by multiplying with their number.
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ from torch import Tensor, distributed, nn
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime.launch import Launch, Precision, read_launch
 from lnln_dist.runtime.launcher import StrategyName
+from lnln_dist.runtime.meeting import Meeting, meeting
 from lnln_dist.runtime.peers import Peers
 from lnln_dist.runtime.portable import Portable
 from lnln_dist.runtime.replicated import Replicated
@@ -45,9 +46,11 @@ class Runtime(Peers):
         timeout_s: seconds after which a collective that a peer does not join fails.
         strategy: how the model is spread over the ranks; auto is what the launcher asks for.
         offload: ZeRO with the optimizer's state in host memory; a launcher may ask for it, too.
+        agree: compares what ranks were started with, before anything else needs them to be alike.
 
     Raises:
-        TrainingError: the launch is not what it looks like, or not what the arguments ask for.
+        TrainingError: the launch is not what it looks like, or not what the arguments ask for, or
+            a rank is missing.
     """
 
     def __init__(
@@ -58,12 +61,18 @@ class Runtime(Peers):
         timeout_s: float = 1800,
         strategy: StrategyName | Literal["auto"] = "auto",
         offload: bool = False,
+        agree: Callable[["Peers | Meeting", Launch], None] | None = None,
     ) -> None:
         self.launch: Launch = read_launch(
             precision=precision, strategy=strategy, offload=offload, cpu=cpu
         )
         self.precision = precision
-        super().__init__(self.launch, timedelta(seconds=timeout_s))
+        with meeting(self.launch.world, timedelta(seconds=timeout_s)) as met:
+            if agree and met:
+                agree(met, self.launch)
+            super().__init__(self.launch, timedelta(seconds=timeout_s))
+        if agree and not met:
+            agree(self, self.launch)
         self._strategy = self._make_strategy()
         self._portable = Portable(self, self._strategy)
 

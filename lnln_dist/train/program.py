@@ -1,5 +1,6 @@
 """One training run from config to finished run folder; sweeps and the command line call this."""
 
+import os
 import time
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -19,6 +20,19 @@ from lnln_dist.train.lost import explain_lost_peers
 from lnln_dist.train.orphan import watching_launcher
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.setup import assemble
+
+
+@dataclass
+class _Started:
+    """A rank before it has a runtime."""
+
+    rank: int
+    world: int
+
+
+def _started() -> _Started:
+    rank, world = (int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    return _Started(rank, world)
 
 
 @dataclass(frozen=True)
@@ -65,13 +79,17 @@ def run(
     if dataset is None:
         raise ConfigError("data.path is empty: set it to a folder written by `lnln-dist prepare`")
     check_against_data(config, dataset.index)
-    runtime = Runtime(
-        precision=config.train.precision,
-        cpu=cpu,
-        strategy=config.train.strategy,
-        offload=config.train.offload,
-        timeout_s=config.train.timeout_s,
-    )
+    with explain_lost_peers(_started(), config.train.timeout_s):
+        runtime = Runtime(
+            precision=config.train.precision,
+            cpu=cpu,
+            strategy=config.train.strategy,
+            offload=config.train.offload,
+            timeout_s=config.train.timeout_s,
+            agree=lambda peers, launch: check_equal_on_ranks(
+                peers, facts_of(config, dataset.index, launch)
+            ),
+        )
     notice, hold = notice or Notice(), ExitStack()
     try:
         # Told to leave while it still sets up, a run leaves after its first step, else before it.
@@ -83,7 +101,6 @@ def run(
         ):
             if any(runtime.gather_objects(notice.given)):
                 raise PreemptedError("told to leave before the first step: start it again to train")
-            check_equal_on_ranks(runtime, facts_of(config, dataset.index))
             runtime.on_main(
                 lambda: claim(
                     folder, config, dataset.index, resume=resume, overwrite=overwrite, hold=hold

@@ -1,0 +1,154 @@
+"""Ranks meet at the launcher's address before there is a process group.
+
+A group with a rank missing, or of ranks that were launched differently, does not come up or ends
+within its library, and names nobody.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from torch import distributed
+
+from lnln_dist.errors import TrainingError
+from lnln_dist.runtime.launcher import Environment
+
+NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+LINGER = timedelta(seconds=5)  # of the rank that keeps the meeting place, for the others to read
+SOON_S, SELDOM_S = 0.01, 0.5  # between two looks at who has come: at first, and later on
+SHOWN = 8  # missing ranks that a message names
+_meetings = itertools.count()  # of this process; all ranks count alike
+
+
+class Meeting:
+    """The ranks of a launch by way of a key-value store at the launcher's address.
+
+    Args:
+        world: number of ranks.
+        timeout: how long to wait for the last of them.
+        environment: variables of this process, ``NEEDED`` among them.
+
+    Raises:
+        TrainingError: the address is not to be had.
+    """
+
+    def __init__(self, world: int, timeout: timedelta, environment: Environment) -> None:
+        self.rank, self.world = int(environment["RANK"]), world
+        self._timeout = timeout
+        self._place = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+        self._rounds = itertools.count()
+        # As torch does: the agent of torchrun and accelerate launch may keep the store, else rank 0
+        # does, and the process group that comes after shares it.
+        of_agent = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        self._keeper = self.rank == 0 and not of_agent
+        try:
+            store = distributed.TCPStore(  # type: ignore[attr-defined]
+                host_name=environment["MASTER_ADDR"],
+                port=int(environment["MASTER_PORT"]),
+                is_master=self._keeper,
+                timeout=timeout,
+                wait_for_workers=False,
+                multi_tenant=not of_agent,
+            )
+        except RuntimeError as err:
+            raise self._unreachable(err) from err
+        self._store = distributed.PrefixStore(  # type: ignore[attr-defined]
+            f"lnln-meeting-{next(_meetings)}", store
+        )
+
+    def roll_call(self) -> None:
+        """Waits for all ranks.
+
+        Raises:
+            TrainingError: some rank does not come in time.
+        """
+        self._wait("here", self._timeout)
+
+    def gather_objects(self, value: object) -> list[Any]:
+        """One value per rank, in rank order, on every rank; JSON values only."""
+        return [
+            json.loads(held) for held in self._wait(f"{next(self._rounds)}", self._timeout, value)
+        ]
+
+    def close(self) -> None:
+        """Parts; the rank that keeps the store goes last."""
+        with contextlib.suppress(TrainingError, RuntimeError):
+            if self._keeper:
+                self._wait("left", min(LINGER, self._timeout))
+            else:
+                self._store.set(f"left/{self.rank}", "")
+
+    def _wait(self, name: str, timeout: timedelta, value: object = None) -> list[bytes]:
+        """Leaves a value and takes those of all ranks."""
+        keys = [f"{name}/{rank}" for rank in range(self.world)]
+        end, pause = time.monotonic() + timeout.total_seconds(), SOON_S
+        try:
+            self._store.set(keys[self.rank], json.dumps(value))
+            # Asked again and again: the store's own waiting fills the screen when it is in vain.
+            while not self._store.check(keys):
+                if time.monotonic() > end:
+                    missing = [n for n, key in enumerate(keys) if not self._store.check([key])]
+                    if missing:
+                        raise self._missing(missing, timeout)
+                time.sleep(pause)
+                pause = min(2 * pause, SELDOM_S)
+            return [self._store.get(key) for key in keys]
+        except RuntimeError as err:
+            raise self._unreachable(err) from err
+
+    def _missing(self, ranks: list[int], timeout: timedelta) -> TrainingError:
+        shown = ", ".join(map(str, ranks[:SHOWN])) + (", ..." if len(ranks) > SHOWN else "")
+        return TrainingError(
+            f"rank {self.rank} on {socket.gethostname()} waited {timeout.total_seconds():g} s at "
+            f"{self._place} for rank{'s' if len(ranks) > 1 else ''} {shown} of {self.world}: see "
+            "what they say, start all of them within that time (train.timeout_s) and with this "
+            "address and number of processes, and open the port between the hosts"
+        )
+
+    def _unreachable(self, err: RuntimeError) -> TrainingError:
+        first = (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
+        who = f"rank {self.rank} on {socket.gethostname()}"
+        if self._keeper:
+            return TrainingError(
+                f"{who} cannot listen on {self._place} ({first}): choose a free port "
+                "(--main_process_port, MASTER_PORT) and this host's address (MASTER_ADDR)"
+            )
+        return TrainingError(
+            f"{who} does not reach the main host at {self._place}, where rank 0 should be "
+            f"({first}): see what rank 0 says, check the address (MASTER_ADDR, MASTER_PORT) and "
+            "open the port between the hosts"
+        )
+
+
+@contextlib.contextmanager
+def meeting(
+    world: int, timeout: timedelta, environment: Environment = os.environ
+) -> Iterator[Meeting | None]:
+    """A meeting of all ranks for as long as the block; keep it until the process group is made.
+
+    None for one process, where a group is there already, and where the launcher gives no address.
+
+    Args:
+        world: number of ranks.
+        timeout: how long to wait for the last of them.
+        environment: variables of this process.
+
+    Raises:
+        TrainingError: some rank does not come, or the address is not to be had.
+    """
+    addressed = all(environment.get(name) for name in NEEDED)
+    if world == 1 or distributed.is_initialized() or not addressed:
+        yield None
+        return
+    held = Meeting(world, timeout, environment)
+    try:
+        held.roll_call()
+        yield held
+    finally:
+        held.close()
