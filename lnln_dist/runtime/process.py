@@ -203,8 +203,19 @@ class Runtime(Peers):
         skipped = self._strategy.update(model, optimizer, norm=norm, clip_norm=clip_norm)
         return StepResult(means, norm, skipped)
 
-    def close(self) -> None:
-        """Lets go of the model, and of the process group if this runtime made it."""
+    def close(self, *, failed: bool = False) -> None:
+        """Lets go of the model, and of the process group if this runtime made it.
+
+        Args:
+            failed: an error of this rank, perhaps of no other, is still to be told.
+        """
+        if failed and self._has_cards_that_wait():
+            # To leave an NCCL group waits for what peers have begun, and so would freeing what its
+            # kernels use: the error would be told after the time-out, or never.
+            with contextlib.suppress(Exception):
+                distributed.distributed_c10d._abort_process_group()
+            AcceleratorState._reset_state(reset_partial_state=True)
+            return
         self._strategy.close()
         if self._owns_group and distributed.is_initialized():
             # A thread of gloo may still wait for the interpreter to drop its last tensor. Did the
@@ -215,3 +226,9 @@ class Runtime(Peers):
                 self._strategy.leave()
             time.sleep(DRAIN_S)
         AcceleratorState._reset_state(reset_partial_state=True)
+
+    def _has_cards_that_wait(self) -> bool:
+        """Whether other ranks may be within a collective of this runtime's own NCCL group."""
+        if self.world == 1 or not self._owns_group or not distributed.is_initialized():
+            return False
+        return distributed.get_backend() == "nccl"

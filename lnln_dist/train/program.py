@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnln_dist.config import Config
+from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.runtime import Runtime
@@ -20,19 +21,6 @@ from lnln_dist.train.lost import explain_lost_peers
 from lnln_dist.train.orphan import watching_launcher
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.setup import assemble
-
-
-@dataclass
-class _Started:
-    """A rank before it has a runtime."""
-
-    rank: int
-    world: int
-
-
-def _started() -> _Started:
-    rank, world = (int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
-    return _Started(rank, world)
 
 
 @dataclass(frozen=True)
@@ -79,18 +67,8 @@ def run(
     if dataset is None:
         raise ConfigError("data.path is empty: set it to a folder written by `lnln-dist prepare`")
     check_against_data(config, dataset.index)
-    with explain_lost_peers(_started(), config.train.timeout_s):
-        runtime = Runtime(
-            precision=config.train.precision,
-            cpu=cpu,
-            strategy=config.train.strategy,
-            offload=config.train.offload,
-            timeout_s=config.train.timeout_s,
-            agree=lambda peers, launch: check_equal_on_ranks(
-                peers, facts_of(config, dataset.index, launch)
-            ),
-        )
-    notice, hold = notice or Notice(), ExitStack()
+    runtime = _make_runtime(config, dataset.index, cpu=cpu)
+    notice, hold, failed = notice or Notice(), ExitStack(), True
     try:
         # Told to leave while it still sets up, a run leaves after its first step, else before it.
         with (
@@ -127,7 +105,39 @@ def run(
         if training.writer:
             training.writer.close()
         peak = max(runtime.gather_objects(runtime.peak_memory())) / 2**30
+        failed = False
         return Result(folder, training.state, time.perf_counter() - begin, peak)
+    except PreemptedError:
+        failed = False  # all ranks leave together
+        raise
     finally:
         hold.close()
-        runtime.close()
+        runtime.close(failed=failed)
+
+
+@dataclass
+class _Started:
+    """A rank before it has a runtime."""
+
+    rank: int
+    world: int
+
+
+def _started() -> _Started:
+    rank, world = (int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    return _Started(rank, world)
+
+
+def _make_runtime(config: Config, index: Index, *, cpu: bool | None) -> Runtime:
+    """Of this rank, once all ranks are there and found to be alike."""
+    with explain_lost_peers(_started(), config.train.timeout_s):
+        return Runtime(
+            precision=config.train.precision,
+            cpu=cpu,
+            strategy=config.train.strategy,
+            offload=config.train.offload,
+            timeout_s=config.train.timeout_s,
+            agree=lambda peers, launch: check_equal_on_ranks(
+                peers, facts_of(config, index, launch)
+            ),
+        )

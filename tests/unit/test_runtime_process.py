@@ -94,3 +94,37 @@ def test_evaluation_of_a_replicated_model_is_the_model_itself(runtime: Runtime) 
     net, _ = fitted(runtime)
     with runtime.evaluation(net) as full:
         assert full is runtime.unwrap(net)
+
+
+@pytest.mark.parametrize(
+    ("failed", "backend", "world", "way"),
+    [
+        (True, "nccl", 2, "aborted"),
+        (True, "gloo", 2, "left"),
+        (True, "nccl", 1, "left"),
+        (False, "nccl", 2, "left"),
+    ],
+)
+def test_a_rank_that_fails_does_not_wait_for_the_others_cards(
+    monkeypatch: pytest.MonkeyPatch, failed: bool, backend: str, world: int, way: str
+) -> None:
+    ways: list[str] = []
+    made = Runtime(cpu=True)
+    made.world = world
+    core = torch.distributed.distributed_c10d
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
+    monkeypatch.setattr(core, "_abort_process_group", lambda: ways.append("aborted"))
+    monkeypatch.setattr(made._strategy, "leave", lambda: ways.append("left"))
+    made.close(failed=failed)
+    assert ways == [way]
+
+
+def test_without_a_way_to_abort_the_group_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Runtime(cpu=True)
+    made.world = 2
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "nccl")
+    monkeypatch.delattr(torch.distributed.distributed_c10d, "_abort_process_group")
+    monkeypatch.delattr(type(made._strategy), "leave")
+    made.close(failed=True)
