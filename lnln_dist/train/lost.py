@@ -1,4 +1,10 @@
-"""A peer that is gone is told in one line, not by a traceback of the communication library."""
+"""A peer that is gone is told in one line, not by a traceback of the communication library.
+
+With gloo, that is. NCCL's collectives return before they have run: its watchdog thread finds the
+time-out, logs it and ends the process, and no exception comes here. TORCH_NCCL_BLOCKING_WAIT would
+make waiting raise, but lets the host wait for every collective, which gives up the overlap of
+sending and computing in every step.
+"""
 
 import contextlib
 import socket
