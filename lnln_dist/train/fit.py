@@ -8,25 +8,28 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lnln_dist.config import Config
+from lnln_dist.config import Config, Modality
 from lnln_dist.cost.host import available_bytes
-from lnln_dist.cost.memory import Activations, footprint, kept_bytes, sizes_of
+from lnln_dist.cost.memory import Activations, activations, footprint, kept_bytes, sizes_of
+from lnln_dist.cost.skeleton import Lengths, Skeleton
 from lnln_dist.data.schema import Index
 from lnln_dist.errors import TrainingError
 from lnln_dist.files import atomic_write
+from lnln_dist.models import InputShapes
 from lnln_dist.runtime import Runtime
 from lnln_dist.train.exhausted import is_out_of_memory
 from lnln_dist.types import Batch, SequenceInput, TextInput
 
 MARGIN = 0.1  # share of the memory left alone: NCCL, gaps between tensors, other processes
 REMEMBERED = "micro_batch.json"
+SHARDED = ("zero3", "fsdp2")  # no card holds all weights
 
 Fits = Callable[[int], bool]
 
@@ -54,9 +57,8 @@ def choose_micro_batch(
     """Finds the largest micro-batch that fits every rank (collective).
 
     Call it with the bare task, before ``Runtime.prepare``. Tries forward and backward passes at
-    the corpus' longest lengths, halving the size from the rank's whole share until one fits. A
-    run that goes on under the same launch takes what it had found before, so that it goes on
-    exactly.
+    the corpus' longest lengths until the rank's share is cut into the fewest that fit. A run that
+    goes on under the same launch takes what it had found before, so that it goes on exactly.
 
     Args:
         task: the bare task, on the CPU; it is there again afterwards.
@@ -74,6 +76,8 @@ def choose_micro_batch(
     known = runtime.on_main(lambda: _recall(folder, launch))
     if known is None:
         own = largest_that_fits(share, fits or _probe(task, runtime, config, index))
+        if runtime.device.type == "cuda":  # the peak that is reported is to be the training's
+            torch.cuda.reset_peak_memory_stats(runtime.device)
         found: list[int] = runtime.gather_objects(own)
         if not min(found):
             raise TrainingError(
@@ -95,13 +99,26 @@ def choose_micro_batch(
 
 
 def largest_that_fits(share: int, fits: Fits) -> int:
-    """The first of ``share``, its half, its quarter... that fits; 0 if one sample does not."""
-    size = share
-    while not fits(size):
-        if size == 1:
+    """The size of a pass when ``share`` is cut into the fewest that fit; 0 if one sample does not.
+
+    Every try costs a pass, so the number of passes is doubled until they fit, then bisected.
+    """
+
+    def size(passes: int) -> int:
+        return -(-share // passes)
+
+    too_few, enough = 0, 1
+    while not fits(size(enough)):
+        if size(enough) == 1:
             return 0
-        size = -(-size // 2)
-    return size
+        too_few, enough = enough, min(2 * enough, share)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if size(middle) == size(enough) or (size(middle) < size(too_few) and fits(size(middle))):
+            enough = middle
+        else:
+            too_few = middle
+    return size(enough)
 
 
 def longest_batch(size: int, config: Config, index: Index) -> Batch:
@@ -109,8 +126,7 @@ def longest_batch(size: int, config: Config, index: Index) -> Batch:
 
     With corpus padding as long as every batch is.
     """
-    padded = config.data.padding == "corpus"
-    places = index.padded_lengths if padded else index.splits["train"].max_lengths
+    places = _places(config, index)
 
     def ones(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
         return torch.ones(size, *shape, dtype=kind)
@@ -136,6 +152,11 @@ def longest_batch(size: int, config: Config, index: Index) -> Batch:
         weight_B=ones(),
         row_B=ones(kind=torch.int64),
     )
+
+
+def _places(config: Config, index: Index) -> Mapping[Modality, int]:
+    padded = config.data.padding == "corpus"
+    return index.padded_lengths if padded else index.splits["train"].max_lengths
 
 
 def _launch(runtime: Runtime, config: Config, share: int) -> dict[str, Any]:
@@ -168,6 +189,8 @@ def _probe(task: nn.Module, runtime: Runtime, config: Config, index: Index) -> F
         return torch.stack([term.float() for term in terms.values()]).sum()
 
     if runtime.device.type == "cuda":
+        if runtime.launch.strategy in SHARDED:
+            return _estimate_for_gpu(task, runtime, config, index)
         return _try_on_gpu(task, runtime, forward)
     return _estimate_on_cpu(task, runtime, forward)
 
@@ -217,6 +240,26 @@ def _try_on_gpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tens
     return fits
 
 
+def _estimate_for_gpu(task: nn.Module, runtime: Runtime, config: Config, index: Index) -> Fits:
+    """Reckons without the card: the whole float32 model, which a try needs, may not fit one."""
+    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
+    skeleton = Skeleton(config.model, tokenizer=index.tokenizer, shapes=shapes)
+    places = _places(config, index)
+    lengths = Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
+    one, two = (
+        activations(skeleton, size=n, lengths=lengths, precision=runtime.precision).samples
+        for n in (1, 2)
+    )
+    free, total = torch.cuda.mem_get_info(runtime.device)
+    return _reckoned(free - MARGIN * total - _static_bytes(task, runtime), one, two)
+
+
+def _reckoned(budget: float, one: int, two: int) -> Fits:
+    """From the bytes that one and two samples take."""
+    most = math.floor(1 + (budget - one) / max(1, two - one))
+    return lambda size: size <= most
+
+
 def _estimate_on_cpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tensor]) -> Fits:
     """Measures one and two samples and reckons: a host that is out of memory kills, not raises."""
     free = available_bytes()
@@ -227,5 +270,4 @@ def _estimate_on_cpu(task: nn.Module, runtime: Runtime, forward: Callable[[int],
     with torch.random.fork_rng(devices=[]):
         task.train()
         one, two = (kept_bytes(functools.partial(forward, size), task) for size in (1, 2))
-    most = math.floor(1 + (budget - one) / max(1, two - one))
-    return lambda size: size <= most
+    return _reckoned(budget, one, two)

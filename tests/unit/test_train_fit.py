@@ -10,8 +10,11 @@ import pytest
 import torch
 from builders import TOKENIZER, WIDTHS, small_config
 from cost_cases import real_model
+from hypothesis import given
+from hypothesis.strategies import integers
 
 from lnln_dist import settings
+from lnln_dist.config import Config
 from lnln_dist.data.plan import Plan
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime import Runtime
@@ -68,11 +71,42 @@ def never(_: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("share", "room", "found"),
-    [(64, 64, 64), (64, 63, 32), (64, 20, 16), (37, 18, 10), (5, 1, 1), (5, 0, 0), (1, 0, 0)],
+    ("share", "room", "found", "tried"),
+    [
+        (64, 64, 64, [64]),
+        (64, 63, 32, [64, 32]),
+        (64, 20, 16, [64, 32, 16, 22]),
+        (256, 100, 86, [256, 128, 64, 86]),
+        (37, 18, 13, [37, 19, 10, 13]),
+        (5, 1, 1, [5, 3, 2, 1]),
+        (5, 0, 0, [5, 3, 2, 1]),
+        (1, 0, 0, [1]),
+    ],
 )
-def test_sizes_are_halved_until_one_fits(share: int, room: int, found: int) -> None:
-    assert fit.largest_that_fits(share, lambda size: size <= room) == found
+def test_the_share_is_cut_into_the_fewest_passes_that_fit(
+    share: int, room: int, found: int, tried: list[int]
+) -> None:
+    sizes = []
+
+    def fits(size: int) -> bool:
+        sizes.append(size)
+        return size <= room
+
+    assert fit.largest_that_fits(share, fits) == found
+    assert sizes == tried
+
+
+@given(share=integers(1, 5000), room=integers(1, 5000))
+def test_no_fewer_passes_would_fit_and_few_sizes_are_tried(share: int, room: int) -> None:
+    sizes = []
+
+    def fits(size: int) -> bool:
+        sizes.append(size)
+        return size <= room
+
+    found = fit.largest_that_fits(share, fits)
+    assert -(-share // found) == -(-share // room)
+    assert len(sizes) == len(set(sizes)) <= 2 * share.bit_length()
 
 
 def test_ranks_agree_on_the_smallest_finding(tmp_path: Path) -> None:
@@ -83,7 +117,7 @@ def test_ranks_agree_on_the_smallest_finding(tmp_path: Path) -> None:
 
 
 def test_the_global_batch_stays_the_same(tmp_path: Path) -> None:
-    found = choose(tmp_path, lambda size: size <= 7, Peers(2, others=(99,)), config(30))
+    found = choose(tmp_path, lambda size: size <= 4, Peers(2, others=(99,)), config(30))
     given = {"size": 100, "batch_size": 30, "world": 2, "seed": 3}
     whole = Plan(**given, micro_batch=None)
     cut = Plan(**given, micro_batch=found.micro_batch)
@@ -181,7 +215,7 @@ def test_a_gpu_is_tried_and_cleaned_up(error: Exception) -> None:
 
     fits = fit._try_on_gpu(task, Peers(), forward)
     assert fit.largest_that_fits(16, fits) == 4
-    assert tried == [16, 8, 4]
+    assert tried == [16, 8, 4, 6]
     assert all(p.grad is None for p in task.parameters())
 
 
@@ -210,3 +244,46 @@ def test_what_is_not_there_yet_is_stood_for(monkeypatch: pytest.MonkeyPatch) -> 
     # Weights and gradients are held by the pass itself; two moments are to come, and the margin.
     count = sum(p.numel() for p in task.parameters())
     assert blocks == [8 * count + 10 * MIB]
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Peers:
+    runtime = Peers(2, others=(99,))
+    runtime.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+    return runtime
+
+
+def test_the_peak_of_the_search_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_a_gpu: Peers
+) -> None:
+    happened = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", happened.append)
+
+    def fits(size: int) -> bool:
+        happened.append(size)
+        return True
+
+    choose(tmp_path, fits, on_a_gpu)
+    assert happened == [32, on_a_gpu.device]
+
+
+@pytest.mark.parametrize("strategy", ["zero3", "fsdp2"])
+def test_a_model_that_no_card_holds_whole_is_reckoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_a_gpu: Peers, strategy: str
+) -> None:
+    on_a_gpu.launch = SimpleNamespace(strategy=strategy, offload=False)
+    task = make_task()
+    monkeypatch.setattr(task, "to", lambda *_: pytest.fail("the whole model went to the card"))
+    plain = settings.to_dict(Config(model=small_config()))
+    plain["train"] |= {"batch_size": 64, "auto_micro_batch": True}
+    found = {}
+    for free in (10_000, 6, 3):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, f=free: (f * MIB, 10 * MIB))
+        runtime, folder = on_a_gpu, tmp_path / str(free)
+        found[free] = choose(folder, None, runtime, settings.build(plain), task).micro_batch
+    assert found[10_000] == 32 > found[6] > found[3] >= 1
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (MIB, 10 * MIB))
+    with pytest.raises(TrainingError, match="not even one sample"):
+        choose(tmp_path / "none", None, on_a_gpu, settings.build(plain), task)
