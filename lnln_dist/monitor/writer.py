@@ -43,6 +43,11 @@ class Writer:
         with explain_os_errors(folder):
             if self._path.exists():
                 self._take_back(start_step)
+            if not start_step:
+                # Killed before its first checkpoint: nothing of it stays, nor is there a step
+                # after which a reader could be told to forget.
+                for old in (folder / "events").glob("events.out.tfevents.*"):
+                    old.unlink()
             self._lines = self._path.open("a", encoding="utf-8")
             purge = start_step + 1 if start_step else None
             self._events = SummaryWriter(str(folder / "events"), purge_step=purge)

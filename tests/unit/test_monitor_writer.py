@@ -43,6 +43,19 @@ def test_resuming_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> N
     assert [(s.step, s.value) for s in events(tmp_path).Scalars("x")][-1] == (3, 30.0)
 
 
+def test_a_run_killed_before_its_first_checkpoint_leaves_no_points(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.describe("a: 1", {"a": 1}, ["valid/mae/mean"], {})
+    for step in (1, 2, 3):
+        writer.log("train", step, {"x": float(step)})
+    writer.close()
+    writer = Writer(tmp_path, start_step=0)
+    writer.log("train", 1, {"x": 10.0})
+    writer.close()
+    assert [line["x"] for line in lines(tmp_path)] == [10.0]
+    assert [(s.step, s.value) for s in events(tmp_path).Scalars("x")] == [(1, 10.0)]
+
+
 def test_the_run_is_described_in_its_own_folder(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
     writer.describe("a: 1", {"a": 1, "b": None, "c": [1]}, ["valid/mae/mean"], {})
