@@ -59,6 +59,9 @@ def scenarios(folder: Path) -> list[tuple[int, dict[str, dict[str, Any]]]]:
         "zero3 frozen": training("zero3", freeze="all", steps=SHORT, deepspeed=CUT),
         "fsdp2 frozen": training("fsdp2", freeze="all", steps=SHORT),
     }
+    for name in ("ddp", "zero2", "zero3", "fsdp2"):
+        two[f"{name} checkpointed"] = training(name, checkpoint_activations=True, steps=SHORT)
+    two["zero3 checkpointed"]["deepspeed"] = CUT
     then: dict[str, dict[str, Any]] = {}
     for name in STRATEGIES:
         half = {"precision": "bf16", "steps": SHORT}

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from builders import SHAPES, TOKENIZER, random_batch, small_config, take
 from torch import distributed
 
 from lnln_dist.config import Config, LossConfig, OptimConfig, TrainConfig
+from lnln_dist.cost.skeleton import SWITCH
 from lnln_dist.data.plan import Plan
 from lnln_dist.errors import TrainingError
 from lnln_dist.models import LNLN
@@ -58,11 +60,12 @@ def corpus() -> Batch:
     return whole
 
 
-def make_task(freeze: str = "none") -> Task:
+def make_task(freeze: str = "none", *, checkpoint_activations: bool = False) -> Task:
     """A small network with random weights, the same on every rank."""
     torch.manual_seed(1)
     config = small_config(freeze=freeze, **SHALLOW)
-    encoder = build_encoder(config.encoder, tokenizer=TOKENIZER, max_length=SHAPES.text_length)
+    given = replace(config.encoder, checkpoint_activations=checkpoint_activations)
+    encoder = build_encoder(given, tokenizer=TOKENIZER, max_length=SHAPES.text_length)
     model = LNLN(config, encoder, SHAPES)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -71,12 +74,12 @@ def make_task(freeze: str = "none") -> Task:
     return Task(model, completeness="nominal")
 
 
-def set_up(runtime: Runtime, *, start: str | None, freeze: str = "none") -> Any:
+def set_up(runtime: Runtime, *, start: str | None, **network: Any) -> Any:
     """What ``train_step`` needs of a ``Training``; ``start`` is a run with one checkpoint."""
     config = Config(
         loss=LossConfig(), optim=OptimConfig(lr=1e-3, eps=EPSILON), train=TrainConfig(batch_size=5)
     )
-    task = make_task(freeze)
+    task = make_task(**network)
     optimizer = optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER)
     state, full = TrainState(), None
     if start:
@@ -124,6 +127,7 @@ def train(
     precision: str = "fp32",
     offload: bool = False,
     freeze: str = "none",
+    checkpoint_activations: bool = False,
     micro_batch: int | None = 2,
     steps: int = 20,
     start: str | None = None,
@@ -137,6 +141,7 @@ def train(
         precision: arithmetic.
         offload: optimizer state in host memory.
         freeze: part of the encoder that is not trained.
+        checkpoint_activations: of the encoder, as in the config.
         micro_batch: as ``train.micro_batch``.
         steps: optimizer step to stop before.
         start: folder of a run to go on from.
@@ -145,7 +150,9 @@ def train(
     """
     with launched(deepspeed):
         runtime = Runtime(precision=precision, cpu=True, strategy=strategy, offload=offload)
-    run = set_up(runtime, start=start, freeze=freeze)
+    run = set_up(
+        runtime, start=start, freeze=freeze, checkpoint_activations=checkpoint_activations
+    )
     plan = Plan(size=SIZE, batch_size=5, world=runtime.world, micro_batch=micro_batch, seed=3)
     data, first, losses, norms = corpus(), run.state.step, [], []
     for step in range(run.state.step, steps):
@@ -167,6 +174,7 @@ def train(
     full = runtime.full_state(run.task, run.optimizer)
     shown = uneven_evaluation(runtime, run.task, data)
     kind = type(run.task).__name__
+    recomputed = sum(getattr(m, SWITCH, False) for m in runtime.unwrap(run.task).modules())
     runtime.close()
     return {
         "first": first,
@@ -176,6 +184,7 @@ def train(
         "slots": full.slots,
         "evaluated": shown,
         "kind": kind,
+        "recomputed": recomputed,
     }
 
 

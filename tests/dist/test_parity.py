@@ -7,7 +7,7 @@ the gradient. In float32 what is left is rounding.
 
 import pytest
 from comparing import loss_gap, norm_gap, tensor_gap
-from conftest import STEPS, STRATEGIES, Table
+from conftest import SHORT, STEPS, STRATEGIES, Table
 
 pytestmark = [pytest.mark.dist, pytest.mark.timeout(900)]
 LOSS, NORM, TENSOR = 2e-6, 1e-5, 5e-6
@@ -40,6 +40,14 @@ def test_float32_agrees_with_one_process(table: Table, world: int, name: str) ->
 def test_offload_changes_no_number(table: Table, name: str) -> None:
     assert loss_gap(table(1, "whole"), table(2, name)) < LOSS
     assert norm_gap(table(1, "whole"), table(2, name)) < NORM
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3", "fsdp2"])
+def test_computing_activations_again_changes_no_number(table: Table, name: str) -> None:
+    plain, again = table(2, name), table(2, f"{name} checkpointed")
+    assert len(again["losses"]) == SHORT
+    assert again["recomputed"] > plain["recomputed"] == 0
+    assert loss_gap(plain, again) == norm_gap(plain, again) == 0
 
 
 @pytest.mark.parametrize("name", ["zero3 frozen", "fsdp2 frozen"])
