@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lnln_dist import console, settings
 from lnln_dist.errors import ConfigError
+from lnln_dist.train.orphan import watching_launcher
 from lnln_dist.train.preemption import Notice
 
 
@@ -38,7 +39,7 @@ def make_parser(prog: str = "lnln-dist train") -> settings.Parser:
 def command(argv: Sequence[str]) -> int:
     """Parses, then trains; torch is imported only once the settings are known to be right."""
     # Imports, data and the meeting of the ranks take a while: a notice must not be lost meanwhile.
-    with Notice().listening() as notice:
+    with Notice().listening() as notice, watching_launcher(notice):
         return _command(argv, notice)
 
 

@@ -4,6 +4,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+
+from lnln_dist.train.preemption import Notice
 
 LAUNCHER = "TORCHELASTIC_RUN_ID"  # set for ranks that accelerate launch or torchrun started
 POLL_S = 0.5
@@ -14,12 +17,28 @@ def _exit() -> None:
     os._exit(1)
 
 
+def _parent() -> int:
+    return os.getppid()
+
+
+def _launcher() -> int:
+    """The parent's process id, or 0 if it has died by now and init took its place."""
+    parent = _parent()
+    if parent != 1:
+        return parent
+    try:
+        command = Path("/proc/1/cmdline").read_bytes()
+    except OSError:
+        return parent
+    # In a container the launcher may be the first process itself.
+    return parent if b"python" in command else 0
+
+
 @contextmanager
 def watching_launcher(
-    give_notice: Callable[[], None],
+    notice: Notice,
     *,
     environment: Mapping[str, str] = os.environ,
-    parent: Callable[[], int] = os.getppid,
     leave: Callable[[], None] = _exit,
 ) -> Iterator[None]:
     """Within the block, takes the death of the launcher for being told to leave.
@@ -28,22 +47,22 @@ def watching_launcher(
     they would train on, and keep devices and run folder from the run that is to go on.
 
     Args:
-        give_notice: called once, from another thread, when the launcher is gone.
+        notice: given, from another thread, when the launcher is gone.
         environment: tells whether there is a launcher; without one nothing is watched.
-        parent: of this process.
-        leave: called ``GRACE_S`` later if the block has not ended by then, as in a collective that
-            nobody joins any more. What is committed stays; nothing is ever half-written.
+        leave: called if the block has not ended ``GRACE_S`` later, as in a collective that nobody
+            joins any more; at once before the ranks have met, when there is nothing to save. What
+            is committed stays; nothing is ever half-written.
     """
     if LAUNCHER not in environment:
         yield
         return
-    launcher, over = parent(), threading.Event()
+    launcher, over = _launcher(), threading.Event()
 
     def watch() -> None:
         while not over.wait(POLL_S):
-            if parent() != launcher:
-                give_notice()
-                if not over.wait(GRACE_S):
+            if _parent() != launcher:
+                notice.give()
+                if not over.wait(GRACE_S if notice.at_work else 0):
                     leave()
                 return
 

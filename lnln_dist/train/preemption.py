@@ -13,6 +13,8 @@ class Notice:
 
     def __init__(self) -> None:
         self.given = False
+        self.at_work = False
+        """Whether the ranks have met: from then on leaving is something they do together."""
 
     def give(self) -> None:
         """Tells it to leave."""

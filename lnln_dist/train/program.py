@@ -18,7 +18,6 @@ from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 from lnln_dist.train.exhausted import explain_out_of_memory
 from lnln_dist.train.loop import EpochReport, train
 from lnln_dist.train.lost import explain_lost_peers
-from lnln_dist.train.orphan import watching_launcher
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.setup import assemble
 
@@ -69,11 +68,11 @@ def run(
     check_against_data(config, dataset.index)
     runtime = _make_runtime(config, dataset.index, cpu=cpu)
     notice, hold, failed = notice or Notice(), ExitStack(), True
+    notice.at_work = True
     try:
         # Told to leave while it still sets up, a run leaves after its first step, else before it.
         with (
             notice.listening(),
-            watching_launcher(notice.give),
             explain_lost_peers(runtime, config.train.timeout_s),
             explain_out_of_memory(runtime),
         ):
