@@ -11,4 +11,5 @@ export PATH="$PWD/$bin:$PATH"
 "$bin/ruff" format --check .
 "$bin/mypy" lnln_dist
 "$bin/lint-imports"
-exec "$bin/python" -m pytest "$@"
+# Two at a time, in the queues that tests/conftest.py makes, the longest first.
+exec "$bin/python" -m pytest -n 2 --dist loadgroup --no-loadscope-reorder "$@"

@@ -18,6 +18,21 @@ settings.load_profile("repeatable")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+# Their ranks keep both cores busy by themselves; the other process tests mostly wait.
+BUSY = ("test_parity.py", "test_strategy_failures.py", "test_strategy_resume.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Queues for pytest-xdist: two of process tests, else one for each file."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        queue = str(item.path)
+        if item.path.parent.name == "dist":
+            queue = "ranks" if item.path.name in BUSY else "hosts"
+        item.add_marker(pytest.mark.xdist_group(queue))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference fixtures beside the checkout, or a skip."""
