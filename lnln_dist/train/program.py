@@ -9,17 +9,17 @@ from pathlib import Path
 
 from lnln_dist.config import Config
 from lnln_dist.data.schema import Index
-from lnln_dist.data.shards import open_dataset
+from lnln_dist.data.shards import ShardedDataset, open_dataset
 from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.runtime import Runtime
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 from lnln_dist.train.exhausted import explain_out_of_memory
-from lnln_dist.train.loop import EpochReport, train
+from lnln_dist.train.loop import EpochReport, Training, train
 from lnln_dist.train.lost import explain_lost_peers
 from lnln_dist.train.preemption import Notice
-from lnln_dist.train.setup import assemble
+from lnln_dist.train.setup import Ties, assemble
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,7 @@ def run(
         UserError: settings, data, folder or launch do not allow the run.
     """
     begin = time.perf_counter()
-    dataset = open_dataset(config.data.path) if config.data.path else None
-    if dataset is None:
-        raise ConfigError("data.path is empty: set it to a folder written by `lnln-dist prepare`")
-    check_against_data(config, dataset.index)
+    dataset = _open(config)
     runtime = _make_runtime(config, dataset.index, cpu=cpu)
     notice, hold, failed = notice or Notice(), ExitStack(), True
     notice.at_work = True
@@ -83,26 +80,9 @@ def run(
                     folder, config, dataset.index, resume=resume, overwrite=overwrite, hold=hold
                 )
             )
-            training = assemble(
-                config,
-                folder,
-                dataset,
-                runtime,
-                notice=notice,
-                on_epoch=on_epoch,
-                shown_first=shown_first,
-            )
-            if training.state.finished:
-                training.progress.line(f"{folder} has finished already")
-            else:
-                training.progress.line(runtime.set_up())
-                try:
-                    with training.progress:
-                        train(training)
-                finally:
-                    training.saver.close()
-        if training.writer:
-            training.writer.close()
+            ties = Ties(notice=notice, on_epoch=on_epoch, shown_first=shown_first)
+            training = assemble(config, folder, dataset, runtime, ties)
+            _to_the_end(training)
         peak = max(runtime.gather_objects(runtime.peak_memory())) / 2**30
         failed = False
         return Result(folder, training.state, time.perf_counter() - begin, peak)
@@ -112,6 +92,28 @@ def run(
     finally:
         hold.close()
         runtime.close(failed=failed)
+
+
+def _open(config: Config) -> ShardedDataset:
+    if not config.data.path:
+        raise ConfigError("data.path is empty: set it to a folder written by `lnln-dist prepare`")
+    dataset = open_dataset(config.data.path)
+    check_against_data(config, dataset.index)
+    return dataset
+
+
+def _to_the_end(training: Training) -> None:
+    if training.state.finished:
+        training.progress.line(f"{training.folder} has finished already")
+    else:
+        training.progress.line(training.runtime.set_up())
+        try:
+            with training.progress:
+                train(training)
+        finally:
+            training.saver.close()
+    if training.writer:
+        training.writer.close()
 
 
 @dataclass

@@ -50,15 +50,20 @@ class _Steps:
         return remaining(self.plan, rank=self.rank, start=self.start, stop=self.stop)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ties:
+    """What binds a run to whoever started it."""
+
+    notice: Notice
+    """Where a signal to leave is noted."""
+    on_epoch: Callable[[EpochReport], bool | None] | None = None
+    """As ``program.run``."""
+    shown_first: Collection[str] | None = None
+    """As ``program.run``."""
+
+
 def assemble(
-    config: Config,
-    folder: Path,
-    dataset: ShardedDataset,
-    runtime: Runtime,
-    *,
-    notice: Notice,
-    on_epoch: Callable[[EpochReport], bool | None] | None,
-    shown_first: Collection[str] | None,
+    config: Config, folder: Path, dataset: ShardedDataset, runtime: Runtime, ties: Ties
 ) -> Training:
     """A run ready to train, at the step of its newest checkpoint (collective).
 
@@ -67,9 +72,7 @@ def assemble(
         folder: the run folder, claimed.
         dataset: the prepared data.
         runtime: of this rank.
-        notice: where a signal to leave is noted.
-        on_epoch: as ``program.run``.
-        shown_first: as ``program.run``.
+        ties: to the caller.
 
     Raises:
         UserError: encoder, data, checkpoint or memory do not allow the run.
@@ -94,8 +97,6 @@ def assemble(
     )
     plan, batches = _batches(config, dataset, runtime, micro_batch, state.step)
     total, top = plan.steps_per_epoch * config.train.epochs, _peak(runtime)
-    if shown_first is None:
-        shown_first = {*settings.differences(Config(), config), "train.seed"}
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
     if progress_note:
         progress.line(progress_note)
@@ -111,16 +112,14 @@ def assemble(
         validate=lambda task, leaving: validate(
             task.get_submodule("model"), dataset, config, runtime, leaving=leaving
         ),
-        writer=_start_log(folder, config, index.family, state, shown_first)
-        if runtime.is_main
-        else None,
+        writer=_start_log(folder, config, index.family, state, ties) if runtime.is_main else None,
         progress=progress,
         saver=Saver(runtime, folder, keep=config.train.keep_checkpoints),
         profiler=StepProfiler(folder, config.train.profile_steps, rank=runtime.rank),
         meter=Meter(device=runtime.device, peak_flops=top),
-        notice=notice,
+        notice=ties.notice,
         operations=_operations(config, index, shapes) if top else None,
-        on_epoch=on_epoch,
+        on_epoch=ties.on_epoch,
     )
 
 
@@ -232,11 +231,7 @@ def _info(
 
 
 def _start_log(
-    folder: Path,
-    config: Config,
-    family: metrics.Family,
-    state: TrainState,
-    shown_first: Collection[str],
+    folder: Path, config: Config, family: metrics.Family, state: TrainState, ties: Ties
 ) -> Writer:
     writer = Writer(folder, start_step=state.step)
     if state.step == 0:
@@ -250,6 +245,8 @@ def _start_log(
             settings.flatten(settings.to_dict(config)),
             [mean_tag(split, name) for name in names],
             {f"{split} by missing rate": charts},
-            first=shown_first,
+            first=[*settings.differences(Config(), config), "train.seed"]
+            if ties.shown_first is None
+            else ties.shown_first,
         )
     return writer

@@ -23,6 +23,7 @@ def test_what_a_sweep_killed_at_its_start_leaves_is_no_obstacle(tmp_path: Path) 
     with Folder(tmp_path).locked():
         (tmp_path / ".pending-settings.json-1-ab").write_text("")
     Folder(tmp_path).create(resume=False)
+    assert (tmp_path / "trials").is_dir()
 
 
 def test_a_new_axis_at_its_old_value_is_the_old_setting(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_file_system_without_locks_will_do(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with Folder(tmp_path).locked():
-        pass
+        assert "process" in (tmp_path / ".driver").read_text()
 
 
 def test_an_error_of_the_session_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:

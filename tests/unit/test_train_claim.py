@@ -41,6 +41,7 @@ def test_what_a_failed_start_left_is_no_obstacle(
         (run / name).write_text("")
     with ExitStack() as hold:
         take(run, index, hold, **how)
+        assert run.is_dir()
 
 
 @pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
@@ -77,3 +78,4 @@ def test_a_file_system_without_locks_will_do(
     for _ in range(2):  # nothing is left behind that would bar the second
         with ExitStack() as hold:
             take(tmp_path / "run", index, hold)
+            assert (tmp_path / "run").is_dir()
