@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from lnln_dist.runtime.launcher import Environment
 NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 LINGER = timedelta(seconds=5)  # of the rank that keeps the meeting place, for the others to read
 SOON_S, SELDOM_S = 0.01, 0.5  # between two looks at who has come: at first, and later on
+TOLD_S = 20.0  # what a rank that is told to leave still waits for those who are on their way
 SHOWN = 8  # missing ranks that a message names
 _meetings = itertools.count()  # of this process; all ranks count alike
 
@@ -33,14 +34,18 @@ class Meeting:
         world: number of ranks.
         timeout: how long to wait for the last of them.
         environment: variables of this process, ``NEEDED`` among them.
+        told: whether this rank was told to leave. If all were, they meet and leave together; if
+            another one has failed, the launcher tells the rest, which then must not wait long.
 
     Raises:
         TrainingError: the address is not to be had.
     """
 
-    def __init__(self, world: int, timeout: timedelta, environment: Environment) -> None:
+    def __init__(
+        self, world: int, timeout: timedelta, environment: Environment, told: Callable[[], bool]
+    ) -> None:
         self.rank, self.world = int(environment["RANK"]), world
-        self._timeout = timeout
+        self._timeout, self._told = timeout, told
         self._place = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
         self._rounds = itertools.count()
         # As torch does: the agent of torchrun and accelerate launch may keep the store, else rank 0
@@ -87,25 +92,29 @@ class Meeting:
     def _wait(self, name: str, timeout: timedelta, value: object = None) -> list[bytes]:
         """Leaves a value and takes those of all ranks."""
         keys = [f"{name}/{rank}" for rank in range(self.world)]
-        end, pause = time.monotonic() + timeout.total_seconds(), SOON_S
+        begin, pause = time.monotonic(), SOON_S
+        end = begin + timeout.total_seconds()
         try:
             self._store.set(keys[self.rank], json.dumps(value))
             # Asked again and again: the store's own waiting fills the screen when it is in vain.
             while not self._store.check(keys):
-                if time.monotonic() > end:
+                now = time.monotonic()
+                if self._told():
+                    end = min(end, now + TOLD_S)
+                if now > end:
                     missing = [n for n, key in enumerate(keys) if not self._store.check([key])]
                     if missing:
-                        raise self._missing(missing, timeout)
+                        raise self._missing(missing, now - begin)
                 time.sleep(pause)
                 pause = min(2 * pause, SELDOM_S)
             return [self._store.get(key) for key in keys]
         except RuntimeError as err:
             raise self._unreachable(err) from err
 
-    def _missing(self, ranks: list[int], timeout: timedelta) -> TrainingError:
+    def _missing(self, ranks: list[int], waited_s: float) -> TrainingError:
         shown = ", ".join(map(str, ranks[:SHOWN])) + (", ..." if len(ranks) > SHOWN else "")
         return TrainingError(
-            f"rank {self.rank} on {socket.gethostname()} waited {timeout.total_seconds():g} s at "
+            f"rank {self.rank} on {socket.gethostname()} waited {waited_s:.0f} s at "
             f"{self._place} for rank{'s' if len(ranks) > 1 else ''} {shown} of {self.world}: see "
             "what they say, start all of them within that time (train.timeout_s) and with this "
             "address and number of processes, and open the port between the hosts"
@@ -128,7 +137,11 @@ class Meeting:
 
 @contextlib.contextmanager
 def meeting(
-    world: int, timeout: timedelta, environment: Environment = os.environ
+    world: int,
+    timeout: timedelta,
+    environment: Environment = os.environ,
+    *,
+    told: Callable[[], bool] = lambda: False,
 ) -> Iterator[Meeting | None]:
     """A meeting of all ranks for as long as the block; keep it until the process group is made.
 
@@ -138,6 +151,7 @@ def meeting(
         world: number of ranks.
         timeout: how long to wait for the last of them.
         environment: variables of this process.
+        told: whether this rank was told to leave.
 
     Raises:
         TrainingError: some rank does not come, or the address is not to be had.
@@ -146,7 +160,7 @@ def meeting(
     if world == 1 or distributed.is_initialized() or not addressed:
         yield None
         return
-    held = Meeting(world, timeout, environment)
+    held = Meeting(world, timeout, environment, told)
     try:
         held.roll_call()
         yield held

@@ -47,6 +47,7 @@ class Runtime(Peers):
         strategy: how the model is spread over the ranks; auto is what the launcher asks for.
         offload: ZeRO with the optimizer's state in host memory; a launcher may ask for it, too.
         agree: compares what ranks were started with, before anything else needs them to be alike.
+        told: whether this rank was told to leave, while it waits for the others.
 
     Raises:
         TrainingError: the launch is not what it looks like, or not what the arguments ask for, or
@@ -62,12 +63,13 @@ class Runtime(Peers):
         strategy: StrategyName | Literal["auto"] = "auto",
         offload: bool = False,
         agree: Callable[["Peers | Meeting", Launch], None] | None = None,
+        told: Callable[[], bool] = lambda: False,
     ) -> None:
         self.launch: Launch = read_launch(
             precision=precision, strategy=strategy, offload=offload, cpu=cpu
         )
         self.precision = precision
-        with meeting(self.launch.world, timedelta(seconds=timeout_s)) as met:
+        with meeting(self.launch.world, timedelta(seconds=timeout_s), told=told) as met:
             if agree and met:
                 agree(met, self.launch)
             super().__init__(self.launch, timedelta(seconds=timeout_s))

@@ -63,8 +63,8 @@ def run(
     """
     begin = time.perf_counter()
     dataset = _open(config)
-    runtime = _make_runtime(config, dataset.index, cpu=cpu)
     notice, hold, failed = notice or Notice(), ExitStack(), True
+    runtime = _make_runtime(config, dataset.index, notice, cpu=cpu)
     notice.at_work = True
     try:
         # Told to leave while it still sets up, a run leaves after its first step, else before it.
@@ -129,7 +129,7 @@ def _started() -> _Started:
     return _Started(rank, world)
 
 
-def _make_runtime(config: Config, index: Index, *, cpu: bool | None) -> Runtime:
+def _make_runtime(config: Config, index: Index, notice: Notice, *, cpu: bool | None) -> Runtime:
     """Of this rank, once all ranks are there and found to be alike."""
     with explain_lost_peers(_started(), config.train.timeout_s):
         return Runtime(
@@ -141,4 +141,5 @@ def _make_runtime(config: Config, index: Index, *, cpu: bool | None) -> Runtime:
             agree=lambda peers, launch: check_equal_on_ranks(
                 peers, facts_of(config, index, launch)
             ),
+            told=lambda: notice.given,
         )

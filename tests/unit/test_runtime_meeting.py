@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -70,6 +71,20 @@ def test_the_missing_ranks_are_named(address: dict[str, str]) -> None:
         )
         assert "train.timeout_s" in text
         assert "\n" not in text
+
+
+def test_a_rank_that_is_told_to_leave_does_not_wait_long(
+    address: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TOLD_S", 0.5)
+    long = timedelta(seconds=60)
+    begin = time.monotonic()
+    with (
+        pytest.raises(TrainingError, match=r"waited .* for rank 1 of 2"),
+        meeting(2, long, address | {"RANK": "0"}, told=lambda: True),
+    ):
+        pass
+    assert time.monotonic() - begin < 30
 
 
 def test_a_main_host_that_is_not_there_is_named(
