@@ -12,4 +12,4 @@ export PATH="$PWD/$bin:$PATH"
 "$bin/mypy" lnln_dist
 "$bin/lint-imports"
 # Two at a time, in the queues that tests/conftest.py makes, the longest first.
-exec "$bin/python" -m pytest -n 2 --dist loadgroup --no-loadscope-reorder "$@"
+exec "$bin/python" -m pytest -n 2 --no-loadscope-reorder "$@"

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import ENVIRONMENT, TINY, Command
@@ -22,15 +23,24 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 BUSY = ("test_parity.py", "test_strategy_failures.py", "test_strategy_resume.py")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Queues for pytest-xdist: two of process tests, else one for each file."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        queue = str(item.path)
-        if item.path.parent.name == "dist":
-            queue = "ranks" if item.path.name in BUSY else "hosts"
-        item.add_marker(pytest.mark.xdist_group(queue))
+def queue_of(test: str) -> str:
+    """Tests of one queue run one after the other: two queues of process tests, else the file."""
+    path = Path(test.partition("::")[0])
+    if path.parent.name != "dist":
+        return str(path)
+    return "ranks" if path.name in BUSY else "hosts"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Queues instead of single tests for pytest-xdist's workers."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Queues(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return queue_of(nodeid)
+
+    return Queues(config, log)
 
 
 @pytest.fixture(scope="session")
