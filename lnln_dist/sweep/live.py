@@ -19,7 +19,7 @@ SHOWN = 16  # running trials listed
 
 
 def left_s(director: Director, expected: Cost, began: float, spent_before: int) -> float | None:
-    """Seconds until the sweep ends, from the pace of this session; None: no pace yet."""
+    """Seconds until the sweep ends, from the pace since it was started; None: no pace yet."""
     done = sum(len(r.epochs) for r in director.records.values())
     new = done - spent_before
     if new <= 0:

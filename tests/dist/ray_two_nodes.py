@@ -17,7 +17,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
 
 
 def running(folder: Path) -> list[dict[str, Any]]:
-    """Start events of this session's stretches that have not ended."""
+    """Start events of the newest session's stretches that have not ended."""
     open_: dict[str, dict[str, Any]] = {}
     for event in events(folder):
         if event["event"] == "session":

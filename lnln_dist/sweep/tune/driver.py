@@ -89,7 +89,7 @@ class Source(Searcher):  # type: ignore[misc]
         self._slots = slots
         self._trials: dict[str, str] = {}  # Tune's id -> trial
         self._outcomes: dict[str, Outcome] = {}
-        self._losses: Counter[str] = Counter()  # per trial, in this session
+        self._losses: Counter[str] = Counter()  # per trial, since this driver was started
         self.halted = ""  # why nothing more is handed out
         self._counted, self._found = -math.inf, 0
 
