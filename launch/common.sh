@@ -1,6 +1,13 @@
 # shellcheck shell=bash
 # What the launch scripts share; they source it.
 
+# The header of the script, if --help or -h is its first option.
+help_if_asked() {
+    case ${1:-} in
+        -h | --help) sed -n '2,/^[^#]/{/^#SBATCH/d;s/^# \{0,1\}//p}' "launch/${0##*/}"; exit 0 ;;
+    esac
+}
+
 fail() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 2

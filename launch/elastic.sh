@@ -11,6 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/common.sh
+help_if_asked "$@"
 
 hosts='' main='' port=29400 id=lnln gpus='' cpu='' restarts=10
 while [ $# -gt 0 ] && [ "$1" != -- ]; do

@@ -9,6 +9,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/common.sh
+help_if_asked "$@"
 
 [ $# -ge 1 ] && [ -f "$1" ] || fail "give a hostfile (launch/hostfile.example shows one)"
 file=$1

@@ -11,6 +11,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/common.sh
+help_if_asked "$@"
 
 gpus='' cpu='' config='' port=29500 restarts=0 module=lnln_dist.train
 while [ $# -gt 0 ] && [ "$1" != -- ]; do

@@ -14,6 +14,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . launch/common.sh
+help_if_asked "$@"
 
 hosts='' rank='' main='' port=29500 gpus='' cpu='' config='' module=lnln_dist.train
 while [ $# -gt 0 ] && [ "$1" != -- ]; do

@@ -17,7 +17,9 @@ def _parser() -> Parser:
         "Run a study: settings screened on few seeds with early stopping, the best confirmed on "
         "all seeds. `lnln-dist sweep show DIR` prints a sweep's summary at any time.",
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML of the sweep (required)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML of the sweep (--resume alone takes it as it was)"
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of the sweep (required)")
     parser.add_argument(
         "--set",
@@ -91,11 +93,19 @@ def _check(given: Mapping[str, Any]) -> None:
         )
 
 
+def _with_kept_config(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A sweep resumed without its YAML is taken as it was started, ``--set`` included."""
+    if given["config"] or not given["output"] or not (given["resume"] or given["retry_failed"]):
+        return given
+    kept = Path(given["output"]) / "sweep.yaml"
+    return {**given, "config": str(kept)} if kept.is_file() else given
+
+
 def command(argv: Sequence[str]) -> int:
     """Runs a sweep, or shows one."""
     if argv and argv[0] == "show":
         return _show(argv[1:])
-    given = parse(_parser(), argv)
+    given = _with_kept_config(parse(_parser(), argv))
     _check(given)
     from lnln_dist.sweep import session, space, study
 

@@ -85,8 +85,9 @@ class Folder:
                 namesake = names.get(row["name"])
                 if namesake is not None and row["name"] in begun:
                     raise CheckpointError(
-                        f"{self.path}: setting {row['name']} was tried with other common settings: "
-                        "choose another --output, or put them back (compare with sweep.yaml there)"
+                        f"{self.path}: setting {row['name']} was tried with other common settings"
+                        f"{self._changed(space)}: choose another --output, or put them back "
+                        "(--resume without --config takes the sweep as it was)"
                     )
                 continue  # no longer asked for; its trials stay where they are
             now = data.get(made.data)
@@ -98,6 +99,17 @@ class Folder:
             old.append(replace(made, name=row["name"]))
         taken = {made.key for made in old}
         space.settings[:] = [*old, *(m for m in space.settings if m.key not in taken)]
+
+    def _changed(self, space: Space) -> str:
+        """Common settings that differ from those of the sweep as it is noted."""
+        try:
+            noted = study.build(settings.read_yaml(self.path / "sweep.yaml"))
+        except UserError:
+            return ""
+        old, new = (settings.flatten(sweep.settings) for sweep in (noted, space.sweep))
+        keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        listed = "; ".join(f"{k}: {old.get(k)!r} there, {new.get(k)!r} here" for k in keys)
+        return f" ({listed})" if listed else ""
 
     def save(self, space: Space, data: Mapping[str, str] = _NO_HASHES) -> None:
         """Writes the sweep and its settings; names of earlier settings are kept.

@@ -14,6 +14,7 @@ from rich.text import Text
 from lnln_dist.sweep.director import Director
 from lnln_dist.sweep.estimate import Cost
 from lnln_dist.sweep.records import Record
+from lnln_dist.sweep.trial import Job
 
 SHOWN = 16  # running trials listed
 
@@ -112,6 +113,11 @@ class Board:
     def line(self, text: str) -> None:
         """A line that stays."""
         self._console.print(text, markup=False)
+
+    def started(self, job: Job) -> None:
+        """Says that a stretch was handed out, where there is no live table to see it in."""
+        if not self._live:
+            self.line(f"{job.trial}: started, to epoch {job.until}")
 
     def ended(self, trial: str, record: Record) -> None:
         """Says how a stretch of a trial ended, where there is no live table to see it in."""

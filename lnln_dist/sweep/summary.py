@@ -186,10 +186,12 @@ def _cost(results: Results) -> list[str]:
     wall, train = sum(r.wall_s for r in records), sum(r.train_s for r in records)
     text = (
         f"{spent} epochs in {sum(bool(r.epochs) for r in records)} trials; the full grid has {full}"
-        f" in {len(records)}: {1 - spent / full:.0%} of the computing saved. "
+        f" in {len(records)}"
         if full
         else ""
     )
+    if full:
+        text += f": {1 - spent / full:.0%} of the computing saved. " if results.over else ". "
     text += f"Workers were busy for {duration(wall)}, training for {duration(train)} of it"
     hosts = sorted({host for record in records for host in record.hosts if host})
     text += f", on {', '.join(hosts)}." if hosts else "."

@@ -72,7 +72,10 @@ def claim(
     changed = settings.differences(old.config, config)
     if changed:
         listed = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in changed.items())
-        raise CheckpointError(f"{folder} was trained with other settings ({listed})")
+        raise CheckpointError(
+            f"{folder} was trained with other settings ({listed}): put them back to go on with "
+            "it, or choose another --output (a schedule cannot be lengthened afterwards)"
+        )
     if old.info.data_hash != index.data_hash():
         raise CheckpointError(
             f"{folder} was trained on other data than {config.data.path} (data hash "

@@ -243,7 +243,7 @@ def _start_log(
         writer.describe(
             settings.dump(config),
             settings.flatten(settings.to_dict(config)),
-            [mean_tag(split, name) for name in names],
+            [mean_tag(split, n) for n in sorted(names, key=lambda n: n != config.select.metric)],
             {f"{split} by missing rate": charts},
             first=[*settings.differences(Config(), config), "train.seed"]
             if ties.shown_first is None

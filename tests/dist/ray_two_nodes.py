@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 300
+TIMEOUT_S = 600
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

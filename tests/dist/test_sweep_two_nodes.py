@@ -25,7 +25,7 @@ def may_make_namespaces() -> bool:
 
 @pytest.mark.dist
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_killed_host_and_killed_driver_leave_the_summary_as_it_was(tmp_path: Path) -> None:
     if not may_make_namespaces():
         pytest.skip("network namespaces need root and CAP_NET_ADMIN")
@@ -35,7 +35,7 @@ def test_killed_host_and_killed_driver_leave_the_summary_as_it_was(tmp_path: Pat
         env={**os.environ, "LNLN_VENV": venv},
         capture_output=True,
         text=True,
-        timeout=1150,
+        timeout=1750,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

@@ -1,6 +1,7 @@
 """The verb sweep."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,3 +72,21 @@ def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     drive(make_director(tmp_path / "out"))
     assert command(["show", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.startswith("# Sweep out")
+
+
+def test_resume_alone_takes_the_sweep_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_director(tmp_path)
+    seen: list[Any] = []
+
+    def run(sweep: Any, output: Path, options: Any) -> Path:
+        seen.append((sweep, output, options.resume))
+        return tmp_path / "sweep.yaml"
+
+    monkeypatch.setattr("lnln_dist.sweep.session.run", run)
+    assert command(["--output", str(tmp_path), "--resume"]) == 0
+    ((sweep, output, resume),) = seen
+    assert (output, resume) == (tmp_path, True)
+    assert list(sweep.seeds) == SWEEP["seeds"]
+    assert set(sweep.axes) == set(SWEEP["axes"])

@@ -18,7 +18,7 @@ from ray import tune
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import PreemptedError, UserError
 from lnln_dist.sweep import preflight
 from lnln_dist.sweep.director import Director
 from lnln_dist.sweep.live import Board
@@ -70,8 +70,10 @@ def run(
         )
         tuner.fit()
     if not director.over:
-        reason = source.halted or "interrupted"
-        raise UserError(f"{reason}; every trial keeps its checkpoint: go on with --resume")
+        kept = "every trial keeps its checkpoint: go on with --resume"
+        if source.halted:
+            raise UserError(f"{source.halted}; {kept}")
+        raise PreemptedError(f"interrupted; {kept}")
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -111,6 +113,7 @@ class Source(Searcher):  # type: ignore[misc]
         if job is None:
             return None
         self._trials[trial_id] = job.trial
+        self._board.started(job)
         return {"trial": job.trial, "job": json.dumps(asdict(job))}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
