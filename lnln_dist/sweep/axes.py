@@ -80,6 +80,11 @@ def check(sweep: SweepConfig) -> None:
             if key in owner:
                 raise ConfigError(f"axes.{name}: {key} is set by axis {owner[key]} too")
             owner[key] = name
+        if changed_keys(name, axis) == {"recipe"}:
+            raise ConfigError(
+                f"axes.{name}: recipe is a name for reports and computes nothing: sweep named "
+                "points that set it together with the settings of configs/recipes/official.yaml"
+            )
     apart = strata(sweep)
     for name, axis in sweep.axes.items():
         if name in apart and not axis.grid:

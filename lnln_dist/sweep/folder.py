@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -77,18 +78,19 @@ class Folder:
         by_key = {made.key: made for made in space.settings}
         names = {made.name: made for made in space.settings}
         old = []
-        for row in _read_settings(self._settings):
+        rows = _read_settings(self._settings)
+        for row in rows:
             made = by_key.pop(row["key"], None)
             if made is None and space.sweep.search.kind == "optuna":
                 made = _add_again(space, row)
+            other = names.get(row["name"]) if made is None else made
+            if other is not None and other.key != row["key"] and row["name"] in begun:
+                raise CheckpointError(
+                    f"{self.path}: setting {row['name']} was tried with other common settings"
+                    f"{self._changed(space)}: choose another --output, or put them back "
+                    "(--resume without --config takes the sweep as it was)"
+                )
             if made is None:
-                namesake = names.get(row["name"])
-                if namesake is not None and row["name"] in begun:
-                    raise CheckpointError(
-                        f"{self.path}: setting {row['name']} was tried with other common settings"
-                        f"{self._changed(space)}: choose another --output, or put them back "
-                        "(--resume without --config takes the sweep as it was)"
-                    )
                 continue  # no longer asked for; its trials stay where they are
             now = data.get(made.data)
             if now and row["data"] and row["data"] != now and row["name"] in begun:
@@ -98,7 +100,20 @@ class Folder:
                 )
             old.append(replace(made, name=row["name"]))
         taken = {made.key for made in old}
-        space.settings[:] = [*old, *(m for m in space.settings if m.key not in taken)]
+        # Trials are known by their setting's name: a new setting must not get an old one's.
+        reserved = {row["name"] for row in rows}
+        new = [
+            replace(made, name=spaces.longer(made)) if made.name in reserved else made
+            for made in space.settings
+            if made.key not in taken
+        ]
+        space.settings[:] = [*old, *new]
+        for name, count in Counter(made.name for made in space.settings).items():
+            if count > 1:
+                raise CheckpointError(
+                    f"{self._settings}: two settings are called {name}, so their trials cannot be "
+                    "told apart: choose another --output"
+                )
 
     def _changed(self, space: Space) -> str:
         """Common settings that differ from those of the sweep as it is noted."""

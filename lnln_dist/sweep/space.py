@@ -38,6 +38,11 @@ class Setting:
         return f"{self.name}_s{seed}"
 
 
+def longer(made: Setting) -> str:
+    """A name that no other setting has."""
+    return f"{made.name}-{made.key[:8]}"
+
+
 @dataclass
 class Space:
     """All settings of a frozen sweep, in the order in which they are tried."""
@@ -67,7 +72,7 @@ class Space:
                 self.dropped.append(made.name)  # a sampler may propose it again and again
             return None
         if any(made.name == other.name for other in self.settings):
-            made = replace(made, name=f"{made.name}-{made.key[:8]}")
+            made = replace(made, name=longer(made))
         self.settings.append(made)
         return made
 

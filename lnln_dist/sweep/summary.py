@@ -27,6 +27,9 @@ def write(results: Results) -> list[Path]:
             out[f"winner/{stratum}.yaml"] = head + settings.dump(config)
     for name, text in out.items():
         atomic_write(folder / name, text)
+    for old in (folder / "winner").glob("*.yaml"):
+        if f"winner/{old.name}" not in out:
+            old.unlink()  # of a stratum that has another name, or no winner, by now
     return [folder / name for name in out]
 
 

@@ -86,6 +86,13 @@ def test_names_that_no_file_could_bear_are_refused(name: str) -> None:
             axes.check(sweep(axes=raw))
 
 
+def test_a_recipe_alone_is_no_axis() -> None:
+    with pytest.raises(ConfigError, match=r"axes\.recipe: recipe is a name for reports"):
+        axes.check(sweep(axes={"recipe": {"grid": ["paper", "official"]}}))
+    points = {"official": {"recipe": "official", "optim.schedule": "official"}, "paper": {}}
+    axes.check(sweep(axes={"protocol": {"grid": points}}))
+
+
 def test_names_of_letters_digits_and_some_marks_are_taken() -> None:
     axes.check(sweep(axes={"A-b_1.c+": {"grid": {"low-0.5_x+": {"loss.adversarial": 1}}}}))
 

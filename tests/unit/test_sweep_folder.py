@@ -3,6 +3,7 @@
 import copy
 import errno
 import fcntl
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,35 @@ def test_a_new_axis_at_its_old_value_is_the_old_setting(tmp_path: Path) -> None:
     assert names[:8] == old
     assert len(names) == len(set(names)) == 16
     assert all(wider.records[key].epochs for key in first.records if first.records[key].epochs)
+
+
+@pytest.mark.parametrize("later", [["/a/data", "/b/data"], ["/b/data", "/a/data"]])
+def test_a_new_setting_never_takes_an_old_ones_name(tmp_path: Path, later: list[str]) -> None:
+    """Two data sets of one label: the second session adds the other one."""
+    raw = {**SWEEP, "axes": {"data.path": {"grid": ["/b/data"]}}, "seeds": [1], "screen": {}}
+    first = make_director(tmp_path, raw)
+    drive(first)
+    wider = {**raw, "axes": {"data.path": {"grid": later}}}
+    for _ in range(2):  # and so it stays when it is resumed once more
+        director = make_director(tmp_path, wider)
+        names = {made.data: made.name for made in director.space.settings}
+        assert names["/b/data"] == "path-data"
+        assert len(set(names.values())) == 2
+    assert not director.over, "the new data set was taken for trained"
+    drive(director)
+    trained = {path.name for path in director.folder.trials.iterdir()}
+    assert trained == {f"{name}_s1" for name in names.values()}
+
+
+def test_two_settings_of_one_name_are_refused(tmp_path: Path) -> None:
+    """An index that is damaged must not make two settings share a trial."""
+    make_director(tmp_path)
+    path = tmp_path / "settings.json"
+    noted = json.loads(path.read_text())
+    noted["settings"][1]["name"] = noted["settings"][0]["name"]
+    path.write_text(json.dumps(noted))
+    with pytest.raises(CheckpointError, match="two settings are called"):
+        make_director(tmp_path)
 
 
 def test_other_data_are_refused_once_something_was_trained(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sweep_standin import SWEEP, drive, make_director
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.sweep.collect import collect
 from lnln_dist.sweep.search import optuna_proposer
 
@@ -78,6 +78,14 @@ def test_settings_outside_the_present_axes_are_left_behind(
         value = made.values[name]
         assert value in list(allowed.choice or allowed.grid or [value])
         assert name != "loss.adversarial" or low <= value <= high
+
+
+def test_proposals_under_other_common_settings_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="Optuna is an extra")
+    drive(make_director(tmp_path, RAW, propose=optuna_proposer), stop_after=3)
+    raw = {**RAW, "settings": {"train": {"epochs": 5}}}
+    with pytest.raises(CheckpointError, match=r"other common settings \(.*train.epochs: 9 there, 5"):
+        make_director(tmp_path, raw, propose=optuna_proposer)
 
 
 def test_proposals_stay_within_narrow_bounds(tmp_path: Path) -> None:
