@@ -15,6 +15,7 @@ if [ $# -lt 2 ]; then
     say "usage: launch/ray/submit.sh SWEEP.yaml /shared/OUTPUT [options]"
     exit 2
 fi
+[ -f "$1" ] || { say "$1: no such file"; exit 2; }
 config=$(realpath "$1")
 output=$2
 shift 2
@@ -32,6 +33,7 @@ if [ "$RAY_AUTH_MODE" = token ] && [ -z "${RAY_AUTH_TOKEN:-}" ] &&
     exit 2
 fi
 
+[ -x "$bin/python" ] || { say "no environment in $bin: bash launch/install.sh ray"; exit 2; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # With all options, so that none is found to be wrong on the cluster only.

@@ -85,6 +85,9 @@ def _check(given: Mapping[str, Any]) -> None:
         raise ConfigError(
             "--seconds_per_epoch has a meaning with --dry_run only: add that, or leave it out"
         )
+    for name in ("cpus", "seconds_per_epoch"):
+        if given[name] is not None and given[name] <= 0:
+            raise ConfigError(f"--{name} {given[name]:g} must be greater than 0")
     where = "--address" if given["address"] else "RAY_ADDRESS"
     if given["cpus"] is not None and (given["address"] or os.environ.get("RAY_ADDRESS")):
         raise ConfigError(

@@ -54,12 +54,12 @@ class Writer:
 
     def _take_back(self, start_step: int) -> None:
         kept = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                step = json.loads(line)["step"]
+                before = json.loads(line)["step"] <= start_step
             except (ValueError, KeyError, TypeError):
                 continue  # a line cut short when the process was killed
-            if step <= start_step:
+            if before:
                 kept.append(line)
         atomic_write(self._path, "".join(f"{line}\n" for line in kept))
 

@@ -8,7 +8,9 @@ import contextlib
 import itertools
 import json
 import os
+import queue
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -52,20 +54,42 @@ class Meeting:
         # does, and the process group that comes after shares it.
         of_agent = environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         self._keeper = self.rank == 0 and not of_agent
-        try:
-            store = distributed.TCPStore(  # type: ignore[attr-defined]
-                host_name=environment["MASTER_ADDR"],
-                port=int(environment["MASTER_PORT"]),
-                is_master=self._keeper,
-                timeout=timeout,
-                wait_for_workers=False,
-                multi_tenant=not of_agent,
-            )
-        except RuntimeError as err:
-            raise self._unreachable(err) from err
+        store = self._reach(
+            host_name=environment["MASTER_ADDR"],
+            port=int(environment["MASTER_PORT"]),
+            is_master=self._keeper,
+            timeout=timeout,
+            wait_for_workers=False,
+            multi_tenant=not of_agent,
+        )
         self._store = distributed.PrefixStore(  # type: ignore[attr-defined]
             f"lnln-meeting-{next(_meetings)}", store
         )
+
+    def _reach(self, **how: Any) -> Any:
+        """The store; in a thread, since torch waits for ever for an answer of another service."""
+        came: queue.Queue[Any] = queue.Queue()
+
+        def reach() -> None:
+            try:
+                came.put(distributed.TCPStore(**how))  # type: ignore[attr-defined]
+            except RuntimeError as err:
+                came.put(err)
+
+        threading.Thread(target=reach, name="meeting", daemon=True).start()
+        end = time.monotonic() + (self._timeout + LINGER).total_seconds()
+        while True:
+            if self._told():
+                end = min(end, time.monotonic() + TOLD_S)
+            try:
+                store = came.get(timeout=SELDOM_S)
+            except queue.Empty:
+                if time.monotonic() > end:
+                    raise self._unreachable(RuntimeError("something else answers there")) from None
+                continue
+            if isinstance(store, RuntimeError):
+                raise self._unreachable(store) from store
+            return store
 
     def roll_call(self) -> None:
         """Waits for all ranks.

@@ -6,6 +6,7 @@ averaging over processes is undone by multiplying with their number.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -25,6 +26,7 @@ from lnln_dist.runtime.portable import Portable
 from lnln_dist.runtime.replicated import Replicated
 from lnln_dist.runtime.state import FullState, install_weights
 from lnln_dist.runtime.strategy import Strategy
+from lnln_dist.runtime.variables import check_variables
 
 DRAIN_S = 0.2  # wait around leaving a process group
 
@@ -65,6 +67,7 @@ class Runtime(Peers):
         agree: Callable[["Peers | Meeting", Launch], None] | None = None,
         told: Callable[[], bool] = lambda: False,
     ) -> None:
+        check_variables(os.environ)
         self.launch: Launch = read_launch(
             precision=precision, strategy=strategy, offload=offload, cpu=cpu
         )

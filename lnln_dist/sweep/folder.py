@@ -226,6 +226,9 @@ def _read_settings(path: Path) -> list[dict[str, Any]]:
         raw = json.loads(path.read_text(encoding="utf-8"))
         rows = raw["settings"]
         names = ("name", "stratum", "key", "values")
+        for row in rows:
+            if not all(isinstance(row[k], str) for k in names[:3]):
+                raise ValueError(f"name, stratum and key of {json.dumps(row)[:120]} are no text")
         return [{"data": row.get("data", "")} | {k: row[k] for k in names} for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CheckpointError(f"{path}: cannot be read ({err}); put it back from a copy") from err

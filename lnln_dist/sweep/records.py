@@ -21,6 +21,19 @@ _MEAN = re.compile(r"^[^/]+/([^/]+)/mean$")  # monitor.writer.mean_tag
 Event = Literal["session", "start", "lost", "end", "failed", "retry", "pruned", "exhausted"]
 
 
+# What a line of the ledger cannot do without; a line of an unknown kind lacks its event.
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "session": (),
+    "start": ("trial",),
+    "lost": ("trial",),
+    "end": ("trial", "finished", "wall_s", "train_s", "host"),
+    "failed": ("trial", "reason"),
+    "retry": ("trial",),
+    "pruned": ("trial",),
+    "exhausted": ("stratum",),
+}
+
+
 class Epoch(NamedTuple):
     """One report of a trial."""
 
@@ -77,7 +90,15 @@ class Ledger:
         """All whole lines, or those of one event; one cut short by a kill is left out."""
         if not self.path.exists():
             return []
-        return [line for line in _json_lines(self.path) if event in (None, line.get("event"))]
+        lines = list(_json_lines(self.path))
+        for line in lines:
+            missing = [k for k in _NEEDED.get(line.get("event", ""), ("event",)) if k not in line]
+            if missing:
+                raise UserError(
+                    f"{self.path}: the line {json.dumps(line)[:120]} is damaged (it lacks "
+                    f"{', '.join(missing)}): remove it, or put the file back from a copy"
+                )
+        return [line for line in lines if event in (None, line["event"])]
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
@@ -103,14 +124,24 @@ def read_epochs(run: Path) -> list[Epoch]:
     for line in _json_lines(path):
         if line.get("kind") != "score":
             continue
-        scores = {
-            found[1]: math.nan if value is None else float(value)
-            for tag, value in line.items()
-            if (found := _MEAN.match(tag))
-        }
-        epoch = int(line["epoch"])
-        rows[epoch] = Epoch(epoch, int(line["step"]), float(line["time"]), scores)
+        try:
+            row = _epoch(line)
+        except (KeyError, TypeError, ValueError) as err:
+            raise UserError(
+                f"{path}: the line {json.dumps(line)[:120]} is damaged ({err!r}): remove it; the "
+                "epoch counts again once its trial has trained it again"
+            ) from err
+        rows[row.epoch] = row
     return [rows[epoch] for epoch in sorted(rows)]
+
+
+def _epoch(line: Mapping[str, Any]) -> Epoch:
+    scores = {
+        found[1]: math.nan if value is None else float(value)
+        for tag, value in line.items()
+        if (found := _MEAN.match(tag))
+    }
+    return Epoch(int(line["epoch"]), int(line["step"]), float(line["time"]), scores)
 
 
 def newest_state(run: Path) -> dict[str, Any] | None:

@@ -54,7 +54,7 @@ class SearchConfig:
 
     kind: Literal["grid", "random", "optuna"] = "grid"
     """All grid points; or for every grid point so many samples of the other axes."""
-    samples: Count | None = None
+    samples: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Samples per grid point (random) or per stratum (optuna)."""
     seed: Seed = 0
     """Seed of the sampling and of the order in which settings are tried."""

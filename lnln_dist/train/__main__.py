@@ -52,6 +52,8 @@ def _command(argv: Sequence[str], notice: Notice) -> int:
         return 0
     if not given.get("output"):
         raise ConfigError("--output is missing: name the run folder to write")
+    if given.get("resume") and given.get("overwrite"):
+        raise ConfigError("--resume goes on with a run, --overwrite removes it: drop one of them")
     from lnln_dist.train.program import run
 
     result = run(

@@ -27,12 +27,15 @@ if TYPE_CHECKING:
 OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how safetensors' own error ends that of the system
 
 
+FILES = ("model.safetensors", "optimizer.safetensors")
+
+
 class TrainState(BaseModel):
     """Where a run stands; ``step`` counts optimizer steps from 0."""
 
     model_config = ConfigDict(extra="forbid", ser_json_inf_nan="constants")
 
-    step: int = 0
+    step: int = Field(default=0, ge=0)
     best: dict[str, float] = Field(default_factory=dict)
     """Best score so far by the name of its checkpoint."""
     best_epoch: dict[str, int] = Field(default_factory=dict)
@@ -102,6 +105,11 @@ def load(folder: Path) -> tuple[TrainState, FullState]:
     """
     try:
         note = _Note.model_validate_json((folder / "state.json").read_text(encoding="utf-8"))
+        if set(note.sha256) != set(FILES):
+            raise CheckpointError(
+                f"{folder / 'state.json'}: damaged (it has to hold the hashes of "
+                f"{' and '.join(FILES)}); remove {folder} to resume from the checkpoint before it"
+            )
         for name, wanted in note.sha256.items():
             if sha256_file(folder / Path(name).name) != wanted:
                 raise CheckpointError(

@@ -52,11 +52,12 @@ def claim(
         CheckpointError: the run there has other settings or data; the differing keys are named.
     """
     with explain_os_errors(folder):
-        if folder.exists() and overwrite and not resume:
+        if folder.is_dir() and overwrite and not resume:
             _refuse_foreign(folder)
-            with held(folder, wait_s=WAIT_S):
-                pass
-            shutil.rmtree(folder)
+            # Not waited for: a run that ends meanwhile must not be removed right after.
+            hold.enter_context(held(folder, wait_s=0))
+            _empty(folder)
+            return
         if folder.is_dir() and not resume and any(_kept(folder)):
             raise UserError(
                 f"{folder} exists: pass --resume to go on with it, --overwrite to replace it, or "
@@ -81,6 +82,15 @@ def claim(
             f"{folder} was trained on other data than {config.data.path} (data hash "
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
         )
+
+
+def _empty(folder: Path) -> None:
+    """Removes everything but the lock, which is held."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _kept(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, open_dataset
 from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.runtime import Runtime
+from lnln_dist.runtime.variables import check_variables
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
@@ -131,6 +132,7 @@ def _started() -> _Started:
 
 def _make_runtime(config: Config, index: Index, notice: Notice, *, cpu: bool | None) -> Runtime:
     """Of this rank, once all ranks are there and found to be alike."""
+    check_variables(os.environ)
     with explain_lost_peers(_started(), config.train.timeout_s):
         return Runtime(
             precision=config.train.precision,

@@ -17,6 +17,7 @@ from lnln_dist.data.noise import TrainingNoise
 from lnln_dist.data.plan import MicroBatch, Plan
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset
+from lnln_dist.errors import CheckpointError
 from lnln_dist.files import explain_os_errors
 from lnln_dist.models import LNLN, InputShapes
 from lnln_dist.models.text import TextEncoder, build_encoder, save_encoder
@@ -196,6 +197,11 @@ def _newest(folder: Path, runtime: Runtime) -> tuple[TrainState, FullState | Non
         if not found:
             return None
         state, full = checkpoint.load(found[-1])
+        if state.best and not (folder / "best" / "best.safetensors").is_file():
+            raise CheckpointError(
+                f"{folder}/best: its best weights are gone, and no later epoch need be better: put "
+                "them back, or train anew with --overwrite"
+            )
         read.append(full)
         return state
 

@@ -90,3 +90,15 @@ def test_resume_alone_takes_the_sweep_as_it_was(
     assert (output, resume) == (tmp_path, True)
     assert list(sweep.seeds) == SWEEP["seeds"]
     assert set(sweep.axes) == set(SWEEP["axes"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cpus", "0"], "--cpus 0 must be greater than 0"),
+        (["--dry_run", "--seconds_per_epoch", "-1"], "--seconds_per_epoch -1 must be greater"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(config: str, options: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        command(["--config", config, "--output", "x", *options])

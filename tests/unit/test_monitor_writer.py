@@ -72,3 +72,10 @@ def test_the_run_is_described_in_its_own_folder(tmp_path: Path) -> None:
 def test_tags(rate: float, tag: str) -> None:
     assert rate_tag("valid", "mae", rate) == tag
     assert mean_tag("valid", "mae") == "valid/mae/mean"
+
+
+@pytest.mark.parametrize("damaged", [b"\xff\xfe\x00\n", b'{"step": "x"}\n', b"[1]\n"])
+def test_a_damaged_line_of_the_log_is_left_out(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "log.jsonl").write_bytes(b'{"step": 1, "x": 1.0}\n' + damaged)
+    Writer(tmp_path, start_step=2).close()
+    assert [line["x"] for line in lines(tmp_path)] == [1.0]

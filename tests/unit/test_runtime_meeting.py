@@ -100,6 +100,20 @@ def test_a_main_host_that_is_not_there_is_named(
     capfd.readouterr()  # torch says more on its own
 
 
+def test_another_service_at_the_address_is_not_waited_for(
+    address: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINGER", timedelta(seconds=0.2))
+    with socket.socket() as silent:  # takes the connection and never answers
+        silent.bind(("127.0.0.1", int(address["MASTER_PORT"])))
+        silent.listen()
+        begin = time.monotonic()
+        [text] = meet(address, range(1, 2), lambda _: "went on", world=2, timeout=SHORT)
+    assert time.monotonic() - begin < 30
+    assert "does not reach the main host" in text
+    assert "something else answers there" in text
+
+
 def test_a_port_in_use_is_told_as_one(address: dict[str, str]) -> None:
     with socket.socket() as taken:
         taken.bind(("", int(address["MASTER_PORT"])))

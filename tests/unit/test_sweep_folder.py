@@ -108,3 +108,13 @@ def test_a_file_system_without_locks_will_do(
 def test_an_error_of_the_session_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match="gone"), Folder(tmp_path).locked():
         raise ConnectionError("the cluster is gone")
+
+
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+    make_director(tmp_path)
+    path = tmp_path / "settings.json"
+    noted = json.loads(path.read_text())
+    noted["settings"][0]["key"] = []
+    path.write_text(json.dumps(noted))
+    with pytest.raises(CheckpointError, match=r"settings.json: cannot be read .* no text"):
+        make_director(tmp_path)

@@ -114,3 +114,29 @@ def test_an_unreadable_log_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read"):
         read_epochs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "lacks"),
+    [
+        ('{"event": "end", "trial": "a"}', "finished, wall_s, train_s, host"),
+        ('{"event": "start"}', "trial"),
+        ('{"trial": "a"}', "event"),
+    ],
+)
+def test_a_damaged_line_of_the_ledger_is_named(tmp_path: Path, line: str, lacks: str) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.path.write_text(line + "\n")
+    with pytest.raises(
+        UserError, match=rf"jsonl: the line .* is damaged \(it lacks {lacks}"
+    ):
+        ledger.read()
+
+
+@pytest.mark.parametrize(
+    "wrong", [line(1, 1.0).replace('"epoch"', '"x"'), line(1, 1.0).replace("1.0", '"?"')]
+)
+def test_a_damaged_score_is_named(tmp_path: Path, wrong: str) -> None:
+    write_run(tmp_path / "t", wrong)
+    with pytest.raises(UserError, match=r"log.jsonl: the line .* is damaged"):
+        read_epochs(tmp_path / "t")

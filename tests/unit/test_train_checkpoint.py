@@ -1,9 +1,12 @@
 """Checkpoints: exact, committed whole, damage named."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -130,3 +133,22 @@ def test_other_errors_of_safetensors_pass(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(checkpoint, "save_file", wrong)
     with pytest.raises(SafetensorError, match="invalid dtype"):
         save(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda note: note.update(sha256={}), "has to hold the hashes of model.safetensors and"),
+        (lambda note: note["state"].update(step=-5), "not a readable checkpoint"),
+    ],
+)
+def test_a_note_that_cannot_be_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    save(tmp_path, 3)
+    [folder] = checkpoint.checkpoints(tmp_path)
+    note = json.loads((folder / "state.json").read_text())
+    change(note)
+    (folder / "state.json").write_text(json.dumps(note))
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(folder)

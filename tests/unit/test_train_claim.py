@@ -55,6 +55,22 @@ def test_a_foreign_folder_is_left_alone(
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+def test_a_run_being_trained_is_not_replaced_and_a_replaced_one_stays_held(
+    index: Index, tmp_path: Path
+) -> None:
+    with ExitStack() as first, ExitStack() as second:
+        take(tmp_path / "run", index, first, overwrite=True)
+        (tmp_path / "run" / "run.json").write_text("{}")
+        with pytest.raises(TransientError, match="is being trained"):
+            take(tmp_path / "run", index, second, overwrite=True)
+        assert (tmp_path / "run" / "run.json").exists()
+    with ExitStack() as hold:
+        take(tmp_path / "run", index, hold, overwrite=True)
+        assert [p.name for p in (tmp_path / "run").iterdir()] == [LOCK]
+        with pytest.raises(TransientError):
+            take(tmp_path / "run", index, ExitStack(), overwrite=True)
+
+
 def test_a_held_folder_is_waited_for_then_refused(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lnln_dist.errors import PreemptedError
+from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.train import program
 from lnln_dist.train.__main__ import command
 from lnln_dist.train.preemption import SIGNALS, Notice
@@ -27,3 +27,8 @@ def test_a_signal_while_torch_is_imported_reaches_the_run(
     with pytest.raises(PreemptedError, match="seen"):
         command(["--output", str(tmp_path)])
     assert signal.getsignal(number) == before
+
+
+def test_resume_and_overwrite_exclude_one_another(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="drop one of them"):
+        command(["--output", str(tmp_path), "--resume", "--overwrite"])

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.errors import PreemptedError, TrainingError, UserError
+from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.sweep.trial import Job, run_job
 from lnln_dist.train import checkpoint, claim, loop, setup, validate
 from lnln_dist.train.loop import EpochReport
@@ -104,6 +104,17 @@ def test_tensorboard_shows_the_settings_that_matter_first(data: Path, tmp_path: 
     found = shown_first(tmp_path / "alone")
     assert {"train.batch_size", "train.epochs", "train.seed", "model.width"} <= found
     assert "loss.adversarial" not in found
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_best_weights_that_are_gone_are_missed(data: Path, tmp_path: Path, finished: bool) -> None:
+    def pause(report: EpochReport) -> bool:
+        return not finished
+
+    run(config(data), tmp_path / "run", cpu=True, on_epoch=pause)
+    (tmp_path / "run" / "best" / "best.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="its best weights are gone"):
+        run(config(data), tmp_path / "run", cpu=True, resume=True)
 
 
 def test_a_run_that_is_being_trained_is_left_alone(

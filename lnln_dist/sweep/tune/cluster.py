@@ -3,7 +3,9 @@
 import contextlib
 import logging
 import os
+import re
 import secrets
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from lnln_dist.sweep import preflight
 from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.trial import scrub
 
+REACH_S = 10.0  # for a cluster's address to take a connection
 OBJECT_STORE = 80 * 2**20  # bytes, about the least Ray takes: trials exchange next to nothing
 
 
@@ -45,6 +48,7 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
+        _check_reachable(address)
         options["address"] = address
     else:
         options |= {
@@ -64,6 +68,20 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes, and hears no signal meanwhile."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:(\d+)", address)
+    if found is None:
+        return  # auto, local and the like
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=REACH_S).close()
+    except (OSError, OverflowError) as err:
+        raise UserError(
+            f"no Ray cluster at {address} ({err}): start it, or correct --address or RAY_ADDRESS "
+            "(the port is that of `ray start --port`, not the dashboard's)"
+        ) from err
 
 
 def living_nodes(ray: Any) -> list[dict[str, float]]:
