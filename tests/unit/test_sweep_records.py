@@ -127,9 +127,7 @@ def test_an_unreadable_log_is_a_user_error(tmp_path: Path) -> None:
 def test_a_damaged_line_of_the_ledger_is_named(tmp_path: Path, line: str, lacks: str) -> None:
     ledger = Ledger(tmp_path)
     ledger.path.write_text(line + "\n")
-    with pytest.raises(
-        UserError, match=rf"jsonl: the line .* is damaged \(it lacks {lacks}"
-    ):
+    with pytest.raises(UserError, match=rf"jsonl: the line .* is damaged \(it lacks {lacks}"):
         ledger.read()
 
 
