@@ -80,6 +80,13 @@ await() {
 # is_deepspeed FILE: whether an Accelerate config asks for DeepSpeed.
 is_deepspeed() { grep -Eq '^[[:space:]]*distributed_type:[[:space:]]*.?DEEPSPEED' "$1"; }
 
+# check_deepspeed FILE: Accelerate would end in a traceback.
+check_deepspeed() {
+    is_deepspeed "$1" || return 0
+    "$(program python)" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("deepspeed"))' ||
+        fail "$1 needs DeepSpeed: bash launch/install.sh deepspeed"
+}
+
 # is_single FILE: whether an Accelerate config is for one process without any strategy.
 is_single() { grep -Eq '^[[:space:]]*distributed_type:[[:space:]]*.?NO\b' "$1"; }
 

@@ -10,6 +10,15 @@ extras=${1:-}
 venv=${LNLN_VENV:-.venv}
 say() { printf 'install: %s\n' "$*" >&2; }
 
+# pip only warns of an extra that it does not know, and installs nothing for it.
+known=$(sed -n '/^\[options.extras_require\]/,/^\[/s/^\([a-z_]*\) *=.*/\1/p' setup.cfg | tr '\n' ' ')
+for extra in ${extras//,/ }; do
+    case " $known" in
+        *" $extra "*) ;;
+        *) say "no extra $extra; known: $known"; exit 2 ;;
+    esac
+done
+
 python=${PYTHON:-}
 if [ -z "$python" ]; then
     for candidate in python3.11 python3.12 python3.13 python3; do

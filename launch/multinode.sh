@@ -39,6 +39,7 @@ are_numbers "$hosts" "$rank" "$port" || fail "--hosts, --rank and --port are who
 [ -n "$main" ] || fail "--main is missing: name the host of rank 0"
 
 [ -z "$config" ] || [ -f "$config" ] || fail "$config: no such file"
+[ -z "$config" ] || check_deepspeed "$config"
 set_devices "$gpus" "$cpu"
 found=$("$(program python)" launch/interface.py "$main" "${LNLN_WAIT_S:-300}" "$hosts")
 export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-${found% *}}

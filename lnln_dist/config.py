@@ -219,7 +219,7 @@ class Config:
     """A run of lnln_dist."""
 
     recipe: Literal["paper", "official", "custom"] = "paper"
-    """Name of the protocol for reports; the settings themselves decide what is computed."""
+    """Protocol that reports name; settings that contradict it are refused. custom promises none."""
     data: DataConfig = DataConfig()
     """Shards and loading."""
     noise: NoiseConfig = NoiseConfig()

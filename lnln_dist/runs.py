@@ -106,7 +106,8 @@ class Run:
         except ValidationError as err:
             first = err.errors()[0]
             where = ".".join(str(p) for p in first["loc"])
-            raise CheckpointError(f"{folder}/run.json: {where}: {first['msg']}") from err
+            place = f"{where}: " if where else "the file is damaged: "
+            raise CheckpointError(f"{folder}/run.json: {place}{first['msg']}") from err
         self.config: Config = settings.build(settings.read_config(folder / "config.yaml"))
 
     @property

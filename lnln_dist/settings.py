@@ -44,7 +44,12 @@ BOOKKEEPING = frozenset(
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without its two traps: ``1e-4`` is a number, a repeated key is an error."""
+    """YAML 1.1 without its traps: ``1e-4`` is a number, ``2020-01-01`` text, no key repeated."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 as the library declares it
+        first: [kind for kind in kinds if kind[0] != "tag:yaml.org,2002:timestamp"]
+        for first, kinds in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -132,13 +137,18 @@ def leaf_keys(kind: Any = Config, prefix: str = "") -> Iterator[str]:
 
 
 def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings -> dotted keys."""
+    """Nested mappings -> dotted keys.
+
+    Raises:
+        ConfigError: a setting is there twice, nested and dotted.
+    """
     flat: dict[str, Any] = {}
     for key, value in raw.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        name = f"{prefix}{key}"
+        more = flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        for twice in sorted(flat.keys() & more.keys()):
+            raise ConfigError(f"{twice}: given twice, nested and dotted: drop one of the two")
+        flat |= more
     return flat
 
 

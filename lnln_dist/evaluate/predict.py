@@ -1,6 +1,6 @@
 """Predictions for a whole split under given noise, every sample exactly once over the ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,8 +15,12 @@ from lnln_dist.data.plan import MicroBatch, sequential
 from lnln_dist.data.shards import Split
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.runtime import Runtime
+from lnln_dist.types import Batch
 
 PREFETCH = 4  # micro-batches a loader process keeps ready
+
+# Rows of a split, their predictions and completeness.
+_Part = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 
 class Predictions(NamedTuple):
@@ -73,12 +77,19 @@ def predict(
     )
     on_gpu = runtime.device.type == "cuda"
     loader = make_loader(collator, items, workers=workers, prefetch=PREFETCH, pin_memory=on_gpu)
+    found = _outputs(model, loader if items else (), runtime)
+    parts = [part for of_rank in runtime.gather_objects(found) for part in of_rank]
+    return _in_row_order(parts, len(split))
+
+
+def _outputs(model: nn.Module, batches: Iterable[Batch], runtime: Runtime) -> list[_Part]:
+    """Rows and outputs of the own rank's batches, those that only fill a batch up left out."""
     training = model.training
     model.eval()
-    found: list[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]] = []
+    found: list[_Part] = []
     try:
         with torch.inference_mode():
-            for batch in loader if items else ():
+            for batch in batches:
                 with runtime.autocast():
                     outputs = model(runtime.to_device(batch), complete=False)
                 counts = (batch.weight_B > 0).cpu().numpy()
@@ -87,8 +98,7 @@ def predict(
                 found.append((batch.row_B.cpu().numpy()[counts], values[0], values[1]))
     finally:
         model.train(training)
-    parts = [part for of_rank in runtime.gather_objects(found) for part in of_rank]
-    return _in_row_order(parts, len(split))
+    return found
 
 
 def _batches(split: Split, runtime: Runtime, *, batch_size: int, grouped: bool) -> list[MicroBatch]:
@@ -101,9 +111,7 @@ def _batches(split: Split, runtime: Runtime, *, batch_size: int, grouped: bool) 
     return [item._replace(rows=by_length[item.rows]) for item in items]
 
 
-def _in_row_order(
-    parts: list[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]], size: int
-) -> Predictions:
+def _in_row_order(parts: list[_Part], size: int) -> Predictions:
     """Puts results back by their row.
 
     Raises:

@@ -90,26 +90,11 @@ def evaluate_runs(
     cases = open_cases(
         runs, data=None if data is None else str(data), split=split, checkpoint=checkpoint
     )
-    total = len(cells) * sum(len(case.checkpoints) for case in cases)
-    console = Console(stderr=True)
-    hidden = not (progress and runtime.is_main and console.is_terminal)
-    with Progress(console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("evaluating", total=total)
-        scorer = _Scorer(
-            cells,
-            protocol=protocol,
-            runtime=runtime,
-            batch_size=batch_size,
-            workers=workers,
-            done=lambda: bar.advance(task),
-        )
-        records = [scorer.score(case) for case in cases]
+    scorer = _Scorer(
+        cells, protocol=protocol, runtime=runtime, batch_size=batch_size, workers=workers
+    )
+    records = scorer.score_all(cases, progress=progress)
     metrics = scorer.results.metrics()
-    alarms = scorer.alarms + [
-        f"{case.name}: {line}"
-        for case in cases
-        if (line := swapped(metrics[metrics["run"] == case.name]))
-    ]
     summary = {
         "format": 1,
         "split": split,
@@ -119,16 +104,27 @@ def evaluate_runs(
         "noise_seeds": list(seeds),
         "missing": ["+".join(group) for group in missing],
         "checkpoint": checkpoint,
+        "runs": records,
+        "alarms": scorer.alarms + _swapped_arguments(cases, metrics),
+        **_circumstances(runtime),
+    }
+    runtime.on_main(lambda: scorer.results.write(output, summary, overwrite=overwrite))
+    return Evaluation(metrics, summary)
+
+
+def _circumstances(runtime: Runtime) -> dict[str, Any]:
+    return {
         "world_size": runtime.world,
         "precision": runtime.precision,
-        "runs": records,
-        "alarms": alarms,
         "lnln_dist": __version__,
         "git_commit": git_commit(),
         "versions": installed_versions(),
     }
-    runtime.on_main(lambda: scorer.results.write(output, summary, overwrite=overwrite))
-    return Evaluation(metrics, summary)
+
+
+def _swapped_arguments(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:
+    found = {case.name: swapped(metrics[metrics["run"] == case.name]) for case in cases}
+    return [f"{name}: {line}" for name, line in found.items() if line]
 
 
 class _Scorer:
@@ -142,15 +138,22 @@ class _Scorer:
         runtime: Runtime,
         batch_size: int,
         workers: int,
-        done: Callable[[], object],
     ) -> None:
         self._cells, self._protocol, self._runtime = cells, protocol, runtime
-        self._batch_size, self._workers, self._done = batch_size, workers, done
+        self._batch_size, self._workers = batch_size, workers
         self.results = Results()
         self.alarms: list[str] = []
 
-    def score(self, case: Case) -> dict[str, Any]:
-        """Scores one run under all conditions; returns its entry in evaluation.json."""
+    def score_all(self, cases: Sequence[Case], *, progress: bool) -> list[dict[str, Any]]:
+        """Scores runs under all conditions; returns their entries in evaluation.json."""
+        console = Console(stderr=True)
+        hidden = not (progress and self._runtime.is_main and console.is_terminal)
+        total = len(self._cells) * sum(len(case.checkpoints) for case in cases)
+        with Progress(console=console, transient=True, disable=hidden) as bar:
+            task = bar.add_task("evaluating", total=total)
+            return [self._score(case, lambda: bar.advance(task)) for case in cases]
+
+    def _score(self, case: Case, done: Callable[[], object]) -> dict[str, Any]:
         subject = Subject(case.name, case.train_seed, case.split.name, self._protocol)
         label = case.split.labels
         model = build_model(case.run).to(self._runtime.device)
@@ -161,6 +164,7 @@ class _Scorer:
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
             for cell, found in self._predictions(case, model):
+                done()
                 values = scores(found.prediction, label, case.index.family)
                 values = {name: values[name] for name in wanted}
                 self.results.add_scores(subject, cell, values, label=label, **chosen)
@@ -183,7 +187,6 @@ class _Scorer:
             condition = (cell.pattern, *cell.rates.values(), None if cell.certain else cell.seed)
             if last is None or last[0] != condition:
                 last = (condition, self._predict(case, model, cell))
-            self._done()
             yield cell, last[1]
 
     def _predict(self, case: Case, model: LNLN, cell: Cell) -> Predictions:

@@ -52,6 +52,8 @@ class Folder:
         with explain_os_errors(self.path):
             held = self.path.is_dir() and any(map(_counts, self.path.iterdir()))
             if held and not self._settings.exists():
+                if self.ledger.path.exists():
+                    raise CheckpointError(f"{self._settings} is gone: put it back from a copy")
                 raise UserError(f"{self.path} holds other things than a sweep: choose another")
             if held and not resume:
                 raise UserError(
@@ -215,7 +217,10 @@ def load(path: Path) -> tuple[Folder, Space]:
     folder = Folder(path)
     if not (path / "settings.json").exists():
         raise CheckpointError(f"{path}: no sweep here; give the --output of a sweep")
-    sweep = study.build(settings.read_yaml(path / "sweep.yaml"), at=f"{path}/sweep.yaml: ")
+    raw = settings.read_yaml(path / "sweep.yaml")
+    if not raw:
+        raise CheckpointError(f"{path}/sweep.yaml is empty: put it back from a copy")
+    sweep = study.build(raw, at=f"{path}/sweep.yaml: ")
     space = spaces.resolve(sweep)
     folder.adopt(space)
     return folder, space

@@ -63,6 +63,11 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
             f"about {duration(cost.epochs * seconds_per_epoch)} of worker time at "
             f"{seconds_per_epoch:g} s per epoch"
         )
+    try:
+        _check_data(made)
+    except UserError as err:
+        # Not refused: a sweep may be planned where its data are not.
+        lines.append(f"would not start here: {err}")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
+from lnln_dist.recipes import check_recipe
 from lnln_dist.sweep import axes, study
 from lnln_dist.sweep.study import Axis, SweepConfig
 
@@ -80,6 +81,7 @@ class Space:
         name = axes.label(values, list(values)) or "base"
         try:
             config = self.config(values, 0)
+            check_recipe(config)
         except ConfigError as err:
             raise ConfigError(f"setting {name}: {err}") from err
         # Where data lie is not part of a config's hash, but here it may tell settings apart.

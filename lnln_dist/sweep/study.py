@@ -211,6 +211,8 @@ def _override(item: str) -> dict[str, Any]:
     if not equals or not key:
         raise ConfigError(f"--set {item}: expected KEY=VALUE, such as screen.scheduler=fifo")
     value = settings.read_value(text, at=f"--set {key}")
+    if value == {}:
+        raise ConfigError(f"--set {item}: an empty mapping changes nothing: name a key inside it")
     if key.startswith("axes.") and key.count(".") > 1:
         # The name of an axis has dots of its own.
         name, kind = key.removeprefix("axes.").rsplit(".", 1)

@@ -9,20 +9,25 @@ from lnln_dist.config import Config
 from lnln_dist.data.schema import Index
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
+from lnln_dist.recipes import check_recipe
 from lnln_dist.runs import Run
 from lnln_dist.train.fit import REMEMBERED
 
 # What a start that failed leaves behind, beside the lock.
 LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml")
+# All that a run (or a sweep's trial) writes; anything else in its folder is the user's.
+WRITTEN = {"run.json", "log.jsonl", "checkpoints", "best", "events", "profile", "failure.txt"}
+WRITTEN |= {*LEFTOVERS}
 WAIT_S = 20.0  # for a killed predecessor to write its last checkpoint and be gone
 
 
 def check_against_data(config: Config, index: Index) -> None:
-    """Refuses settings that this data cannot satisfy.
+    """Refuses settings that this data cannot satisfy, or that are not what their recipe says.
 
     Raises:
         ConfigError: the key and what it may be.
     """
+    check_recipe(config)
     known = metrics.METRICS[index.family]
     if config.select.metric not in known:
         raise ConfigError(
@@ -56,6 +61,7 @@ def claim(
             _refuse_foreign(folder)
             # Not waited for: a run that ends meanwhile must not be removed right after.
             hold.enter_context(held(folder, wait_s=0))
+            _refuse_guests(folder)
             _empty(folder)
             return
         if folder.is_dir() and not resume and any(_kept(folder)):
@@ -86,7 +92,8 @@ def claim(
 
 def _empty(folder: Path) -> None:
     """Removes everything but the lock, which is held."""
-    for path in folder.iterdir():
+    # run.json last: a folder without it would not be known as a run after a kill in between.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "run.json"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != LOCK:
@@ -99,6 +106,16 @@ def _kept(folder: Path) -> list[Path]:
     if not (folder / LOCK).exists():
         return there
     return [p for p in there if p.name not in LEFTOVERS and not p.name.startswith(PENDING)]
+
+
+def _refuse_guests(folder: Path) -> None:
+    names = (p.name for p in folder.iterdir() if not p.name.startswith(PENDING))
+    guests = sorted(set(names) - WRITTEN)
+    if guests:
+        raise UserError(
+            f"{folder} holds more than a run ({', '.join(guests)}): --overwrite would remove that "
+            "too; move it elsewhere first"
+        )
 
 
 def _refuse_foreign(folder: Path) -> None:

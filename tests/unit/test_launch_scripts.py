@@ -183,7 +183,19 @@ WRONG = [
     ([*ELASTIC, "--cpu", "1", *TRAIN], "needs --resume"),
     ([*ELASTIC, "--hosts", "a:b", "--cpu", "1", *TRAIN, "--resume"], "two such as 1:4"),
     ([LAUNCH / "hostfile.sh", "nowhere", *TRAIN], "give a hostfile"),
+    ([LAUNCH / "install.sh", "dev,rai"], "no extra rai; known: deepspeed ray optuna dev"),
 ]
+
+
+@pytest.mark.parametrize("script", [LOCAL, MULTI], ids=["local", "multinode"])
+def test_a_strategy_of_deepspeed_needs_deepspeed(
+    programs: StandIns, script: list[str | Path]
+) -> None:
+    programs.add_python("exit 1")  # it is not found
+    code, said = programs.run(*script, "--cpu", "2", *ZERO, *TRAIN)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "zero2.yaml needs DeepSpeed: bash launch/install.sh deepspeed" in said
+    assert not list(programs.folder.glob("accelerate.*"))
 
 
 @pytest.mark.parametrize(("line", "part"), WRONG)

@@ -74,6 +74,9 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format": 2}')
     with pytest.raises(CheckpointError, match=r"run\.json: format"):
         Run(tmp_path)
+    (tmp_path / "run.json").write_text("")
+    with pytest.raises(CheckpointError, match=r"run\.json: the file is damaged"):
+        Run(tmp_path)
 
 
 def test_the_source_hash_tells_another_source(

@@ -59,6 +59,8 @@ def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
         ("train: {seed: 1, seed: 2}", "repeated key seed"),
         ("base: 3", "base: expected a file name"),
         ("select: {rates: []}", "select.rates"),
+        ("train: {epochs: 2020-01-01}", "train.epochs: .*got '2020-01-01'"),
+        ("{train.seed: 1, train: {seed: 2}}", "train.seed: given twice, nested and dotted"),
     ],
 )
 def test_a_bad_file_is_one_line_naming_the_key(tmp_path: Path, text: str, expected: str) -> None:

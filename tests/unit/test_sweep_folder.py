@@ -11,7 +11,7 @@ import pytest
 from sweep_standin import SWEEP, drive, make_director
 
 from lnln_dist.errors import CheckpointError
-from lnln_dist.sweep import space, study
+from lnln_dist.sweep import folder, space, study
 from lnln_dist.sweep.folder import Folder
 
 
@@ -72,18 +72,18 @@ def test_other_data_are_refused_once_something_was_trained(tmp_path: Path) -> No
     mosi, mosei = {"/d/a": "hash of mosi"}, {"/d/b": "hash of mosei"}
     common = {"train": {"epochs": 9}, "select": {"rates": [0.5]}}
     made = resolve(settings={**common, "data": {"path": "/d/a"}})
-    folder = Folder(tmp_path)
-    folder.create(resume=False)
-    folder.save(made, mosi)
+    kept = Folder(tmp_path)
+    kept.create(resume=False)
+    kept.save(made, mosi)
     other = resolve(settings={**common, "data": {"path": "/d/b"}})
-    folder.adopt(other, mosei)  # nothing was trained yet
-    folder.ledger.write("start", 0.0, trial=made.settings[0].trial(1))
+    kept.adopt(other, mosei)  # nothing was trained yet
+    kept.ledger.write("start", 0.0, trial=made.settings[0].trial(1))
     with pytest.raises(CheckpointError, match="other data than /d/b holds now"):
-        folder.adopt(other, mosei)
-    folder.adopt(other, {"/d/b": "hash of mosi"})  # moved
-    folder.save(other)  # without knowing the hash
+        kept.adopt(other, mosei)
+    kept.adopt(other, {"/d/b": "hash of mosi"})  # moved
+    kept.save(other)  # without knowing the hash
     with pytest.raises(CheckpointError, match="other data"):
-        folder.adopt(other, mosei)
+        kept.adopt(other, mosei)
 
 
 def test_settings_may_be_mended_while_nothing_was_trained(tmp_path: Path) -> None:
@@ -108,6 +108,16 @@ def test_a_file_system_without_locks_will_do(
 def test_an_error_of_the_session_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match="gone"), Folder(tmp_path).locked():
         raise ConnectionError("the cluster is gone")
+
+
+def test_what_is_gone_or_empty_is_named(tmp_path: Path) -> None:
+    drive(make_director(tmp_path))
+    (tmp_path / "sweep.yaml").write_text("")
+    with pytest.raises(CheckpointError, match=r"sweep\.yaml is empty: put it back"):
+        folder.load(tmp_path)
+    (tmp_path / "settings.json").unlink()
+    with pytest.raises(CheckpointError, match=r"settings\.json is gone: put it back"):
+        make_director(tmp_path)
 
 
 def test_a_damaged_index_is_named(tmp_path: Path) -> None:

@@ -53,8 +53,13 @@ def test_mistakes_stop_before_ray(
     tiny_runs.write_data(tmp_path / "data")
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump(raw).replace("DATA", str(tmp_path / "data")))
+    sweep = session.frozen(config, [])
     with pytest.raises(kind, match=message):
-        session.run(session.frozen(config, []), tmp_path / "out", session.Options())
+        session.run(sweep, tmp_path / "out", session.Options())
+    # A sweep may be planned where its data are not: there it is a remark.
+    planned = session.describe(space.resolve(sweep), seconds_per_epoch=None).splitlines()[-1]
+    assert planned.startswith("would not start here: ")
+    assert message in planned
     assert not (tmp_path / "out").exists()
 
 

@@ -160,7 +160,7 @@ def test_what_a_sweep_sets_itself_is_left_out_of_the_training_config(tmp_path: P
         ({"screen": {"epochs": 201}}, "screen.epochs 201 exceeds train.epochs 200"),
         ({"screen": {"epochs": 2, "grace_epochs": 3}}, "grace_epochs 3 exceeds the 2"),
         (
-            {"settings": {"select.split": "test"}, "axes": WEIGHTS},
+            {"settings": {"recipe": "custom", "select.split": "test"}, "axes": WEIGHTS},
             "must not choose by the test split",
         ),
     ],
@@ -171,7 +171,7 @@ def test_mistakes_are_named_before_anything_runs(raw: dict[str, Any], message: s
 
 
 def test_a_choice_of_nothing_may_look_at_the_test_split() -> None:
-    made = resolve(settings={"select.split": "test"}, seeds=[1, 2])
+    made = resolve(settings={"recipe": "custom", "select.split": "test"}, seeds=[1, 2])
     assert len(made.settings) == 1
 
 

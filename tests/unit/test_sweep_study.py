@@ -70,6 +70,7 @@ def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ("search: {samples: 3}", "search: kind grid takes no samples"),
         ("seeds: [1, 1]", "listed twice"),
         ("seeds: []", "seeds: .*at least 1"),
+        ("seeds: [2020-01-01]", "seeds.0: .*got '2020-01-01'"),
         ("{seeds: [1], screen: {seeds: 2}}", "screen.seeds 2 exceeds the 1 seeds"),
         ("strata: [b]", "strata: b is no axis"),
         ("resources: {gpus: 2.5}", "gpus 2.5 is for one process: .* leave gpus at 1, set workers"),
@@ -90,7 +91,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
         study.read(write(tmp_path, text))
 
 
-@pytest.mark.parametrize("item", ["screen", "=3", "seeds=[1"])
+@pytest.mark.parametrize("item", ["screen", "=3", "seeds=[1", "axes={}"])
 def test_malformed_overrides(tmp_path: Path, item: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         study.read(write(tmp_path, ""), [item])

@@ -55,6 +55,40 @@ def test_a_foreign_folder_is_left_alone(
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+def test_what_a_user_put_into_a_run_is_not_overwritten(index: Index, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "results").mkdir(parents=True)
+    for name in ("run.json", "log.jsonl", "notes.txt", "failure.txt", ".pending-1"):
+        (run / name).write_text("{}")
+    with ExitStack() as hold, pytest.raises(UserError, match=r"than a run \(notes.txt, results\)"):
+        take(run, index, hold, overwrite=True)
+    assert len(list(run.iterdir())) == 7  # nothing is gone, a lock has come
+
+
+def test_a_replacement_killed_half_way_can_be_made_again(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    for name in ("best", "checkpoints", "encoder", "events"):
+        (run / name).mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    removed = []
+
+    def kill(path: Path) -> None:
+        removed.append(path.name)
+        if len(removed) == 4:
+            raise KeyboardInterrupt
+        path.rmdir()
+
+    monkeypatch.setattr(claim.shutil, "rmtree", kill)
+    with ExitStack() as hold, pytest.raises(KeyboardInterrupt):
+        take(run, index, hold, overwrite=True)
+    monkeypatch.undo()
+    with ExitStack() as hold:
+        take(run, index, hold, overwrite=True)
+        assert [p.name for p in run.iterdir()] == [LOCK]
+
+
 def test_a_run_being_trained_is_not_replaced_and_a_replaced_one_stays_held(
     index: Index, tmp_path: Path
 ) -> None:
