@@ -14,6 +14,7 @@ from lnln_dist.sweep.director import Director
 from lnln_dist.sweep.estimate import estimate
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.live import Board, duration
+from lnln_dist.sweep.notice import leave, on_notice
 from lnln_dist.sweep.search import optuna_proposer
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.study import SweepConfig
@@ -105,7 +106,8 @@ def run(
         board.line(f"TensorBoard: tensorboard --logdir {folder.trials}")
         try:
             if not director.over:
-                _train(director, board, options, program)
+                with on_notice(leave):
+                    _train(director, board, options, program)
         finally:
             results = collect(folder.path)
             summary.write(results)
@@ -118,7 +120,8 @@ def _train(director: Director, board: Board, options: Options, program: Program 
     from lnln_dist.sweep.tune import cluster, driver
 
     need = director.space.sweep.resources
-    with cluster.cluster(options.address, cpus=options.cpus) as ray:
+    # Twice: Ray hears SIGTERM in its own way once it is connected.
+    with cluster.cluster(options.address, cpus=options.cpus) as ray, on_notice(leave):
         found = cluster.wait_for(ray, need, seconds=options.wait_s)
         board.line(str(found))
         if found.gpus and not need.gpus:

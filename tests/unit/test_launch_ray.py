@@ -1,6 +1,7 @@
 """The files under launch/ray are well-formed and name options that exist."""
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from launch_files import StandIns
+from launch_files import StandIns, communicate
 
 from lnln_dist.commands.sweep import _parser
 from lnln_dist.sweep import study
@@ -114,6 +115,7 @@ def test_slurm_header() -> None:
     found = dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(\S+))?$", text, re.MULTILINE))
     assert found["ntasks-per-node"] == "1"
     assert {"nodes", "time", "requeue", "gpus-per-node"} <= found.keys()
+    assert found["signal"] == "B:USR1@120"  # the batch script alone is told
     # Directives after the first command would be ignored by SLURM.
     assert text.index("set -euo") > text.rindex("#SBATCH")
 
@@ -123,25 +125,51 @@ SRUN = """while [ "${1#-}" != "$1" ]; do [ "$1" = -w ] && shift; shift; done
 if [ "$1" = hostname ]; then echo 127.0.0.1; fi"""
 
 
-def test_slurm_gives_its_cores_to_ray(tmp_path: Path) -> None:
-    """Since SLURM 22.05 srun gives one core, unless it is told itself."""
+JOB = {
+    "SLURM_SUBMIT_DIR": str(RAY.parents[1]),
+    "SLURM_JOB_ID": "4711",
+    "SLURM_JOB_NODELIST": "one,two",
+    "SLURM_JOB_NUM_NODES": "2",
+}
+RUN = (RAY / "slurm.sbatch", "sweep.yaml", "/shared/x")
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> StandIns:
     made = StandIns(tmp_path)
     made.add("srun", SRUN)
     made.add("scontrol", "echo one; echo two")
     made.add("ray")
     made.add("lnln-dist")
-    job = {
-        "SLURM_SUBMIT_DIR": str(tmp_path),
-        "SLURM_JOB_ID": "4711",
-        "SLURM_JOB_NODELIST": "one,two",
-        "SLURM_JOB_NUM_NODES": "2",
-    }
-    run = (RAY / "slurm.sbatch", "sweep.yaml", "/shared/x")
-    code, said = made.run(*run, **job, SLURM_CPUS_PER_TASK="16")
+    return made
+
+
+def test_slurm_gives_its_cores_to_ray(slurm: StandIns) -> None:
+    """Since SLURM 22.05 srun gives one core, unless it is told itself."""
+    code, said = slurm.run(*RUN, **JOB, SLURM_CPUS_PER_TASK="16")
     assert code == 0, said
-    assert made.seen("srun")["SRUN_CPUS_PER_TASK"] == "16"
-    assert made.run(*run, **job)[0] == 0
-    assert "SRUN_CPUS_PER_TASK" not in made.seen("srun")
+    assert slurm.seen("srun")["SRUN_CPUS_PER_TASK"] == "16"
+    assert slurm.run(*RUN, **JOB)[0] == 0
+    assert "SRUN_CPUS_PER_TASK" not in slurm.seen("srun")
+    assert slurm.arguments("lnln-dist")[:4] == ["sweep", "--config", "sweep.yaml", "--output"]
+
+
+def test_a_sweep_of_slurm_that_is_told_to_leave_is_queued_again(slurm: StandIns) -> None:
+    wait = 'trap "exit 85" TERM; touch "$RECORDED/ready"; while :; do sleep 0.1; done'
+    slurm.add("lnln-dist", wait)
+    child = slurm.start(*RUN, **JOB)
+    slurm.wait_for("ready")
+    child.send_signal(signal.SIGUSR1)
+    out, said = communicate(child, 30)
+    assert child.returncode == 0, said
+    assert "job 4711 is queued again" in out
+    assert slurm.arguments("scontrol") == ["requeue", "4711"]
+
+
+def test_a_sweep_of_slurm_that_fails_is_not_queued_again(slurm: StandIns) -> None:
+    slurm.add("lnln-dist", "exit 2")
+    assert slurm.run(*RUN, **JOB)[0] == 2
+    assert slurm.arguments("scontrol")[0] != "requeue"
 
 
 def test_rayjob() -> None:

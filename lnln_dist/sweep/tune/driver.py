@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import shutil
+import signal
 import time
 import warnings
 from collections import Counter
@@ -22,6 +23,7 @@ from lnln_dist.errors import PreemptedError, UserError
 from lnln_dist.sweep import preflight
 from lnln_dist.sweep.director import Director
 from lnln_dist.sweep.live import Board
+from lnln_dist.sweep.notice import KEPT, on_notice, stop_tune
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.trial import Outcome, Program
 from lnln_dist.sweep.tune.cluster import living_nodes
@@ -68,12 +70,12 @@ def run(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with on_notice(stop_tune, [signal.SIGTERM]):
+            tuner.fit()
     if not director.over:
-        kept = "every trial keeps its checkpoint: go on with --resume"
         if source.halted:
-            raise UserError(f"{source.halted}; {kept}")
-        raise PreemptedError(f"interrupted; {kept}")
+            raise UserError(f"{source.halted}; {KEPT}")
+        raise PreemptedError(f"interrupted; {KEPT}")
     shutil.rmtree(scratch, ignore_errors=True)
 
 
