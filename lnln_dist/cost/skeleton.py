@@ -5,7 +5,7 @@ size, but no content. Forward and backward pass take about a second for BERT-bas
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,7 @@ class Skeleton:
         self, config: ModelConfig, *, tokenizer: TokenizerInfo, shapes: InputShapes
     ) -> None:
         self.shapes = shapes
+        self.kept: dict[Hashable, int] = {}  # what was counted already
         self._mode = FakeTensorMode()
         with self._mode:
             encoder = build_encoder(
