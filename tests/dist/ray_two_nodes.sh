@@ -88,8 +88,8 @@ settings: {data.path: $work/data, train.epochs: 9, train.log_steps: 10}
 axes:
   optim.lr: {grid: [0.0003, 0.003, 0.01]}
   loss.reconstruction: {grid: [0.1, 1.0]}
-seeds: [1, 2, 3]
-screen: {seeds: 2, grace_epochs: 3}
+seeds: [1, 2]
+screen: {seeds: 1, grace_epochs: 3}
 confirm: {best: 2}
 EOF
 submit() { # OUTPUT: submits the sweep and leaves
