@@ -8,6 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from lnln_dist.data.convert import prepare
+from lnln_dist.data.shards import open_dataset
+from lnln_dist.data.verify import verify
+
+SPLITS = ("train", "valid", "test")
 SIZES = {"train": 12, "valid": 5, "test": 7}
 CLS, SEP = 101, 102
 
@@ -76,3 +81,29 @@ def write_python2(path: Path, content) -> Path:
     with path.open("wb") as file:
         Python2Pickler(file, protocol=2).dump(content)
     return path
+
+
+def converted(tmp_path, content, *, dataset="mosi", **choices):
+    """The index and the opened data of a file written and prepared under ``tmp_path``."""
+    source = write(tmp_path / "f.pkl", content)
+    index = prepare(source, tmp_path / "out", dataset=dataset, **choices)
+    assert verify(tmp_path / "out") == []
+    return index, open_dataset(tmp_path / "out")
+
+
+def check(dataset, content):
+    """Compares every sample with the plain fields of the file."""
+    for name in SPLITS:
+        split, given = dataset.split(name), content[name]
+        assert split.ids == given["id"]
+        assert np.array_equal(split.labels, np.asarray(given["regression_labels"], np.float32))
+        for row in range(len(split)):
+            ids, mask, segments = np.asarray(given["text_bert"])[row]
+            assert np.array_equal(split.tokens(row), ids[mask == 1])
+            assert np.array_equal(split.segments(row), segments[mask == 1])
+            assert split.raw_text(row) == given["raw_text"][row]
+            for m in ("audio", "vision"):
+                length = int(np.asarray(given[f"{m}_lengths"])[row])
+                expected = np.asarray(given[m], np.float32)[row, :length]
+                assert np.array_equal(split.frames(m, row), expected)
+                assert split.lengths[m][row] == length
