@@ -140,7 +140,7 @@ def test_slurm_script(sweep: Path, tmp_path: Path, variables: dict[str, str]) ->
         "SLURM_JOB_NODELIST": "one,two",
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_CPUS_PER_TASK": "1",
-        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURM_SUBMIT_DIR": str(ROOT),
         "PATH": f"{stubs}:{variables['PATH']}",
     }
     with (tmp_path / "slurm.log").open("wb") as out:
@@ -150,6 +150,8 @@ def test_slurm_script(sweep: Path, tmp_path: Path, variables: dict[str, str]) ->
                 str(ROOT / "launch" / "ray" / "slurm.sbatch"),
                 str(sweep),
                 str(tmp_path / "o"),
+                # The job begins in the checkout, not beside the sweep.
+                *("--set", f"settings.data.path={sweep.parent / 'data'}"),
             ],
             env={**variables, **slurm},
             stdout=out,
