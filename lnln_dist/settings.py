@@ -153,13 +153,19 @@ def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys -> nested mappings, the reverse of ``flatten``."""
+    """Dotted keys -> nested mappings, the reverse of ``flatten``.
+
+    Raises:
+        ConfigError: a key is a value and a section at once.
+    """
     out: dict[str, Any] = {}
-    for dotted, value in flat.items():
+    for dotted, value in sorted(flat.items(), key=lambda item: item[0].count(".")):
         *path, last = dotted.split(".")
         place = out
         for part in path:
             place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise ConfigError(f"{dotted}: {part} is given a value and settings of its own")
         place[last] = value
     return out
 

@@ -174,6 +174,9 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
         ConfigError: one line naming every wrong key.
     """
     raw = settings.read_yaml(path)
+    if isinstance(raw.get("settings"), dict):
+        # Dotted or nested, an override has to find what it overrides.
+        raw["settings"] = settings.nest(settings.flatten(raw["settings"]))
     for item in overrides:
         raw = settings.merge(raw, _override(item))
     names = raw.get("config", [])

@@ -38,6 +38,12 @@ def test_overrides(tmp_path: Path) -> None:
     assert sweep.seeds == (7,)
 
 
+def test_an_override_finds_what_it_overrides_however_it_is_written(tmp_path: Path) -> None:
+    for text in ("settings: {train.epochs: 2}", "settings: {train: {epochs: 2}}"):
+        sweep = study.read(write(tmp_path, text), ["settings.train.epochs=5"])
+        assert sweep.settings == {"train": {"epochs": 5}}
+
+
 def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
     text = """
     axes:
@@ -84,6 +90,7 @@ def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ("resources: {gpus: 0.5, workers: 2}", "whole GPUs"),
         ("screen: {reduction: 1}", "screen.reduction: .*got 1"),
         ("config: 3", "config: expected a file name"),
+        ("settings: {train.epochs: 2, train: 3}", "train is given a value and settings"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
