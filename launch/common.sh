@@ -77,11 +77,27 @@ await() {
     wait "$1" || code=$?
 }
 
+# end_job PID: waits for its end and ends a SLURM job with its code, queued again if it was told to
+# leave.
+end_job() {
+    local code
+    await "$1"
+    if [ "$code" -eq 85 ]; then
+        echo "slurm: told to leave, job $SLURM_JOB_ID is queued again"
+        scontrol requeue "$SLURM_JOB_ID"
+        exit 0
+    fi
+    exit "$code"
+}
+
 # is_deepspeed FILE: whether an Accelerate config asks for DeepSpeed.
 is_deepspeed() { grep -Eq '^[[:space:]]*distributed_type:[[:space:]]*.?DEEPSPEED' "$1"; }
 
-# check_deepspeed FILE: Accelerate would end in a traceback.
-check_deepspeed() {
+# check_config FILE: an Accelerate config, if one is given, is there, and so is DeepSpeed if it asks
+# for that: Accelerate would end in a traceback.
+check_config() {
+    [ -n "$1" ] || return 0
+    [ -f "$1" ] || fail "$1: no such file"
     is_deepspeed "$1" || return 0
     "$(program python)" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("deepspeed"))' ||
         fail "$1 needs DeepSpeed: bash launch/install.sh deepspeed"

@@ -32,8 +32,7 @@ shift
 are_numbers "$port" "$restarts" || fail "--port and --restarts are whole numbers"
 [ "$restarts" = 0 ] || [[ " $* " == *" --resume "* ]] || fail "--restarts needs --resume after the --"
 
-[ -z "$config" ] || [ -f "$config" ] || fail "$config: no such file"
-[ -z "$config" ] || check_deepspeed "$config"
+check_config "$config"
 set_devices "$gpus" "$cpu"
 if [ -n "$config" ] && is_single "$config"; then
     check_single "$config" "$processes"

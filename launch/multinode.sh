@@ -38,8 +38,7 @@ are_numbers "$hosts" "$rank" "$port" || fail "--hosts, --rank and --port are who
 [ "$rank" -lt "$hosts" ] || fail "--rank $rank of $hosts hosts: they count from 0"
 [ -n "$main" ] || fail "--main is missing: name the host of rank 0"
 
-[ -z "$config" ] || [ -f "$config" ] || fail "$config: no such file"
-[ -z "$config" ] || check_deepspeed "$config"
+check_config "$config"
 set_devices "$gpus" "$cpu"
 found=$("$(program python)" launch/interface.py "$main" "${LNLN_WAIT_S:-300}" "$hosts")
 export GLOO_SOCKET_IFNAME=${GLOO_SOCKET_IFNAME:-${found% *}}

@@ -1,6 +1,7 @@
 """What the names of the two protocols promise, so that no report carries a wrong one."""
 
-from lnln_dist import settings
+from operator import attrgetter
+
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
 
@@ -35,11 +36,10 @@ def check_recipe(config: Config) -> None:
     Raises:
         ConfigError: the settings that contradict the name, and what to do.
     """
-    flat = settings.flatten(settings.to_dict(config))
     wrong = [
-        f"{key} is {flat[key]!r}, not {' or '.join(map(repr, allowed))}"
+        f"{key} is {found!r}, not {' or '.join(map(repr, allowed))}"
         for key, allowed in PROMISES[config.recipe].items()
-        if flat[key] not in allowed
+        if (found := attrgetter(key)(config)) not in allowed
     ]
     if wrong:
         base = "configs/recipes/official.yaml sets them all; "

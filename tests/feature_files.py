@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from lnln_dist.data.convert import prepare
+from lnln_dist.data.schema import SPLITS
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.data.verify import verify
 
-SPLITS = ("train", "valid", "test")
 SIZES = {"train": 12, "valid": 5, "test": 7}
 CLS, SEP = 101, 102
 

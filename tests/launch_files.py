@@ -32,7 +32,8 @@ class StandIns:
         self.folder = folder
         (folder / "bin").mkdir()
         self.add("nvidia-smi", "exit 9")
-        self._write_python(f'exec {sys.executable} "$@"')
+        # It has DeepSpeed, whatever is installed here.
+        self.add("python", f'case $1 in -c) exit 0 ;; esac\nexec {sys.executable} "$@"')
 
     def add(self, name: str, body: str = "exit 0") -> None:
         """A stand-in for ``name`` that records how it is called and then runs ``body``."""
@@ -40,15 +41,8 @@ class StandIns:
         path.write_text(RECORD.replace("NAME", name).replace("BODY", body))
         path.chmod(0o755)
 
-    def _write_python(self, body: str) -> None:
-        """A python that has DeepSpeed, whatever is installed here."""
-        path = self.folder / "bin" / "python"
-        path.write_text(f"#!/usr/bin/env bash\ncase $1 in -c) exit 0 ;; esac\n{body}\n")
-        path.chmod(0o755)
-
     def add_python(self, body: str = "exit 0") -> None:
         """A stand-in for python that still finds the interface."""
-        (self.folder / "bin" / "python").unlink()
         finds = f'case $1 in launch/interface.py) exec {sys.executable} "$@" ;; esac'
         self.add("python", f"{finds}\n{body}")
 

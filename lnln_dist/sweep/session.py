@@ -140,9 +140,7 @@ def _train(director: Director, board: Board, options: Options, program: Program 
 
 
 def _data_paths(made: Space) -> set[str]:
-    seed = made.sweep.seeds[0]
-    configs = [made.config(s.values, seed) for s in made.settings] or [made.common]
-    return {config.data.path for config in configs}
+    return {setting.data for setting in made.settings} or {made.common.data.path}
 
 
 def _check_data(made: Space) -> dict[str, str]:

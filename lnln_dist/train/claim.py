@@ -16,8 +16,10 @@ from lnln_dist.train.fit import REMEMBERED
 # What a start that failed leaves behind, beside the lock.
 LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml")
 # All that a run (or a sweep's trial) writes; anything else in its folder is the user's.
-WRITTEN = {"run.json", "log.jsonl", "checkpoints", "best", "events", "profile", "failure.txt"}
-WRITTEN |= {*LEFTOVERS}
+WRITTEN = {
+    *LEFTOVERS,
+    *("run.json", "log.jsonl", "checkpoints", "best", "events", "profile", "failure.txt"),
+}
 WAIT_S = 20.0  # for a killed predecessor to write its last checkpoint and be gone
 
 

@@ -3,9 +3,10 @@
 import feature_files
 import numpy as np
 import pytest
-from feature_files import SPLITS, check, converted
+from feature_files import check, converted
 
 from lnln_dist.data.convert import prepare
+from lnln_dist.data.schema import SPLITS
 from lnln_dist.data.verify import verify
 
 

@@ -69,7 +69,6 @@ def submit(tmp_path: Path, *options: str) -> tuple[int, str, StandIns]:
     made = StandIns(tmp_path)
     made.add("ray", 'for w; do [ ! -f "$w/sweep.yaml" ] || cp "$w/sweep.yaml" "$RECORDED/"; done')
     # By its own path, so that it finds the packages of its environment.
-    (tmp_path / "bin" / "python").unlink()
     made.add("python", f'exec {sys.executable} "$@"')
     (tmp_path / "given.yaml").write_text("settings: {train: {epochs: 3}}")
     extra = {"LNLN_VENV": str(tmp_path), "RAY_AUTH_TOKEN": "0" * 64, "LNLN_PATHS": str(tmp_path)}

@@ -36,8 +36,6 @@ def test_all_scripts_are_checked() -> None:
 
 
 def test_one_process_needs_no_launcher(programs: StandIns) -> None:
-    python = programs.folder / "bin" / "python"
-    python.unlink()
     programs.add("python")
     assert programs.run(*LOCAL, "--cpu", "1", *TRAIN) == (0, "")
     assert programs.arguments("python") == ["-m", "lnln_dist.train", *TRAIN[1:]]
