@@ -129,16 +129,23 @@ def check_nodes(ray: Any, folder: Path, data: Sequence[str]) -> None:
         answer = look.options(scheduling_strategy=there).remote(
             str(marker), word, list(data), __version__
         )
-        asked.append((f"node {node['NodeManagerAddress']}", answer))
+        asked.append((node, answer))
     problems = []
-    for name, answer in asked:
+    for node, answer in asked:
+        name = f"node {node['NodeManagerAddress']}"
         try:
             problems += [f"{name}: {problem}" for problem in ray.get(answer, timeout=120)]
         except Exception as err:  # any trouble of a node is that node's
+            if not _lives(ray, node["NodeID"]):
+                continue  # Ray lists a dead node until it has missed its heartbeats
             problems.append(f"{name}: {type(err).__name__}: {' '.join(str(err).split())[:300]}")
     marker.unlink(missing_ok=True)
     if problems:
         raise UserError("; ".join(problems))
+
+
+def _lives(ray: Any, node: str) -> bool:
+    return any(other["NodeID"] == node and other["Alive"] for other in ray.nodes())
 
 
 def _look(marker: str, word: str, data: list[str], version: str) -> list[str]:
