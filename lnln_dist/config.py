@@ -1,27 +1,104 @@
 """Every setting of a run: typed, frozen, checked; no torch.
 
-``paper`` values are the defaults. The recipe of the released code is a handful of other
-values (``configs/recipes/official.yaml``). Reading, overriding and hashing: ``settings.py``.
+``paper`` values are the defaults. What depends on the model chosen by ``model.name`` (its
+settings and its loss weights) is in ``specs``; reading, overriding and hashing in ``settings.py``.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from lnln_dist.config_inputs import MODALITIES as MODALITIES
-from lnln_dist.config_inputs import STRICT as STRICT
-from lnln_dist.config_inputs import Count as Count
-from lnln_dist.config_inputs import DataConfig as DataConfig
-from lnln_dist.config_inputs import Modality as Modality
-from lnln_dist.config_inputs import ModalityNoise as ModalityNoise
-from lnln_dist.config_inputs import NoiseConfig as NoiseConfig
-from lnln_dist.config_inputs import NoiseMode as NoiseMode
-from lnln_dist.config_inputs import NoisePattern as NoisePattern
-from lnln_dist.config_inputs import NotNegative as NotNegative
-from lnln_dist.config_inputs import Positive as Positive
-from lnln_dist.config_inputs import Seed as Seed
-from lnln_dist.config_inputs import Share as Share
+Modality = Literal["text", "audio", "vision"]
+MODALITIES: tuple[Modality, ...] = ("text", "audio", "vision")
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+NoiseMode = Literal["uniform", "fixed"]
+NoisePattern = Literal["random", "block", "modality"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataConfig:
+    """Where the shards are and how they are read."""
+
+    path: str = ""
+    """Folder written by `lnln-dist prepare` (a local path or a file:// URI)."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes per rank; 0 loads in the training process."""
+    prefetch: Count = 4
+    """Micro-batches each loader process keeps ready (used when workers > 0)."""
+    pin_memory: bool = True
+    """Page-locked host memory for faster copies; only acts where a GPU is used."""
+    padding: Literal["batch", "corpus"] = "batch"
+    """Pad to the longest sample of the micro-batch, or to the corpus maximum (released code)."""
+    length_grouped: bool = False
+    """Build global batches from samples of like length (less padding, another order)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModalityNoise:
+    """Overrides of the shared noise settings for one modality; null inherits."""
+
+    mode: NoiseMode | None = None
+    """As `noise.mode`."""
+    rate: Share | None = None
+    """As `noise.rate`."""
+    maximum: Share | None = None
+    """As `noise.maximum`."""
+    clean_share: Share | None = None
+    """As `noise.clean_share`."""
+    pattern: NoisePattern | None = None
+    """As `noise.pattern`."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NoiseConfig:
+    """Training noise: which share of every sequence is erased, drawn anew each epoch."""
+
+    seed: Seed | None = None
+    """Seed of the noise; null follows `train.seed`."""
+    mode: NoiseMode = "uniform"
+    """Rates of damaged samples: U(0, `maximum`), or always `rate`."""
+    rate: Share | None = None
+    """Missing rate in [0, 1] of damaged samples; for mode fixed only."""
+    maximum: Share = 1.0
+    """Upper end of the uniform rates in [0, 1]; for mode uniform only."""
+    clean_share: Share = 0.5
+    """Share of the samples left whole in each epoch, per modality, rounded down to a count."""
+    pattern: NoisePattern = "random"
+    """Erase independent places, one contiguous block, or (with probability rate) the modality."""
+    completeness: Literal["nominal", "counted"] = "nominal"
+    """Label of the completeness check: 1 - rate, or the counted share of kept text tokens."""
+    text: ModalityNoise = ModalityNoise()
+    """Overrides for text."""
+    audio: ModalityNoise = ModalityNoise()
+    """Overrides for audio."""
+    vision: ModalityNoise = ModalityNoise()
+    """Overrides for vision."""
+
+    def of(self, modality: Modality) -> ModalityNoise:
+        """The settings in force for one modality, nothing left null but an unused rate."""
+        own: ModalityNoise = getattr(self, modality)
+        names = ("mode", "rate", "maximum", "clean_share", "pattern")
+        picked = {n: getattr(self, n) if (v := getattr(own, n)) is None else v for n in names}
+        return ModalityNoise(**picked)
+
+    @model_validator(mode="after")
+    def _check(self) -> "NoiseConfig":
+        for modality in MODALITIES:
+            noise = self.of(modality)
+            if noise.mode == "fixed" and noise.rate is None:
+                raise ValueError(f"mode fixed needs a rate for {modality}: set noise.rate")
+            if noise.mode == "uniform" and noise.rate is not None:
+                raise ValueError(f"rate has no effect in mode uniform ({modality}): set mode fixed")
+            if noise.mode == "fixed" and noise.maximum != 1.0:
+                raise ValueError(f"maximum has no effect in mode fixed ({modality}): drop it")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -58,62 +135,22 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelConfig:
-    """LNLN: sizes, and the places where the paper and the released code differ."""
+    """Settings that every model has; a model's own class adds to them (``specs``)."""
 
+    name: str = "lnln"
+    """Which model: lnln, text, or your own as `package.module:SPEC` (a `ModelSpec`)."""
     encoder: EncoderConfig = EncoderConfig()
     """The text encoder."""
-    width: Count = 128
-    """Model width d."""
-    tokens: Count = 8
-    """Feature tokens per modality N."""
-    heads: Count = 8
-    """Attention heads H."""
-    head_width: Count = 64
-    """Width of one head in every attention but the hyper-modality one (there d / H)."""
-    embedding_depth: Count = 2
-    """Layers of each modality's embedding."""
-    completeness_depth: Count = 2
-    """Layers of the completeness check."""
-    proxy_depth: Count = 2
-    """Layers of the proxy generator."""
-    reconstructor_depth: Count = 2
-    """Layers of each reconstructor."""
-    hyper_depth: Count = 3
-    """Hyper-modality layers; the dominant encoder has one layer less."""
-    fusion_depth: Count = 4
-    """Layers of the fusion (released code: 2 on MOSI)."""
-    reversal: Literal["discriminator", "proxy"] = "discriminator"
-    """Gradient reversal before the discriminator (paper), or on the proxy before mixing (code)."""
-    discriminator_input: Literal["proxy", "corrected"] = "proxy"
-    """What the discriminator judges: h_p (paper) or h_d (code)."""
-    correction: Literal["predicted", "counted"] = "predicted"
-    """Weight of the correction: the completeness check's output, or the true counted share."""
-    mask_padding: bool = True
-    """Ignore padded places in attention; false attends to them (released code)."""
-    detach_target: bool = False
-    """Stop gradients through the reconstruction target."""
 
-    @model_validator(mode="after")
-    def _check(self) -> "ModelConfig":
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} must divide width {self.width}")
-        if self.hyper_depth < 2:
-            raise ValueError("hyper_depth must be at least 2")
-        return self
+    @property
+    def hides_padding(self) -> bool:
+        """Whether a prediction is the same however far its sequences are padded."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LossConfig:
-    """Weights of the four loss terms (no unit)."""
-
-    completeness: NotNegative = 0.9
-    """alpha, mean squared error of the predicted completeness."""
-    adversarial: NotNegative = 0.8
-    """beta, cross entropy of the discriminator."""
-    reconstruction: NotNegative = 0.1
-    """gamma, mean squared error of the rebuilt embeddings."""
-    sentiment: NotNegative = 1.0
-    """delta, mean squared error of the sentiment."""
+    """Weights of a model's loss terms, a number per term (no unit)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -216,7 +253,7 @@ class SelectConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:
-    """A run of lnln_dist."""
+    """A run of lnln_dist; ``specs.registry.config_class`` makes the class of one model's runs."""
 
     recipe: Literal["paper", "official", "custom"] = "paper"
     """Protocol that reports name; settings that contradict it are refused. custom promises none."""
@@ -224,10 +261,10 @@ class Config:
     """Shards and loading."""
     noise: NoiseConfig = NoiseConfig()
     """Training noise."""
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig
     """Network."""
-    loss: LossConfig = LossConfig()
-    """Loss weights."""
+    loss: LossConfig
+    """Weights of the model's loss terms."""
     optim: OptimConfig = OptimConfig()
     """Optimizer."""
     train: TrainConfig = TrainConfig()
@@ -237,7 +274,7 @@ class Config:
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
-        if self.data.padding == "batch" and not self.model.mask_padding:
+        if self.data.padding == "batch" and not self.model.hides_padding:
             raise ValueError(
                 "data.padding: batch needs model.mask_padding: true, else a prediction depends on "
                 "the other samples of its batch; use data.padding: corpus"

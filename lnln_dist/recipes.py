@@ -4,22 +4,19 @@ from operator import attrgetter
 
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
+from lnln_dist.specs.registry import find_spec
+from lnln_dist.specs.spec import Promises
 
-# Setting -> the values a protocol allows; what is not listed is free under it.
-PROMISES: dict[str, dict[str, tuple[object, ...]]] = {
+# Setting -> the values a protocol allows; what is not listed is free under it. A model's spec adds
+# what the protocol asks of its own settings.
+PROMISES: dict[str, Promises] = {
     "paper": {
-        "model.mask_padding": (True,),
-        "model.reversal": ("discriminator",),
-        "model.discriminator_input": ("proxy",),
         "optim.schedule": ("cosine", "constant"),
         "select.split": ("valid",),
         "select.noise": ("paper",),
     },
     "official": {
         "data.padding": ("corpus",),
-        "model.mask_padding": (False,),
-        "model.reversal": ("proxy",),
-        "model.discriminator_input": ("corrected",),
         "optim.schedule": ("official",),
         "optim.clip_norm": (0.0,),
         "optim.decay_all": (True,),
@@ -30,6 +27,21 @@ PROMISES: dict[str, dict[str, tuple[object, ...]]] = {
 }
 
 
+def promises(config: Config) -> Promises:
+    """What a config's recipe asks of it, by setting.
+
+    Raises:
+        ConfigError: its model cannot be trained by that recipe.
+    """
+    recipes = {"custom": {}, **find_spec(config.model.name).recipes}
+    if config.recipe not in recipes:
+        raise ConfigError(
+            f"recipe {config.recipe} is not one of model {config.model.name}: choose of "
+            f"{', '.join(recipes)}"
+        )
+    return {**PROMISES[config.recipe], **recipes[config.recipe]}
+
+
 def check_recipe(config: Config) -> None:
     """Refuses a training whose reports would name a protocol that it does not follow.
 
@@ -38,7 +50,7 @@ def check_recipe(config: Config) -> None:
     """
     wrong = [
         f"{key} is {found!r}, not {' or '.join(map(repr, allowed))}"
-        for key, allowed in PROMISES[config.recipe].items()
+        for key, allowed in promises(config).items()
         if (found := attrgetter(key)(config)) not in allowed
     ]
     if wrong:

@@ -4,12 +4,13 @@ A YAML file may name other files under ``base`` (paths relative to itself): they
 and the file's own keys are laid over them, so that a recipe is a small difference.
 """
 
+import argparse
 import dataclasses
 import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
+from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config
 
 # Settings that change speed, places or bookkeeping but not what is computed: not in the hash.
 BOOKKEEPING = frozenset(
@@ -109,29 +111,82 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def read_config(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def lay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``merge`` of settings: one that names another model leaves out what that does not know.
+
+    So a data set's file, which may set sizes and loss weights of LNLN, serves every model.
+    """
+    name = model_name(above)
+    if name is not None and name != (model_name(below) or DEFAULT):
+        known = set(leaf_keys(name))
+        kept = {
+            key: value
+            for key, value in flatten(below).items()
+            if key in known or not key.startswith(("model.", "loss."))
+        }
+        below = nest(kept)
+    return merge(below, above)
+
+
+def model_name(raw: Mapping[str, Any]) -> str | None:
+    """``model.name`` as settings give it, nested or dotted; None if they do not."""
+    model = raw.get("model")
+    nested = model.get("name") if isinstance(model, Mapping) else None
+    name = raw.get("model.name", nested)
+    if name is not None and not isinstance(name, str):
+        raise ConfigError(f"model.name: expected a name, got {name!r}")
+    return name
+
+
+def read_config(path: Path) -> dict[str, Any]:
     """A config file with its bases merged in, as plain nested mappings, keys checked."""
+    return _read_all([path])
+
+
+def _read_all(paths: Sequence[Path], above: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Files in order with their bases, and ``above`` over them; each file's keys are checked.
+
+    A file is checked against the model in force where it is laid: that of its own ``model.name``
+    or of those before it, or, as it may be a base for any, of those after it.
+    """
+    layers = [layer for path in paths for layer in _layers(path)]
+    names = [model_name(raw) for _, raw in layers]
+    last = model_name(above or {})
+    merged: dict[str, Any] = {}
+    name = None
+    for number, (path, raw) in enumerate(layers):
+        name = names[number] or name
+        later = [other for other in (*names[number + 1 :], last) if other is not None]
+        models = [name or DEFAULT, *(later[:1] if name is None else [])]
+        check_keys(raw, at=f"{path}: ", models=models)
+        merged = lay(merged, raw)
+    return lay(merged, above or {})
+
+
+def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+    """A config file behind its bases, lowest first."""
     path = path.expanduser().resolve()
-    if path in _seen:
+    if path in seen:
         raise ConfigError(f"{path}: base: the file is its own base")
     raw = read_yaml(path)
     bases = raw.pop("base", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(b, str) for b in bases):
         raise ConfigError(f"{path}: base: expected a file name or a list of them, got {bases!r}")
-    check_keys(raw, at=f"{path}: ")
-    merged: dict[str, Any] = {}
-    for name in bases:
-        merged = merge(merged, read_config(path.parent / name, (*_seen, path)))
-    return merge(merged, raw)
+    below = [layer for name in bases for layer in _layers(path.parent / name, (*seen, path))]
+    return [*below, (path, raw)]
 
 
-def leaf_keys(kind: Any = Config, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all settings."""
+def leaf_keys(model: str = DEFAULT) -> Iterator[str]:
+    """Dotted names of all settings of one model's runs."""
+    yield from _leaf_keys(config_class(model), "")
+
+
+def _leaf_keys(kind: Any, prefix: str) -> Iterator[str]:
     for field in dataclasses.fields(kind):
         name = f"{prefix}{field.name}"
         if dataclasses.is_dataclass(field.type):
-            yield from leaf_keys(field.type, f"{name}.")
+            yield from _leaf_keys(field.type, f"{name}.")
         else:
             yield name
 
@@ -170,9 +225,21 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def check_keys(raw: Mapping[str, Any], *, at: str = "") -> None:
-    """Refuses keys that are not settings, with the nearest name as a hint."""
-    known = list(leaf_keys())
+def check_keys(
+    raw: Mapping[str, Any], *, at: str = "", models: Collection[str] | None = None
+) -> None:
+    """Refuses keys that are not settings, with the nearest name as a hint.
+
+    Args:
+        raw: settings, nested or dotted.
+        at: what the message begins with.
+        models: whose settings they may be; None: of the model they name.
+
+    Raises:
+        ConfigError: names the first such key.
+    """
+    models = [model_name(raw) or DEFAULT] if models is None else models
+    known = [key for model in models for key in leaf_keys(model)]
     sections = {k.rsplit(".", n)[0] for k in known for n in range(1, k.count(".") + 1)}
     for key, value in flatten(raw).items():
         if key in sections:
@@ -182,19 +249,23 @@ def check_keys(raw: Mapping[str, Any], *, at: str = "") -> None:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else "see lnln-dist train --help"
-            raise ConfigError(f"{at}{key}: unknown key; {hint}")
+            own = key.startswith(("model.", "loss."))
+            of = f" of model {' or '.join(models)}" if own else ""
+            raise ConfigError(f"{at}{key}: unknown key{of}; {hint}")
 
 
 def build(raw: Mapping[str, Any]) -> Config:
-    """Nested mappings -> checked ``Config``.
+    """Nested mappings -> checked ``Config`` of the model they name.
 
     Raises:
         ConfigError: one line naming every wrong key and what it wants.
     """
+    name = model_name(raw) or DEFAULT
     check_keys(raw)
+    raw = merge(raw, {"model": {"name": name}})
     try:
         # JSON mode: strict types, but a list is fine where a tuple is meant.
-        return TypeAdapter(Config).validate_json(json.dumps(raw))
+        config = TypeAdapter(config_class(name)).validate_json(json.dumps(raw))
     except ValidationError as err:
         problems = []
         for item in err.errors():
@@ -205,6 +276,17 @@ def build(raw: Mapping[str, Any]) -> Config:
         raise ConfigError("; ".join(problems)) from err
     except (TypeError, ValueError) as err:
         raise ConfigError(f"a setting cannot be read: {err}") from err
+    _check_effect(config)
+    return config
+
+
+def _check_effect(config: Config) -> None:
+    """Refuses settings that the model never reads, unless they are left at their defaults."""
+    name = config.model.name
+    unread = tuple(find_spec(name).without_effect)
+    for key in differences(make_config(name), config) if unread else ():
+        if key in unread or key.startswith(tuple(f"{section}." for section in unread)):
+            raise ConfigError(f"{key} has no effect on model {name}: drop it")
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -221,13 +303,19 @@ def dump(config: Config) -> str:
 def config_hash(config: Config) -> str:
     """Twelve hex digits of everything that decides what is computed."""
     flat = {k: v for k, v in flatten(to_dict(config)).items() if k not in BOOKKEEPING}
+    if config.model.name == DEFAULT:  # runs were hashed before there was another model
+        del flat["model.name"]
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys that decide what is computed and differ, with both values."""
+    """Dotted keys that decide what is computed and differ, with both values.
+
+    A setting that only one of two models has is None for the other.
+    """
     a, b = flatten(to_dict(old)), flatten(to_dict(new))
-    return {k: (a[k], b[k]) for k in a if k not in BOOKKEEPING and a[k] != b[k]}
+    keys = [k for k in {**a, **b} if k not in BOOKKEEPING]
+    return {k: (a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
 
 
 def _shorter(text: str) -> str:
@@ -262,8 +350,16 @@ class Parser(ArgumentParser):
         raise ConfigError(f"{text} (see {self.prog} --help)") from ex
 
 
-def add_config_arguments(parser: ArgumentParser) -> None:
-    """Adds ``--config``, ``--print_config`` and every setting as a dotted option with its help."""
+def add_config_arguments(parser: ArgumentParser, argv: Sequence[str] = ()) -> None:
+    """Adds ``--config``, ``--print_config`` and every setting as a dotted option with its help.
+
+    Args:
+        parser: to add to.
+        argv: the command line, which decides whose settings ``model`` and ``loss`` hold.
+
+    Raises:
+        ConfigError: the command line or a file names a model that does not exist.
+    """
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser.add_argument(
         "--config",
@@ -276,13 +372,28 @@ def add_config_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--print_config", nargs="?", const="", help="print the resolved settings and exit"
     )
-    parser.add_class_arguments(Config)
+    name = _model_named(argv)
+    parser.add_class_arguments(config_class(name))
+
+
+def _model_named(argv: Sequence[str]) -> str:
+    """The model that a command line chooses, by ``--model.name`` or in a file of ``--config``."""
+    scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scout.add_argument("--config", action="append", default=[])
+    scout.add_argument("--model.name", dest="name")
+    try:
+        found, _ = scout.parse_known_args(argv)
+    except argparse.ArgumentError:  # the real parser tells what is wrong
+        return DEFAULT
+    if found.name is not None:
+        return str(found.name)
+    layers = [raw for path in found.config for _, raw in _layers(Path(path))]
+    names = [name for raw in layers if (name := model_name(raw)) is not None]
+    return names[-1] if names else DEFAULT
 
 
 def from_arguments(arguments: Mapping[str, Any]) -> Config:
     """Parsed options (without defaults) -> config: the files in order, then the overrides."""
     names = {field.name for field in dataclasses.fields(Config)}
-    merged: dict[str, Any] = {}
-    for name in arguments.get("config", []):
-        merged = merge(merged, read_config(Path(name)))
-    return build(merge(merged, {k: v for k, v in arguments.items() if k in names}))
+    paths = [Path(name) for name in arguments.get("config", [])]
+    return build(_read_all(paths, {k: v for k, v in arguments.items() if k in names}))

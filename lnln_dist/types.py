@@ -8,8 +8,10 @@ Shape letters, used as suffixes (``h_BND`` is [B, N, D]):
     V vocabulary                M modalities
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -52,12 +54,75 @@ class Batch(NamedTuple):
     row_B: Tensor  # int64, row of the sample within its split
 
 
-class Outputs(NamedTuple):
-    """What the network returns; the last four are None outside training."""
+class Losses(NamedTuple):
+    """What a network's training forward pass gives; every tensor is a sum over the samples."""
 
-    sentiment_B: Tensor
-    completeness_B: Tensor  # predicted share of text that is there, in (0, 1)
-    generated_logits_BN2: Tensor | None = None  # discriminator on the generated feature (class 1)
-    language_logits_BN2: Tensor | None = None  # discriminator on the complete text (class 0)
-    reconstructed_BND: Tensor | None = None  # N = 24 tokens in the order audio, vision, text
-    target_BND: Tensor | None = None  # embeddings of the complete input, same order
+    terms: Mapping[str, Tensor]  # what is trained, by the names of the section ``loss``
+    weights: Mapping[str, float]  # of each term
+    shown: Mapping[str, Tensor]  # what is only logged, by its tag (``completeness/predicted``)
+
+    def total(self, samples: int = 1) -> Tensor:
+        """The terms times their weights, added up; each divided by ``samples`` first."""
+        weighted = [self.weights[name] * (value / samples) for name, value in self.terms.items()]
+        return torch.stack(weighted).sum()
+
+
+class Prediction(NamedTuple):
+    """What a network says of damaged input."""
+
+    sentiment_B: Tensor  # in the labels' unit
+    extras: Mapping[str, Tensor]  # [B] each, by the names of ``ModelSpec.extras``
+
+
+class Network(Protocol):
+    """The two verbs of a network, an ``nn.Module`` that a ``ModelSpec`` builds.
+
+    Both see a batch of complete and damaged input. ``predict`` must not look at the complete one,
+    and gives a sample the same result whatever else is in its batch.
+    """
+
+    def losses(self, batch: Batch) -> Losses:
+        """Loss terms of a batch in training; a sample counts ``batch.weight_B`` times."""
+
+    def predict(self, batch: Batch) -> Prediction:
+        """The sentiment of a batch, and what the model reports beside it."""
+
+
+class SentenceEncoder(Protocol):
+    """A module that turns token ids into vectors; ``models.text.TextEncoder`` is the one in use."""
+
+    width: int
+
+    def __call__(self, ids_BT: Tensor, valid_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        """Vectors of the tokens, [B, T, width]."""
+
+
+def blank_batch(size: int, *, lengths: Mapping[Any, int], widths: Mapping[Any, int]) -> Batch:
+    """Samples without content, to find out what a batch of that size costs.
+
+    Args:
+        size: samples B.
+        lengths: places T of text, audio and vision.
+        widths: features of a frame of audio and vision.
+    """
+
+    def ones(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
+        return torch.ones(size, *shape, dtype=kind)
+
+    def frames(modality: str) -> SequenceInput:
+        valid_BT = ones(lengths[modality], kind=torch.bool)
+        frames_BTD = ones(lengths[modality], widths[modality])
+        return SequenceInput(frames_BTD, valid_BT, valid_BT.clone(), ones())
+
+    ids_BT = ones(lengths["text"], kind=torch.int64)
+    valid_BT = ones(lengths["text"], kind=torch.bool)
+    return Batch(
+        text=TextInput(
+            ids_BT, ids_BT.clone(), torch.zeros_like(ids_BT), valid_BT, valid_BT.clone(), ones()
+        ),
+        audio=frames("audio"),
+        vision=frames("vision"),
+        label_B=ones(),
+        weight_B=ones(),
+        row_B=ones(kind=torch.int64),
+    )

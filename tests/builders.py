@@ -5,10 +5,13 @@ from types import SimpleNamespace
 
 import torch
 
-from lnln_dist.config import EncoderConfig, ModelConfig
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.config import EncoderConfig, LossConfig
+from lnln_dist.models import InputShapes
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import build_encoder
-from lnln_dist.types import Batch, SequenceInput, TextInput
+from lnln_dist.specs.lnln import LNLNConfig
+from lnln_dist.specs.registry import loss_weights
+from lnln_dist.types import Batch, Losses, SequenceInput, TextInput
 
 VOCABULARY = 40
 TOKENIZER = SimpleNamespace(
@@ -22,13 +25,13 @@ LENGTHS = {"text": (12, 5, 7), "audio": (20, 1, 9), "vision": (4, 16, 11)}
 OFFICIAL = {"reversal": "proxy", "discriminator_input": "corrected", "mask_padding": False}
 
 
-def small_config(*, freeze: str = "none", dropout: float = 0.0, **changes: object) -> ModelConfig:
+def small_config(*, freeze: str = "none", dropout: float = 0.0, **changes: object) -> LNLNConfig:
     """Width 16, 2 tokens, a tiny encoder without dropout."""
     encoder = EncoderConfig(
         name="tiny", tiny_width=8, tiny_depth=1, tiny_heads=2, freeze=freeze, dropout=dropout
     )
     sizes = {"width": 16, "tokens": 2, "heads": 2, "head_width": 8, "fusion_depth": 2}
-    return ModelConfig(**{"encoder": encoder, **sizes, **changes})
+    return LNLNConfig(**{"encoder": encoder, **sizes, **changes})
 
 
 def small_model(*, seed: int = 0, **changes: object) -> LNLN:
@@ -79,6 +82,11 @@ def random_batch(
         weight_B=torch.ones(size),
         row_B=torch.arange(size),
     )
+
+
+def weighted_total(terms: Mapping[str, torch.Tensor], weights: LossConfig) -> torch.Tensor:
+    """The terms times their weights, added up."""
+    return Losses(terms, loss_weights(weights), {}).total()
 
 
 def take(batch: Batch, rows: list[int]) -> Batch:

@@ -4,11 +4,12 @@ import torch
 from builders import SHAPES, TOKENIZER, random_batch, small_config
 from torch.utils._pytree import tree_map
 
-from lnln_dist.config import ModelConfig
+from lnln_dist.config import DataConfig
 from lnln_dist.cost.skeleton import Lengths, Skeleton
-from lnln_dist.losses import lnln_terms
-from lnln_dist.models import LNLN
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import build_encoder
+from lnln_dist.specs.lnln import LNLNConfig
+from lnln_dist.specs.registry import make_config
 
 LENGTHS = Lengths(text=9, audio=17, vision=11)
 
@@ -18,15 +19,18 @@ ONCE = ("embedding", "completeness", "proxy", "reconstructor", "fusion")
 SHALLOW = {f"{part}_depth": 1 for part in ONCE} | {"hyper_depth": 2}
 
 
-def shallow_config(**changes: object) -> ModelConfig:
+def shallow_config(**changes: object) -> LNLNConfig:
     return small_config(**{**SHALLOW, **changes})
 
 
-def skeleton(config: ModelConfig | None = None) -> Skeleton:
-    return Skeleton(config or shallow_config(), tokenizer=TOKENIZER, shapes=SHAPES)
+def skeleton(config: LNLNConfig | None = None) -> Skeleton:
+    model = config or shallow_config()
+    padding = "batch" if model.mask_padding else "corpus"
+    given = make_config(model=model, data=DataConfig(padding=padding))
+    return Skeleton(given, tokenizer=TOKENIZER, shapes=SHAPES)
 
 
-def real_model(config: ModelConfig | None = None) -> LNLN:
+def real_model(config: LNLNConfig | None = None) -> LNLN:
     config = config or shallow_config()
     encoder = build_encoder(config.encoder, tokenizer=TOKENIZER, max_length=SHAPES.text_length)
     return LNLN(config, encoder, SHAPES).train()
@@ -39,5 +43,4 @@ def real_loss(model: LNLN, size: int, lengths: Lengths = LENGTHS) -> torch.Tenso
     batch = tree_map(
         lambda x: x.float() if x.dtype == torch.float64 else x, random_batch(lengths=every)
     )
-    terms = lnln_terms(model(batch, complete=True), batch, completeness="nominal")
-    return torch.stack(list(terms.values())).sum()
+    return model.losses(batch).total()

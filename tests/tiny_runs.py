@@ -7,18 +7,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lnln_dist.config import Config, DataConfig, EncoderConfig, ModelConfig, TrainConfig
+from lnln_dist.config import DataConfig, EncoderConfig, TrainConfig
 from lnln_dist.data.convert import prepare
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models import InputShapes
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import build_encoder, save_encoder
 from lnln_dist.runs import RunInfo, save_best, write_run
 from lnln_dist.settings import config_hash
+from lnln_dist.specs.lnln import LNLNConfig
+from lnln_dist.specs.registry import make_config
 
 WORDS = ["good", "bad", "fine", "film", "plot", "actor", "very", "not", "dull", "great"]
 SIZES = {"train": 12, "valid": 5, "test": 11}
-MODEL = ModelConfig(
+MODEL = LNLNConfig(
     encoder=EncoderConfig(name="tiny", tiny_width=8, tiny_depth=1, tiny_heads=2),
     width=8,
     tokens=2,
@@ -75,7 +78,7 @@ def write_tiny_run(
     index = dataset.index
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
     model_config = dataclasses.replace(MODEL, mask_padding=padding == "batch")
-    config = Config(
+    config = make_config(
         data=DataConfig(path=str(data), padding=padding),
         model=model_config,
         train=TrainConfig(seed=seed),

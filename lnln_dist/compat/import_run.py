@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lnln_dist.compat.official_checkpoint import OfficialModel, read_official
-from lnln_dist.config import Config, DataConfig, LossConfig, OptimConfig, SelectConfig
+from lnln_dist.config import Config, DataConfig, OptimConfig, SelectConfig
 from lnln_dist.data.presets import find_preset
 from lnln_dist.data.schema import Family
 from lnln_dist.data.tokens import load_tokenizer
@@ -12,6 +12,8 @@ from lnln_dist.files import atomic_folder, sha256_file
 from lnln_dist.models.text import load_encoder_skeleton, save_encoder
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, save_best, write_run
 from lnln_dist.settings import config_hash
+from lnln_dist.specs.lnln import LNLNLoss
+from lnln_dist.specs.registry import make_config
 
 
 def import_checkpoint(
@@ -77,11 +79,11 @@ def import_checkpoint(
 
 def _config(model: OfficialModel, dataset: str) -> Config:
     """The released recipe (``configs/recipes/official.yaml``) with the checkpoint's sizes."""
-    return Config(
+    return make_config(
         recipe="official",
         data=DataConfig(padding="corpus"),
         model=model.model_config,
-        loss=LossConfig(adversarial=0.6 if dataset == "sims" else 0.8),
+        loss=LNLNLoss(adversarial=0.6 if dataset == "sims" else 0.8),
         optim=OptimConfig(schedule="official", clip_norm=0.0, decay_all=True),
         select=SelectConfig(
             split="test", rates=(0.5,), seeds=(1111,), noise="official", per_metric=True

@@ -12,10 +12,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from lnln_dist.compat.official_names import official_name
-from lnln_dist.config import EncoderConfig, ModelConfig
+from lnln_dist.config import EncoderConfig
 from lnln_dist.errors import CheckpointError
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models import InputShapes
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import load_encoder_skeleton
+from lnln_dist.specs.lnln import LNLNConfig
 
 HEAD_WIDTH = 64  # fixed in the released code; the number of heads cannot be read off otherwise
 # Left-over tensors of the text encoder that no output depends on.
@@ -26,7 +28,7 @@ UNUSED = re.compile(r"bertmodel\.model\.(pooler\..*|embeddings\.(position|token_
 class OfficialModel:
     """A released network in our terms."""
 
-    model_config: ModelConfig
+    model_config: LNLNConfig
     shapes: InputShapes
     state: dict[str, Tensor]
     """Parameters under our names, float32."""
@@ -89,7 +91,7 @@ def _load(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
-def _sizes(tensors: Mapping[str, Tensor], encoder_dir: Path) -> tuple[ModelConfig, InputShapes]:
+def _sizes(tensors: Mapping[str, Tensor], encoder_dir: Path) -> tuple[LNLNConfig, InputShapes]:
     tokens = tensors["proj_l.1.extra_token"].shape[1]
     inner = tensors["proj_l.1.encoder.layers.0.0.fn.to_q.weight"].shape[0]
     if inner % HEAD_WIDTH:
@@ -98,7 +100,7 @@ def _sizes(tensors: Mapping[str, Tensor], encoder_dir: Path) -> tuple[ModelConfi
     def depth(prefix: str) -> int:
         return _depth(tensors, prefix)
 
-    config = ModelConfig(
+    config = LNLNConfig(
         encoder=EncoderConfig(name=str(encoder_dir)),
         width=tensors["proj_l.0.weight"].shape[0],
         tokens=tokens,

@@ -46,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
         prog="python -m lnln_dist.cost", description="Print what training costs, on paper."
     )
     parser.add_argument("--shapes", choices=list(SHAPES), help="a public data set's sizes")
-    settings.add_config_arguments(parser)
+    settings.add_config_arguments(parser, argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
     config = settings.from_arguments(given)
     tokenizer, shapes = _made_for(config, given.get("shapes"))
@@ -54,7 +54,7 @@ def command(argv: Sequence[str]) -> int:
     from lnln_dist.cost.memory import parameters_of
     from lnln_dist.cost.skeleton import Lengths, Skeleton
 
-    skeleton = Skeleton(config.model, tokenizer=tokenizer, shapes=shapes)
+    skeleton = Skeleton(config, tokenizer=tokenizer, shapes=shapes)
     longest = Lengths.longest(shapes)
     counted = parameters_of(skeleton, longest)
     operations = flops.count(skeleton, longest).total

@@ -36,7 +36,7 @@ class Parameters:
     units: int
     """Such parts."""
     gathered: int = 0
-    """Counted once per use in a training forward pass (the text encoder is used twice)."""
+    """Counted once per use in a training forward pass (LNLN uses its text encoder twice)."""
     unit_uses: int = 0
     """Times a part is brought together in a training forward pass."""
 
@@ -87,16 +87,7 @@ def parameters_of(skeleton: Skeleton, lengths: Lengths) -> Parameters:
     model = skeleton.model
     layers = _units(model)
     own = {name: _own(module) for name, module in model.named_modules()}
-    uses: list[str] = []
-    handles = [
-        module.register_forward_pre_hook(lambda *_, name=name: uses.append(name))
-        for name, module in model.named_modules()
-        if own[name] or name in layers
-    ]
-    with skeleton.pretending(), torch.no_grad():
-        skeleton.loss(1, lengths)
-    for handle in handles:
-        handle.remove()
+    uses = skeleton.uses([name for name in own if own[name] or name in layers], lengths)
     once = [name for name in own if name not in uses]  # read by their parent, as tables are
     return replace(
         sizes_of(model),
@@ -125,11 +116,12 @@ def activations(
     """
     one, two, kept = (_kept(skeleton, n, lengths, precision) for n in (1, 2, size))
     weights = max(0, 2 * one - two) if precision != "fp32" else 0
-    again = len(skeleton.recomputed)
-    if again:
+    if skeleton.recomputed:
+        # One layer's at a time comes back, of all that the passes call.
+        again = len(skeleton.uses(skeleton.recomputed, lengths))
         with skeleton.keeping_all():
             whole = _kept(skeleton, size, lengths, precision)
-        kept += (whole - kept) // (2 * again)  # the encoder runs twice
+        kept += (whole - kept) // again
     return Activations(kept - weights, weights)
 
 

@@ -5,9 +5,9 @@ size, but no content. Forward and backward pass take about a second for BERT-bas
 """
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from lnln_dist.config import ModelConfig
-from lnln_dist.losses import lnln_terms
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.config import Config
+from lnln_dist.models import InputShapes, build_network
 from lnln_dist.models.encoder_checks import TokenizerInfo
 from lnln_dist.models.text import build_encoder
-from lnln_dist.types import Batch, SequenceInput, TextInput
+from lnln_dist.types import Network, blank_batch
 
 SWITCH = "gradient_checkpointing"  # attribute of transformers' layers
 
@@ -64,7 +63,7 @@ class Skeleton:
     """A network of fake tensors in training mode.
 
     Args:
-        config: sizes and switches.
+        config: of the run; its model and loss weights count.
         tokenizer: of the prepared data.
         shapes: frame widths and position tables.
 
@@ -72,20 +71,18 @@ class Skeleton:
         ConfigError, DataError: as ``models.text.build_encoder``; no weights are needed.
     """
 
-    def __init__(
-        self, config: ModelConfig, *, tokenizer: TokenizerInfo, shapes: InputShapes
-    ) -> None:
+    def __init__(self, config: Config, *, tokenizer: TokenizerInfo, shapes: InputShapes) -> None:
         self.shapes = shapes
         self.kept: dict[Hashable, int] = {}  # what was counted already
         self._mode = FakeTensorMode()
         with self._mode:
             encoder = build_encoder(
-                config.encoder,
+                config.model.encoder,
                 tokenizer=tokenizer,
                 max_length=shapes.text_length,
                 pretrained=False,
             )
-            self.model = LNLN(config, encoder, shapes).train()
+            self.model = build_network(config, encoder, shapes).train()
 
     @contextlib.contextmanager
     def pretending(self) -> Iterator[None]:
@@ -94,15 +91,15 @@ class Skeleton:
             yield
 
     @property
-    def recomputed(self) -> list[nn.Module]:
+    def recomputed(self) -> list[str]:
         """The encoder layers that compute their activations again in the backward pass."""
-        modules = self.model.modules()
-        return [m for m in modules if is_layer(m) and getattr(m, SWITCH, False)]
+        modules = self.model.named_modules()
+        return [name for name, m in modules if is_layer(m) and getattr(m, SWITCH, False)]
 
     @contextlib.contextmanager
     def keeping_all(self) -> Iterator[None]:
         """Nothing is computed again meanwhile."""
-        layers = self.recomputed
+        layers = [self.model.get_submodule(name) for name in self.recomputed]
         try:
             for layer in layers:
                 setattr(layer, SWITCH, False)
@@ -111,27 +108,24 @@ class Skeleton:
             for layer in layers:
                 setattr(layer, SWITCH, True)
 
+    def uses(self, names: Collection[str], lengths: Lengths) -> list[str]:
+        """Which of some modules one training forward pass calls, once per call."""
+        called: list[str] = []
+        handles = [
+            self.model.get_submodule(name).register_forward_pre_hook(
+                lambda *_, name=name: called.append(name)
+            )
+            for name in names
+        ]
+        with self.pretending(), torch.no_grad():
+            self.loss(1, lengths)
+        for handle in handles:
+            handle.remove()
+        return called
+
     def loss(self, size: int, lengths: Lengths) -> Tensor:
-        """The summed loss terms of one micro-batch of ``size`` samples; call while pretending."""
-        batch = self._batch(size, lengths)
+        """The loss of one micro-batch of ``size`` samples; call while pretending."""
+        widths = {"audio": self.shapes.audio_width, "vision": self.shapes.vision_width}
+        batch = blank_batch(size, lengths=asdict(lengths), widths=widths)
         with _NoAttentionDropout():
-            terms = lnln_terms(self.model(batch, complete=True), batch, completeness="nominal")
-        return torch.stack(list(terms.values())).sum()
-
-    def _batch(self, size: int, lengths: Lengths) -> Batch:
-        def ones(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
-            return torch.ones(size, *shape, dtype=kind)
-
-        def frames(places: int, width: int) -> SequenceInput:
-            mask = ones(places, kind=torch.bool)
-            return SequenceInput(ones(places, width), mask, mask, ones())
-
-        ids, mask = ones(lengths.text, kind=torch.int64), ones(lengths.text, kind=torch.bool)
-        return Batch(
-            text=TextInput(ids, ids, ids, mask, mask, ones()),
-            audio=frames(lengths.audio, self.shapes.audio_width),
-            vision=frames(lengths.vision, self.shapes.vision_width),
-            label_B=ones(),
-            weight_B=ones(),
-            row_B=ones(kind=torch.int64),
-        )
+            return cast(Network, self.model).losses(batch).total()

@@ -13,7 +13,7 @@ DATA = re.compile(r"--data(=|$)")
 EXIT_FOUND = 1  # something is wrong that a run would stumble over
 
 
-def make_parser() -> settings.Parser:
+def make_parser(argv: Sequence[str] = ()) -> settings.Parser:
     """Options of the doctor."""
     parser = settings.Parser(
         prog="lnln-dist doctor",
@@ -29,15 +29,15 @@ def make_parser() -> settings.Parser:
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error instead of one line"
     )
-    settings.add_config_arguments(parser)
+    settings.add_config_arguments(parser, argv)
     return parser
 
 
 def command(argv: Sequence[str]) -> int:
     """Checks, prints on rank 0; exit code 1 on every rank if something would fail."""
-    parser = make_parser()
     # A parser cannot have both an option --data and the options of the section data.
     long = [f"--data.path{a.removeprefix('--data')}" if DATA.match(a) else a for a in argv]
+    parser = make_parser(long)
     given = parser.parse_args(long, defaults=False).as_dict()
     import socket
 

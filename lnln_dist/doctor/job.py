@@ -29,7 +29,7 @@ from lnln_dist.errors import TrainingError, UserError
 from lnln_dist.models.encoder_source import EncoderSource
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.runtime.launch import Launch, read_launch
-from lnln_dist.train.fit import largest_that_fits
+from lnln_dist.train.micro_batch import largest_that_fits
 
 GIB = 2**30
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -168,7 +168,7 @@ def _skeleton(config: Config, index: Index) -> tuple[Skeleton, Lengths]:
         widths={str(k): v for k, v in index.widths.items()},
         lengths={str(k): v for k, v in index.padded_lengths.items()},
     )
-    made = Skeleton(config.model, tokenizer=index.tokenizer, shapes=shapes)
+    made = Skeleton(config, tokenizer=index.tokenizer, shapes=shapes)
     if config.data.padding == "corpus":
         return made, Lengths.longest(shapes)
     places = index.splits["train"].max_lengths

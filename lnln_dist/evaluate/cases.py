@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import Noise
@@ -15,7 +16,6 @@ from lnln_dist.errors import CheckpointError, DataError, UserError
 from lnln_dist.evaluate.fit import check_fit
 from lnln_dist.evaluate.predict import Predictions, predict
 from lnln_dist.metrics import METRICS
-from lnln_dist.models import LNLN
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 from lnln_dist.settings import config_hash
@@ -98,7 +98,7 @@ def open_cases(
 
 def predict_case(
     case: Case,
-    model: LNLN,
+    model: nn.Module,
     noise: Noise,
     *,
     runtime: Runtime,

@@ -7,20 +7,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from lnln_dist.errors import CheckpointError
-from lnln_dist.models import LNLN
+from lnln_dist.models import build_network
 from lnln_dist.models.text import load_encoder_skeleton
 from lnln_dist.runs import Run
 
 
-def build_model(run: Run) -> LNLN:
+def build_model(run: Run) -> nn.Module:
     """The run's network on the CPU in evaluation mode, its weights still random.
 
     Raises:
         ConfigError: the run's encoder folder is missing or damaged.
     """
-    config = run.config.model
-    encoder = load_encoder_skeleton(run.encoder_folder, freeze=config.encoder.freeze)
-    return LNLN(config, encoder, run.info.shapes).eval()
+    encoder = load_encoder_skeleton(run.encoder_folder, freeze=run.config.model.encoder.freeze)
+    return build_network(run.config, encoder, run.info.shapes).eval()
 
 
 def load_weights(model: nn.Module, run: Run, name: str = "best") -> dict[str, Any]:
@@ -40,7 +39,7 @@ def load_weights(model: nn.Module, run: Run, name: str = "best") -> dict[str, An
     return note
 
 
-def load_model(run: Run, name: str = "best") -> LNLN:
+def load_model(run: Run, name: str = "best") -> nn.Module:
     """The run's network with the weights of one best checkpoint, ready to predict on the CPU.
 
     Raises:

@@ -1,7 +1,7 @@
 """Predictions for a whole split under given noise, every sample exactly once over the ranks."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from lnln_dist.data.plan import MicroBatch, sequential
 from lnln_dist.data.shards import Split
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.runtime import Runtime
-from lnln_dist.types import Batch
+from lnln_dist.types import Batch, Network
 
 PREFETCH = 4  # micro-batches a loader process keeps ready
 
@@ -91,9 +91,10 @@ def _outputs(model: nn.Module, batches: Iterable[Batch], runtime: Runtime) -> li
         with torch.inference_mode():
             for batch in batches:
                 with runtime.autocast():
-                    outputs = model(runtime.to_device(batch), complete=False)
+                    outputs = cast(Network, model).predict(runtime.to_device(batch))
                 counts = (batch.weight_B > 0).cpu().numpy()
-                columns = (outputs.sentiment_B, outputs.completeness_B)
+                nothing = torch.full_like(outputs.sentiment_B, torch.nan)
+                columns = (outputs.sentiment_B, outputs.extras.get("completeness", nothing))
                 values = [c.float().cpu().numpy()[counts] for c in columns]
                 found.append((batch.row_B.cpu().numpy()[counts], values[0], values[1]))
     finally:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
+from torch import nn
 
 from lnln_dist import __version__
 from lnln_dist.config import Modality
@@ -29,7 +30,6 @@ from lnln_dist.evaluate.protocol import (
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, scores
-from lnln_dist.models import LNLN
 from lnln_dist.runs import git_commit, installed_versions
 from lnln_dist.runtime import Runtime
 
@@ -179,7 +179,7 @@ class _Scorer:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
 
-    def _predictions(self, case: Case, model: LNLN) -> Iterator[tuple[Cell, Predictions]]:
+    def _predictions(self, case: Case, model: nn.Module) -> Iterator[tuple[Cell, Predictions]]:
         """Predictions of one checkpoint under every cell."""
         last: tuple[tuple[object, ...], Predictions] | None = None
         for cell in self._cells:
@@ -189,7 +189,7 @@ class _Scorer:
                 last = (condition, self._predict(case, model, cell))
             yield cell, last[1]
 
-    def _predict(self, case: Case, model: LNLN, cell: Cell) -> Predictions:
+    def _predict(self, case: Case, model: nn.Module, cell: Cell) -> Predictions:
         return predict_case(
             case,
             model,

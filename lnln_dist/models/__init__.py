@@ -1,6 +1,6 @@
-"""LNLN and its parts; ``models.text`` (which imports transformers) is imported on its own."""
+"""Networks, one module per model; ``models.text`` (which imports transformers) stands alone."""
 
-from lnln_dist.models.lnln import LNLN, REBUILT
+from lnln_dist.models.build import build_network
 from lnln_dist.models.shapes import InputShapes
 
-__all__ = ["LNLN", "REBUILT", "InputShapes"]
+__all__ = ["InputShapes", "build_network"]

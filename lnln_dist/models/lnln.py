@@ -1,13 +1,13 @@
 """LNLN (Zhang, Wang, Yu, NeurIPS 2024, arXiv 2409.20012): the language-dominated network."""
 
-from typing import Protocol
+from typing import Literal, NamedTuple
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, Modality, ModelConfig
-from lnln_dist.errors import DataError
+from lnln_dist.config import MODALITIES, Config, Modality
+from lnln_dist.losses import same_shape, squared_error, weighted_sum, wide
 from lnln_dist.models.hyper import HyperLearning
 from lnln_dist.models.layers import reverse_gradient
 from lnln_dist.models.parts import (
@@ -18,19 +18,27 @@ from lnln_dist.models.parts import (
     plain_encoder,
     small_head,
 )
-from lnln_dist.models.shapes import InputShapes
-from lnln_dist.types import Batch, Outputs
+from lnln_dist.models.shapes import InputShapes, check_lengths
+from lnln_dist.specs.lnln import LNLNConfig, LNLNLoss
+from lnln_dist.specs.registry import loss_weights
+from lnln_dist.types import Batch, Losses, Prediction, SentenceEncoder
 
 REBUILT: tuple[Modality, ...] = ("audio", "vision", "text")  # order along the token axis
 
 
-class SentenceEncoder(Protocol):
-    """A module that turns token ids into vectors; ``models.text.TextEncoder`` is the one in use."""
+GENERATED, LANGUAGE = 1, 0  # classes of the discriminator
+Label = Literal["nominal", "counted"]
 
-    width: int
 
-    def __call__(self, ids_BT: Tensor, valid_BT: Tensor, segments_BT: Tensor) -> Tensor:
-        """Vectors of the tokens, [B, T, width]."""
+class Outputs(NamedTuple):
+    """What the network returns; the last four are None outside training."""
+
+    sentiment_B: Tensor
+    completeness_B: Tensor  # predicted share of text that is there, in (0, 1)
+    generated_logits_BN2: Tensor | None = None  # discriminator on the generated feature (class 1)
+    language_logits_BN2: Tensor | None = None  # discriminator on the complete text (class 0)
+    reconstructed_BND: Tensor | None = None  # N = 24 tokens in the order audio, vision, text
+    target_BND: Tensor | None = None  # embeddings of the complete input, same order
 
 
 class LNLN(nn.Module):
@@ -54,10 +62,22 @@ class LNLN(nn.Module):
         config: sizes and switches.
         encoder: the text encoder, a module.
         shapes: frame widths and the sizes of the position tables.
+        loss: weights of the loss terms.
+        label: of the completeness check, 1 - rate or the counted share of kept tokens.
     """
 
-    def __init__(self, config: ModelConfig, encoder: SentenceEncoder, shapes: InputShapes) -> None:
+    def __init__(
+        self,
+        config: LNLNConfig,
+        encoder: SentenceEncoder,
+        shapes: InputShapes,
+        *,
+        loss: LNLNLoss | None = None,
+        label: Label = "nominal",
+    ) -> None:
         super().__init__()
+        self.weights = loss_weights(loss or LNLNLoss())
+        self.label: Label = label
         self.config = config
         self.shapes = shapes
         self.text_encoder = encoder
@@ -117,6 +137,24 @@ class LNLN(nn.Module):
             target_BND=target_BND.detach() if self.config.detach_target else target_BND,
         )
 
+    def losses(self, batch: Batch) -> Losses:
+        """See ``types.Network``; shown are the predicted completeness and its label."""
+        outputs = self(batch, complete=True)
+        shown = {
+            "completeness/predicted": outputs.completeness_B.detach(),
+            "completeness/label": completeness_label(batch, self.label),
+        }
+        return Losses(
+            lnln_terms(outputs, batch, completeness=self.label),
+            self.weights,
+            {name: weighted_sum(value, batch.weight_B) for name, value in shown.items()},
+        )
+
+    def predict(self, batch: Batch) -> Prediction:
+        """See ``types.Network``."""
+        outputs = self(batch, complete=False)
+        return Prediction(outputs.sentiment_B, {"completeness": outputs.completeness_B})
+
     def _correct(
         self, batch: Batch, completeness_B: Tensor, proxy_BND: Tensor, text_BND: Tensor
     ) -> Tensor:
@@ -128,8 +166,10 @@ class LNLN(nn.Module):
 
     def _features(self, batch: Batch, *, damaged: bool) -> dict[Modality, Tensor]:
         """Each modality's feature h_m, [B, N, D]."""
-        self._check_lengths(batch)
         text, audio, vision = batch.text, batch.audio, batch.vision
+        check_lengths(
+            self.shapes, text=text.ids_BT, audio=audio.frames_BTD, vision=vision.frames_BTD
+        )
         ids_BT = text.noisy_ids_BT if damaged else text.ids_BT
         inputs: dict[Modality, Tensor] = {
             "text": self.text_encoder(ids_BT, text.valid_BT, text.segments_BT),
@@ -144,16 +184,56 @@ class LNLN(nn.Module):
         masked = self.config.mask_padding
         return {m: self.embed[m](inputs[m], valid[m] if masked else None) for m in MODALITIES}
 
-    def _check_lengths(self, batch: Batch) -> None:
-        sizes: dict[Modality, int] = {
-            "text": batch.text.ids_BT.shape[1],
-            "audio": batch.audio.frames_BTD.shape[1],
-            "vision": batch.vision.frames_BTD.shape[1],
-        }
-        for modality, size in sizes.items():
-            limit = self.shapes.length(modality)
-            if size > limit:
-                raise DataError(
-                    f"{modality} sequence of {size} places is longer than the {limit} the model "
-                    f"was made for: cut the data to that length when preparing it"
-                )
+
+def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> LNLN:
+    """The network of a run's settings."""
+    assert isinstance(config.model, LNLNConfig)
+    assert isinstance(config.loss, LNLNLoss)
+    label = config.noise.completeness
+    return LNLN(config.model, encoder, shapes, loss=config.loss, label=label)
+
+
+def completeness_label(batch: Batch, label: Label) -> Tensor:
+    """What the completeness check should say, [B]: 1 - rate, or the counted share of tokens."""
+    return 1 - batch.text.rate_B if label == "nominal" else batch.text.kept_share()
+
+
+def lnln_terms(outputs: Outputs, batch: Batch, *, completeness: Label) -> dict[str, Tensor]:
+    """Raw loss terms, each summed over the samples of the batch (spec section 4).
+
+    A sample's own value is a mean over its entries (tokens, widths), so dividing a sum by the
+    number of samples gives the mean of the paper. Samples count ``batch.weight_B`` times.
+
+    Args:
+        outputs: what the network returned. Without its training outputs only the terms
+            ``sentiment`` and ``completeness`` exist.
+        batch: labels, weights and noise of the same samples.
+        completeness: label of the completeness check, 1 - rate or the counted share of tokens.
+
+    Returns:
+        Scalars under the names of ``LNLNLoss``; float32, or float64 if the outputs are.
+
+    Raises:
+        ValueError: two tensors that are compared differ in shape.
+    """
+    label_B = completeness_label(batch, completeness)
+    per_sample = {
+        "completeness": squared_error(outputs.completeness_B, label_B),
+        "sentiment": squared_error(outputs.sentiment_B, batch.label_B),
+    }
+    generated, language = outputs.generated_logits_BN2, outputs.language_logits_BN2
+    if generated is not None and language is not None:
+        per_sample["adversarial"] = _adversarial(generated, language)
+    rebuilt, target = outputs.reconstructed_BND, outputs.target_BND
+    if rebuilt is not None and target is not None:
+        error_BND = squared_error(rebuilt, target)
+        per_sample["reconstruction"] = reduce(error_BND, "b n d -> b", "mean")
+    return {name: weighted_sum(value, batch.weight_B) for name, value in per_sample.items()}
+
+
+def _adversarial(generated_BN2: Tensor, language_BN2: Tensor) -> Tensor:
+    """Cross entropy of a sample, the mean over its 2N tokens, [B]."""
+    same_shape(generated_BN2, language_BN2)
+    log_generated = wide(generated_BN2).log_softmax(dim=-1)[..., GENERATED]
+    log_language = wide(language_BN2).log_softmax(dim=-1)[..., LANGUAGE]
+    return -reduce(log_generated + log_language, "b n -> b", "mean") / 2

@@ -4,13 +4,14 @@ import torch
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
-from lnln_dist.config import ModelConfig
 from lnln_dist.models.layers import Block, Encoder, TokenTransformer
+from lnln_dist.specs.embedding import EmbeddingConfig
+from lnln_dist.specs.lnln import LNLNConfig
 
 LEAK = 0.1  # slope of the leaky ReLU in both small heads
 
 
-def plain_encoder(config: ModelConfig, *, depth: int) -> Encoder:
+def plain_encoder(config: EmbeddingConfig, *, depth: int) -> Encoder:
     """An encoder over the N feature tokens."""
     return Encoder(
         length=config.tokens,
@@ -22,7 +23,7 @@ def plain_encoder(config: ModelConfig, *, depth: int) -> Encoder:
 
 
 def _token_transformer(
-    config: ModelConfig, *, length: int, tokens: int, depth: int
+    config: EmbeddingConfig, *, length: int, tokens: int, depth: int
 ) -> TokenTransformer:
     return TokenTransformer(
         length=length,
@@ -43,7 +44,7 @@ def small_head(width: int, outputs: int) -> nn.Sequential:
 class Embedding(nn.Module):
     """Brings one modality's sequence to N feature tokens of the model's width."""
 
-    def __init__(self, config: ModelConfig, *, width: int, length: int) -> None:
+    def __init__(self, config: EmbeddingConfig, *, width: int, length: int) -> None:
         super().__init__()
         self.project = nn.Linear(width, config.width)
         self.transformer = _token_transformer(
@@ -59,7 +60,7 @@ class Embedding(nn.Module):
 class CompletenessCheck(nn.Module):
     """Judges from the text feature which share of the text is there."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: LNLNConfig) -> None:
         super().__init__()
         self.transformer = _token_transformer(
             config, length=config.tokens, tokens=1, depth=config.completeness_depth
@@ -76,7 +77,7 @@ class CompletenessCheck(nn.Module):
 class ProxyGenerator(nn.Module):
     """Makes up a dominant feature from audio and vision alone."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: LNLNConfig) -> None:
         super().__init__()
         self.start = nn.Parameter(torch.ones(1, config.tokens, config.width))
         self.transformer = _token_transformer(
@@ -93,7 +94,7 @@ class ProxyGenerator(nn.Module):
 class Fusion(nn.Module):
     """The dominant feature reads the hyper feature; the result is pooled over the tokens."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: LNLNConfig) -> None:
         super().__init__()
         places = config.tokens + 1
         self.source_positions = nn.Parameter(torch.randn(1, places, config.width))

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lnln_dist.config import Modality
+from lnln_dist.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,25 @@ class InputShapes:
             vision_length=lengths["vision"],
         )
 
-    def length(self, modality: Modality) -> int:
+    def length(self, modality: str) -> int:
         """Longest sequence of a modality, in places."""
         return {
             "text": self.text_length,
             "audio": self.audio_length,
             "vision": self.vision_length,
         }[modality]
+
+
+def check_lengths(shapes: InputShapes, **sequences: "Tensor") -> None:
+    """Refuses sequences [B, T, ...] that are longer than a network's position tables.
+
+    Raises:
+        DataError: names the modality and both sizes.
+    """
+    for modality, sequence in sequences.items():
+        size, limit = sequence.shape[1], shapes.length(modality)
+        if size > limit:
+            raise DataError(
+                f"{modality} sequence of {size} places is longer than the {limit} the model "
+                f"was made for: cut the data to that length when preparing it"
+            )

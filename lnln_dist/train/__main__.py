@@ -11,11 +11,12 @@ from lnln_dist.train.orphan import watching_launcher
 from lnln_dist.train.preemption import Notice
 
 
-def make_parser(prog: str = "lnln-dist train") -> settings.Parser:
-    """Options of the training program."""
+def make_parser(prog: str = "lnln-dist train", argv: Sequence[str] = ()) -> settings.Parser:
+    """Options of the training program, with the settings of the model that ``argv`` chooses."""
     parser = settings.Parser(
         prog=prog,
-        description="Train LNLN; also run as `accelerate launch -m lnln_dist.train`.",
+        description="Train the model that --model.name chooses, LNLN by default; also run as "
+        "`accelerate launch -m lnln_dist.train`.",
     )
     parser.add_argument("--output", metavar="DIR", help="run folder to write (required)")
     parser.add_argument(
@@ -32,7 +33,7 @@ def make_parser(prog: str = "lnln-dist train") -> settings.Parser:
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error instead of one line"
     )
-    settings.add_config_arguments(parser)
+    settings.add_config_arguments(parser, argv)
     return parser
 
 
@@ -44,7 +45,7 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _command(argv: Sequence[str], notice: Notice) -> int:
-    parser = make_parser()
+    parser = make_parser(argv=argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
     config = settings.from_arguments(given)
     if "print_config" in given:

@@ -11,7 +11,7 @@ from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
 from lnln_dist.recipes import check_recipe
 from lnln_dist.runs import Run
-from lnln_dist.train.fit import REMEMBERED
+from lnln_dist.train.micro_batch import REMEMBERED
 
 # What a start that failed leaves behind, beside the lock.
 LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml")

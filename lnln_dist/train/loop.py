@@ -20,15 +20,16 @@ from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
+from lnln_dist.specs.registry import loss_weights
 from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.saver import Saver
-from lnln_dist.train.task import COMPLETENESS
 from lnln_dist.train.validate import GridScores
-from lnln_dist.types import Batch
+from lnln_dist.types import Batch, Losses
 
-LEAVE = "leave"  # name under which a rank's notice to leave is summed with the loss terms
+TERM = "loss/"  # tags of the raw loss terms begin so
+LEAVE = "leave"  # tag under which a rank's notice to leave is summed with the loss terms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,27 +84,42 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
     Every term is a sum over samples divided by ``samples``, the step's count over all ranks:
     uneven micro-batches and uneven ranks weigh each sample the same.
     """
-    weights = run.config.loss
-    totals: dict[str, Tensor] = {}
+    sums = _Sums()
     for number, batch in enumerate(batches):
         run.runtime.seed(run.config.train.seed, run.state.step, number, run.runtime.rank)
         with run.runtime.accumulate(run.task, last=number == len(batches) - 1):
             with run.meter.phase("forward"):
-                sums = run.task(run.runtime.to_device(batch))
-                means = {name: value / samples for name, value in sums.items()}
-            trained = [getattr(weights, n) * v for n, v in means.items() if n not in COMPLETENESS]
+                losses: Losses = run.task(run.runtime.to_device(batch))
+                loss = losses.total(samples)
             with run.meter.phase("backward"):
-                run.runtime.backward(torch.stack(trained).sum())
+                run.runtime.backward(loss)
         if run.operations:
             run.meter.work(run.operations(batch))
-        for name, value in means.items():
-            totals[name] = totals.get(name, torch.zeros_like(value)) + value.detach()
+        sums.add(losses, samples)
     # Travels with the terms, so that all ranks learn of it at the same step for free.
-    totals[LEAVE] = torch.tensor(float(run.notice.given), device=run.runtime.device)
+    leave = torch.tensor(float(run.notice.given), device=run.runtime.device)
     with run.meter.phase("update"):
         return run.runtime.check_clip_step(
-            run.task, run.optimizer, terms=totals, clip_norm=run.config.optim.clip_norm
+            run.task,
+            run.optimizer,
+            terms={**sums.values, LEAVE: leave},
+            clip_norm=run.config.optim.clip_norm,
         )
+
+
+class _Sums:
+    """A step's loss terms and shown values by their tags, over its micro-batches."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Tensor] = {}
+
+    def add(self, losses: Losses, samples: int) -> None:
+        """One micro-batch of a step of ``samples`` samples."""
+        tagged = {TERM + name: value for name, value in losses.terms.items()}
+        tagged.update(losses.shown)
+        for tag, value in tagged.items():
+            mean = value.detach() / samples
+            self.values[tag] = self.values[tag] + mean if tag in self.values else mean
 
 
 def train(run: Training) -> TrainState:
@@ -173,16 +189,15 @@ def _leave(run: Training) -> NoReturn:
 
 
 def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epoch: int) -> None:
-    terms = {n: v for n, v in result.terms.items() if n not in (*COMPLETENESS, LEAVE)}
-    weighted = {n: getattr(run.config.loss, n) * v for n, v in terms.items()}
+    values = {tag: value for tag, value in result.terms.items() if tag != LEAVE}
+    weights = loss_weights(run.config.loss)
+    weighted = {n: w * values[TERM + n] for n, w in weights.items() if TERM + n in values}
     readings = run.runtime.gather_objects((run.meter.read(), run.runtime.peak_memory()))
     health = over_ranks([speed for speed, _ in readings], [peak for _, peak in readings])
     total = sum(weighted.values())
-    values = {f"loss/{n}": v for n, v in terms.items()}
     values |= {f"loss_weighted/{n}": v for n, v in weighted.items()} | {"loss/total": total}
     values |= {f"optim/lr/{n}": v for n, v in rates.items()}
     values |= {"optim/grad_norm": result.grad_norm, "optim/skipped": float(result.skipped)}
-    values |= {f"completeness/{n.split('_')[1]}": result.terms[n] for n in COMPLETENESS}
     values |= health.values
     if run.writer:
         run.writer.log("train", run.state.step, values, epoch=epoch + 1, ranks=health.ranks)

@@ -8,14 +8,15 @@ from torch import nn
 
 from lnln_dist.config import OptimConfig
 from lnln_dist.errors import ConfigError
+from lnln_dist.models.text import TextEncoder
 
 OFFICIAL_WARMUP = 0.1  # share of the epochs; fixed in the released code
 
 
-def parameter_groups(
-    model: nn.Module, config: OptimConfig, *, encoder_prefix: str
-) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     """Groups encoder/rest x decayed/plain, each with its peak rate under ``peak_lr``.
+
+    The encoder is whatever ``TextEncoder`` the model holds.
 
     Biases, norms and learned tokens (all of one dimension, or named as such) are not decayed unless
     ``decay_all``. Frozen parameters are left out.
@@ -24,9 +25,11 @@ def parameter_groups(
         ConfigError: nothing is left to train, or ``encoder_lr`` is set for a frozen encoder.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    encoders = [module for module in model.modules() if isinstance(module, TextEncoder)]
+    encoded = {id(parameter) for encoder in encoders for parameter in encoder.parameters()}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            in_encoder = encoder_prefix in name
+            in_encoder = id(parameter) in encoded
             decayed = config.decay_all or (
                 parameter.ndim > 1 and not name.endswith(("tokens", "positions"))
             )
@@ -47,11 +50,9 @@ def parameter_groups(
     ]
 
 
-def make_optimizer(
-    model: nn.Module, config: OptimConfig, *, encoder_prefix: str = "encoder."
-) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over ``parameter_groups``."""
-    groups = parameter_groups(model, config, encoder_prefix=encoder_prefix)
+    groups = parameter_groups(model, config)
     return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=config.eps, lr=0.0)
 
 

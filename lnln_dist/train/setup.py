@@ -19,7 +19,7 @@ from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.errors import CheckpointError
 from lnln_dist.files import explain_os_errors
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models import InputShapes, build_network
 from lnln_dist.models.text import TextEncoder, build_encoder, save_encoder
 from lnln_dist.monitor.health import Meter
 from lnln_dist.monitor.profile import StepProfiler
@@ -27,13 +27,14 @@ from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
+from lnln_dist.specs.registry import make_config
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
-from lnln_dist.train.fit import choose_micro_batch
 from lnln_dist.train.loop import EpochReport, Training, remaining
+from lnln_dist.train.micro_batch import choose_micro_batch
 from lnln_dist.train.preemption import Notice
 from lnln_dist.train.saver import Saver
-from lnln_dist.train.task import ENCODER, Task
+from lnln_dist.train.task import Task
 from lnln_dist.train.validate import validate
 from lnln_dist.types import Batch
 
@@ -85,17 +86,15 @@ def assemble(
     encoder = build_encoder(
         config.model.encoder, tokenizer=index.tokenizer, max_length=shapes.text_length
     )
-    task = Task(LNLN(config.model, encoder, shapes), completeness=config.noise.completeness)
+    task = Task(build_network(config, encoder, shapes))
     progress_note, micro_batch = "", config.train.micro_batch
     if config.train.auto_micro_batch:
-        fit = choose_micro_batch(task, runtime, config, index, folder=folder)
-        progress_note, micro_batch = fit.note, fit.micro_batch
+        found = choose_micro_batch(task, runtime, config, index, folder=folder)
+        progress_note, micro_batch = found.note, found.micro_batch
     state, start = _newest(folder, runtime)
     if start is None:
         runtime.on_main(lambda: _fill(folder, config, dataset, encoder, task, shapes, runtime))
-    wrapped, optimizer = runtime.prepare(
-        task, optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER), start
-    )
+    wrapped, optimizer = runtime.prepare(task, optim.make_optimizer(task, config.optim), start)
     plan, batches = _batches(config, dataset, runtime, micro_batch, state.step)
     total, top = plan.steps_per_epoch * config.train.epochs, _peak(runtime)
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
@@ -135,7 +134,7 @@ def _operations(config: Config, index: Index, shapes: InputShapes) -> Callable[[
     # Longer position tables cost no operation, and counting needs some places.
     lengths = {m: max(shapes.length(m), MOST_COUNTED) for m in MODALITIES}
     roomy = InputShapes.of(widths=index.widths, lengths=lengths)
-    return of_batches(Skeleton(config.model, tokenizer=index.tokenizer, shapes=roomy))
+    return of_batches(Skeleton(config, tokenizer=index.tokenizer, shapes=roomy))
 
 
 def _batches(
@@ -251,7 +250,7 @@ def _start_log(
             settings.flatten(settings.to_dict(config)),
             [mean_tag(split, n) for n in sorted(names, key=lambda n: n != config.select.metric)],
             {f"{split} by missing rate": charts},
-            first=[*settings.differences(Config(), config), "train.seed"]
+            first=[*settings.differences(make_config(config.model.name), config), "train.seed"]
             if ties.shown_first is None
             else ties.shown_first,
         )

@@ -1,44 +1,30 @@
-"""What is trained: the network and its losses as one module with one contract.
+"""What strategies wrap: a network behind one ``forward``, so that hooks see both of its verbs."""
 
-The loop knows nothing of LNLN: a task maps a batch to named loss terms, summed over samples.
-"""
+from typing import Literal, cast, overload
 
-from typing import Literal
+from torch import nn
 
-from torch import Tensor, nn
-
-from lnln_dist.losses import lnln_terms
-from lnln_dist.models import LNLN
-from lnln_dist.types import Batch
-
-ENCODER = "text_encoder."  # part of the parameter names of the text encoder
-COMPLETENESS = ("completeness_predicted", "completeness_label")
+from lnln_dist.types import Batch, Losses, Network, Prediction
 
 
 class Task(nn.Module):
-    """LNLN in training mode with its four loss terms.
+    """A network whose verbs are called through ``forward``.
 
     Args:
-        model: the network.
-        completeness: label of the completeness check.
+        model: the network, see ``types.Network``.
     """
 
-    def __init__(self, model: LNLN, *, completeness: Literal["nominal", "counted"]) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.completeness: Literal["nominal", "counted"] = completeness
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Raw loss terms under the names of ``LossConfig`` and, for the log, ``COMPLETENESS``.
-
-        Each is a sum over the batch's samples, to be divided once by the step's global count.
-        """
-        outputs = self.model(batch, complete=True)
-        terms = lnln_terms(outputs, batch, completeness=self.completeness)
-        text = batch.text
-        label_B = 1 - text.rate_B if self.completeness == "nominal" else text.kept_share()
-        shown = (outputs.completeness_B.detach(), label_B)
-        return terms | {
-            name: (value * batch.weight_B).sum()
-            for name, value in zip(COMPLETENESS, shown, strict=True)
-        }
+    @overload
+    def forward(self, batch: Batch, verb: Literal["losses"] = "losses") -> Losses: ...
+    @overload
+    def forward(self, batch: Batch, verb: Literal["predict"]) -> Prediction: ...
+    def forward(
+        self, batch: Batch, verb: Literal["losses", "predict"] = "losses"
+    ) -> Losses | Prediction:
+        """``losses`` or ``predict`` of the network."""
+        network = cast(Network, self.model)
+        return network.losses(batch) if verb == "losses" else network.predict(batch)

@@ -17,11 +17,13 @@ import torch
 from builders import SHAPES, TOKENIZER, random_batch, small_config, take
 from torch import distributed
 
-from lnln_dist.config import Config, LossConfig, OptimConfig, TrainConfig
+from lnln_dist.config import OptimConfig, TrainConfig
+from lnln_dist.specs.lnln import LNLNLoss
+from lnln_dist.specs.registry import make_config
 from lnln_dist.cost.skeleton import SWITCH
 from lnln_dist.data.plan import Plan
 from lnln_dist.errors import TrainingError
-from lnln_dist.models import LNLN
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import build_encoder
 from lnln_dist.monitor.health import Meter
 from lnln_dist.runtime import FullState, Runtime
@@ -29,7 +31,7 @@ from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.loop import train_step
 from lnln_dist.train.preemption import Notice
-from lnln_dist.train.task import ENCODER, Task
+from lnln_dist.train.task import Task
 from lnln_dist.types import Batch
 
 SIZE = 13  # samples; steps of 5, 5 and 3
@@ -71,16 +73,16 @@ def make_task(freeze: str = "none", *, checkpoint_activations: bool = False) -> 
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
-    return Task(model, completeness="nominal")
+    return Task(model)
 
 
 def set_up(runtime: Runtime, *, start: str | None, **network: Any) -> Any:
     """What ``train_step`` needs of a ``Training``; ``start`` is a run with one checkpoint."""
-    config = Config(
-        loss=LossConfig(), optim=OptimConfig(lr=1e-3, eps=EPSILON), train=TrainConfig(batch_size=5)
+    config = make_config(
+        loss=LNLNLoss(), optim=OptimConfig(lr=1e-3, eps=EPSILON), train=TrainConfig(batch_size=5)
     )
     task = make_task(**network)
-    optimizer = optim.make_optimizer(task, config.optim, encoder_prefix=ENCODER)
+    optimizer = optim.make_optimizer(task, config.optim)
     state, full = TrainState(), None
     if start:
         [folder] = checkpoint.checkpoints(Path(start))

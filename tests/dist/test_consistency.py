@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 
 from lnln_dist import console, settings
-from lnln_dist.config import Config
+from lnln_dist.specs.registry import make_config
 from lnln_dist.runtime import Runtime
 from lnln_dist.train.consistency import check_equal_on_ranks
 from lnln_dist.train.program import run
@@ -32,7 +32,7 @@ def training(argv: list[str]) -> int:
     data, output, timeout_s, *variables = argv
     if os.environ["RANK"] == "1":
         os.environ.update(dict(pair.split("=", 1) for pair in variables))
-    plain = settings.to_dict(Config(model=tiny_runs.MODEL))
+    plain = settings.to_dict(make_config(model=tiny_runs.MODEL))
     plain["data"]["path"] = data
     plain["train"] |= {"epochs": 1, "batch_size": 4, "timeout_s": int(timeout_s)}
     plain["select"]["rates"] = [0.5]

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from builders import weighted_total
 from einops import rearrange
 from transformers import BertConfig, BertModel
 
 from lnln_dist.compat.official_checkpoint import read_official
 from lnln_dist.compat.official_names import official_name
-from lnln_dist.config import EncoderConfig, LossConfig, ModelConfig
-from lnln_dist.losses import lnln_terms, weighted_total
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.config import EncoderConfig
+from lnln_dist.models import InputShapes
+from lnln_dist.models.lnln import LNLN, Outputs, lnln_terms
 from lnln_dist.models.text import TextEncoder, load_encoder_skeleton
-from lnln_dist.types import Batch, Outputs, SequenceInput, TextInput
+from lnln_dist.specs.lnln import LNLNConfig, LNLNLoss
+from lnln_dist.types import Batch, SequenceInput, TextInput
 
 DATA = Path(__file__).resolve().parent / "data"
 EXACT = 1e-9  # float64 outputs and losses, absolute
@@ -34,10 +36,10 @@ TERMS = ("completeness", "adversarial", "reconstruction", "sentiment")
 class Case:
     """A network, its input and the numbers to meet; keys of the mappings are ours."""
 
-    config: ModelConfig
-    weights: LossConfig
+    config: LNLNConfig
+    weights: LNLNLoss
     batch: Batch
-    make: Callable[[ModelConfig], LNLN]  # the filled network, float64
+    make: Callable[[LNLNConfig], LNLN]  # the filled network, float64
     outputs: Mapping[str, np.ndarray]
     losses: Mapping[str, float]
     norms: Mapping[str, float]  # by official name
@@ -59,7 +61,7 @@ def fill_case(name: str) -> Case:
     arrays = dict(np.load(DATA / f"fill_{name}.npz"))
     shapes = InputShapes.of(widths=info["input_dim"], lengths=info["input_length"])
     depth = info["encoder_depth"]
-    config = ModelConfig(
+    config = LNLNConfig(
         encoder=EncoderConfig(name="filled"),
         width=info["hidden_dim"],
         tokens=info["token_length"],
@@ -76,7 +78,7 @@ def fill_case(name: str) -> Case:
         mask_padding=False,
     )
 
-    def make(config: ModelConfig) -> LNLN:
+    def make(config: LNLNConfig) -> LNLN:
         bert = BertModel(BertConfig(**info["bert_config"]), add_pooling_layer=False)
         model = LNLN(config, TextEncoder(bert), shapes).double()
         with torch.no_grad():
@@ -92,7 +94,7 @@ def fill_case(name: str) -> Case:
     }
     return Case(
         config=config,
-        weights=LossConfig(**info["loss_weights"]),
+        weights=LNLNLoss(**info["loss_weights"]),
         batch=_batch(
             text=text,
             frames={m: (arrays[m], arrays[f"{m}_incomplete"]) for m in ("audio", "vision")},
@@ -120,7 +122,7 @@ def checkpoint_case(shared: Path) -> Case:
     arrays = dict(np.load(folder / "case.npz"))
     official = read_official(folder / "official_checkpoint.pth", folder / "bert")
 
-    def make(config: ModelConfig) -> LNLN:
+    def make(config: LNLNConfig) -> LNLN:
         encoder = load_encoder_skeleton(folder / "bert")
         model = LNLN(config, encoder, official.shapes).double()
         model.load_state_dict(official.state)
@@ -131,7 +133,7 @@ def checkpoint_case(shared: Path) -> Case:
     short = {"completeness": "cc", "adversarial": "adv", "reconstruction": "rec", "sentiment": "sp"}
     return Case(
         config=official.model_config,
-        weights=LossConfig(
+        weights=LNLNLoss(
             completeness=base["alpha"],
             adversarial=base["beta"],
             reconstruction=base["gamma"],

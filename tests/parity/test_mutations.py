@@ -13,8 +13,8 @@ import torch
 from parity_check import Case
 from torch import nn
 
-from lnln_dist.losses import lnln_terms
-from lnln_dist.models import LNLN, hyper, layers, lnln, parts
+from lnln_dist.models import hyper, layers, lnln, parts
+from lnln_dist.models.lnln import LNLN, lnln_terms
 
 Patch = pytest.MonkeyPatch
 Mutate = Callable[[Case, Patch], "LNLN | tuple[Case, LNLN] | tuple[Case, LNLN, Callable]"]

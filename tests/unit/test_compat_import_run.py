@@ -10,12 +10,14 @@ from transformers import BertConfig, BertModel
 from lnln_dist import settings
 from lnln_dist.compat.import_run import import_checkpoint
 from lnln_dist.compat.official_names import official_name
-from lnln_dist.config import EncoderConfig, ModelConfig
+from lnln_dist.config import EncoderConfig
 from lnln_dist.errors import CheckpointError, DataError, UserError
 from lnln_dist.evaluate.load import load_model
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models import InputShapes
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import TextEncoder
 from lnln_dist.runs import Run
+from lnln_dist.specs.lnln import LNLNConfig
 from lnln_dist.vocabulary import vocabulary_sha256
 
 SHAPES = InputShapes(audio_width=5, vision_width=7, text_length=11, audio_length=9, vision_length=8)
@@ -33,7 +35,7 @@ def bert(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(bert: Path) -> LNLN:
     torch.manual_seed(0)
-    config = ModelConfig(
+    config = LNLNConfig(
         encoder=EncoderConfig(name=str(bert)), width=16, tokens=3, heads=1, fusion_depth=2
     )
     encoder = TextEncoder(BertModel(BertConfig(**SIZES), add_pooling_layer=False))

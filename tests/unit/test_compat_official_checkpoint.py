@@ -9,10 +9,12 @@ from transformers import BertConfig, BertModel
 
 from lnln_dist.compat.official_checkpoint import read_official
 from lnln_dist.compat.official_names import official_name
-from lnln_dist.config import EncoderConfig, ModelConfig
+from lnln_dist.config import EncoderConfig
 from lnln_dist.errors import CheckpointError, ConfigError
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models import InputShapes
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import TextEncoder
+from lnln_dist.specs.lnln import LNLNConfig
 
 BERT = {
     "vocab_size": 30,
@@ -37,7 +39,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def network(bert: Path) -> LNLN:
     """Every depth another one, so that none can be mistaken."""
     torch.manual_seed(0)
-    config = ModelConfig(
+    config = LNLNConfig(
         encoder=EncoderConfig(name=str(bert)),
         width=24,
         tokens=3,

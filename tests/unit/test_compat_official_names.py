@@ -9,7 +9,8 @@ from builders import small_config
 from transformers import BertConfig, BertModel
 
 from lnln_dist.compat.official_names import official_name
-from lnln_dist.models import LNLN, InputShapes
+from lnln_dist.models import InputShapes
+from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import TextEncoder
 
 DATA = Path(__file__).resolve().parents[1] / "parity" / "data"

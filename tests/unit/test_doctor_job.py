@@ -7,10 +7,12 @@ import pytest
 import tiny_runs
 from encoder_files import write_bert
 
-from lnln_dist.config import Config, EncoderConfig, ModelConfig, TrainConfig
+from lnln_dist.config import Config, EncoderConfig, TrainConfig
 from lnln_dist.doctor import job
 from lnln_dist.doctor.findings import Finding
 from lnln_dist.models import encoder_source
+from lnln_dist.specs.lnln import LNLNConfig
+from lnln_dist.specs.registry import make_config
 
 MIB, GIB = 2**20, 2**30
 
@@ -30,7 +32,7 @@ def made(
     processes: int = 1,
     **train: object,
 ) -> job.Job:
-    config = Config(model=tiny_runs.MODEL, train=TrainConfig(**train))
+    config = make_config(model=tiny_runs.MODEL, train=TrainConfig(**train))
     index, _ = job.open_data(str(data))
     return job.Job(
         config=config, index=index, processes=processes, card_bytes=card, host_bytes=host
@@ -53,14 +55,14 @@ def test_data(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_launch_that_training_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "ddp in fp32 on CPU" in job.check_launch(Config(), cpu=True).found
+    assert "ddp in fp32 on CPU" in job.check_launch(make_config(), cpu=True).found
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    found = job.check_launch(Config(), cpu=True)
+    found = job.check_launch(make_config(), cpu=True)
     assert (found.level, found.remedy) == ("fail", "set train.precision to match")
 
 
 def encoder(name: str | Path) -> Config:
-    return Config(model=ModelConfig(encoder=EncoderConfig(name=str(name))))
+    return make_config(model=LNLNConfig(encoder=EncoderConfig(name=str(name))))
 
 
 def test_an_encoder_that_is_here(tmp_path: Path) -> None:

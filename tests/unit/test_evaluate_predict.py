@@ -14,7 +14,7 @@ from lnln_dist.data.noise import CleanNoise, EvaluationNoise
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.predict import Predictions, predict
 from lnln_dist.runtime import Runtime
-from lnln_dist.types import Batch, Outputs
+from lnln_dist.types import Batch, Prediction
 
 
 class Split(MemorySplit):
@@ -30,12 +30,13 @@ class Echo(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.batches: list[Batch] = []
-        self.seen: list[tuple[bool, bool, bool]] = []
+        self.seen: list[tuple[bool, bool]] = []
 
-    def forward(self, batch: Batch, *, complete: bool) -> Outputs:
+    def predict(self, batch: Batch) -> Prediction:
         self.batches.append(batch)
-        self.seen.append((self.training, complete, torch.is_inference_mode_enabled()))
-        return Outputs(batch.label_B.double(), batch.audio.keep_BT.sum(dim=1).double())
+        self.seen.append((self.training, torch.is_inference_mode_enabled()))
+        kept = batch.audio.keep_BT.sum(dim=1).double()
+        return Prediction(batch.label_B.double(), {"completeness": kept})
 
 
 class Peers:
@@ -140,13 +141,13 @@ def test_batches_are_of_like_length_only_where_padding_follows_them(runtime: Run
 def test_the_model_evaluates_and_gets_its_mode_back(runtime: Runtime, training: bool) -> None:
     model = Echo().train(training)
     scored(Split(5), model, runtime)
-    assert set(model.seen) == {(False, False, True)}
+    assert set(model.seen) == {(False, True)}
     assert model.training is training
 
 
 def test_the_mode_comes_back_after_an_error(runtime: Runtime) -> None:
     class Broken(Echo):
-        def forward(self, batch: Batch, *, complete: bool) -> Outputs:
+        def predict(self, batch: Batch) -> Prediction:
             raise RuntimeError("broken")
 
     model = Broken().train()

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from lnln_dist import settings
-from lnln_dist.config import Config, ModelConfig, SelectConfig
+from lnln_dist.config import Config, SelectConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.recipes import PROMISES, check_recipe
+from lnln_dist.specs.lnln import LNLNConfig
+from lnln_dist.specs.registry import MODELS, find_spec, make_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("[!s]*.yaml"))
 
@@ -19,15 +21,18 @@ def test_shipped_configs_are_what_they_are_called(path: Path) -> None:
 
 
 def test_the_default_is_the_papers() -> None:
-    check_recipe(Config())
+    check_recipe(make_config())
 
 
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        (Config(recipe="official"), "select.split is 'valid', not 'test'.*official.yaml"),
-        (Config(model=ModelConfig(reversal="proxy")), "recipe paper: model.reversal is 'proxy'"),
-        (Config(select=SelectConfig(split="test")), "recipe paper: select.split is 'test'"),
+        (make_config(recipe="official"), "select.split is 'valid', not 'test'.*official.yaml"),
+        (
+            make_config(model=LNLNConfig(reversal="proxy")),
+            "recipe paper: model.reversal is 'proxy'",
+        ),
+        (make_config(select=SelectConfig(split="test")), "recipe paper: select.split is 'test'"),
     ],
 )
 def test_a_wrong_name_is_refused_and_custom_is_the_way_out(config: Config, named: str) -> None:
@@ -36,5 +41,16 @@ def test_a_wrong_name_is_refused_and_custom_is_the_way_out(config: Config, named
     check_recipe(replace(config, recipe="custom"))
 
 
-def test_promises_are_about_settings() -> None:
-    assert set().union(*PROMISES.values()) <= set(settings.leaf_keys())
+def test_a_recipe_that_a_model_does_not_know_is_refused() -> None:
+    with pytest.raises(ConfigError, match="official is not one of model text: choose of custom, p"):
+        check_recipe(make_config("text", recipe="official"))
+    check_recipe(make_config("text"))
+    check_recipe(make_config("text", recipe="custom"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_promises_are_about_settings(model: str) -> None:
+    own = find_spec(model).recipes
+    asked = [*PROMISES.values(), *own.values()]
+    assert set().union(*asked) <= set(settings.leaf_keys(model))
+    assert own.keys() <= PROMISES.keys()

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lnln_dist import runs
-from lnln_dist.config import Config
 from lnln_dist.errors import CheckpointError
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.runs import Run, RunInfo, git_commit, installed_versions, save_best, write_run
+from lnln_dist.specs.registry import make_config
 
 
 def info(**changes: Any) -> RunInfo:
@@ -33,15 +33,15 @@ def info(**changes: Any) -> RunInfo:
 
 
 def test_a_run_reads_back_as_written(tmp_path: Path) -> None:
-    write_run(tmp_path, Config(), info())
+    write_run(tmp_path, make_config(), info())
     run = Run(tmp_path)
     assert run.info == info()
-    assert run.config == Config()
+    assert run.config == make_config()
     assert run.info.versions["torch"] == torch.__version__.split("+")[0] or run.info.versions
 
 
 def test_best_checkpoints_carry_their_note(tmp_path: Path) -> None:
-    write_run(tmp_path, Config(), info())
+    write_run(tmp_path, make_config(), info())
     for name in ("mae", "best", "acc2_non0"):
         save_best(tmp_path, {"w": torch.tensor([1.5])}, {"epoch": 3, "score": 0.5}, name=name)
     run = Run(tmp_path)
@@ -52,14 +52,14 @@ def test_best_checkpoints_carry_their_note(tmp_path: Path) -> None:
 
 
 def test_a_missing_checkpoint_names_those_there_are(tmp_path: Path) -> None:
-    write_run(tmp_path, Config(), info())
+    write_run(tmp_path, make_config(), info())
     save_best(tmp_path, {"w": torch.zeros(1)}, {})
     with pytest.raises(CheckpointError, match="kept here: best"):
         Run(tmp_path).load_best("mae")
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    write_run(tmp_path, Config(), info())
+    write_run(tmp_path, make_config(), info())
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "best.safetensors").write_bytes(b"nonsense")
     with pytest.raises(CheckpointError, match=r"best\.safetensors: damaged"):

@@ -7,11 +7,12 @@ import pytest
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
+from lnln_dist.specs.registry import make_config
 
 
 def parse(*argv: str) -> Config:
     parser = settings.Parser(prog="lnln-dist train")
-    settings.add_config_arguments(parser)
+    settings.add_config_arguments(parser, argv)
     return settings.from_arguments(parser.parse_args(list(argv), defaults=False).as_dict())
 
 
@@ -106,7 +107,8 @@ def test_dump_reads_back_equal(tmp_path: Path) -> None:
 
 
 def test_hash_follows_what_is_computed_and_nothing_else() -> None:
-    base = settings.config_hash(Config())
+    base = settings.config_hash(make_config())
+    assert base == "2595db283341"  # of 8dd0cef: runs and trials are known by it
     assert settings.config_hash(parse("--data.workers", "4", "--train.log_steps", "1")) == base
     for key in settings.leaf_keys():
         assert (key in settings.BOOKKEEPING) or key.split(".")[0] in (
@@ -127,4 +129,59 @@ def test_bookkeeping_names_real_settings() -> None:
 
 def test_differences_name_the_dotted_keys() -> None:
     new = parse("--optim.lr", "0.01", "--data.workers", "3")
-    assert settings.differences(Config(), new) == {"optim.lr": (1e-4, 0.01)}
+    assert settings.differences(make_config(), new) == {"optim.lr": (1e-4, 0.01)}
+
+
+LAID_BELOW = "model: {width: 64, fusion_depth: 2}\nloss: {adversarial: 0.6}\noptim: {lr: 1e-3}\n"
+
+
+def test_another_model_takes_what_it_knows_of_a_file_and_leaves_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(LAID_BELOW)
+    file = ("--config", str(tmp_path / "a.yaml"))
+    config = parse(*file, "--model.name", "text", "--loss.sentiment", "2.0")
+    assert (config.model.name, config.model.width, config.optim.lr) == ("text", 64, 1e-3)
+    assert settings.flatten(settings.to_dict(config)).keys() == set(settings.leaf_keys("text"))
+    assert config.loss.sentiment == 2.0
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nmodel: {name: text, tokens: 4}")
+    assert parse("--config", str(tmp_path / "b.yaml")).model.tokens == 4
+    assert parse(*file).model.fusion_depth == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "argv", "message"),
+    [
+        (
+            "model: {name: text, fusion_depth: 2}",
+            (),
+            r"c.yaml: model.fusion_depth: unknown key of model text; did you mean",
+        ),
+        ("loss: {energy: 2}", ("--model.name", "text"), "c.yaml: loss.energy: unknown key"),
+        ("", ("--model.name", "text", "--model.fusion_depth", "2"), "fusion_depth"),
+        ("", ("--model.name", "txt"), "model.name: there is no model 'txt'"),
+        ("model: {name: 3}", (), "model.name: expected a name, got 3"),
+        ("model: {name: text}", ("--noise.audio.maximum", "0.5"), "noise.audio.maximum has no eff"),
+        ("noise: {completeness: counted}", ("--model.name", "text"), "noise.completeness has no"),
+    ],
+)
+def test_a_setting_of_another_model_is_one_line(
+    text: str, argv: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse("--config", str(tmp_path / "c.yaml"), *argv)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_shows_the_chosen_models_settings() -> None:
+    for name, own, other in (
+        ("lnln", "--model.fusion_depth", "--model.hidden"),
+        ("own_model:SPEC", "--model.hidden", "--model.fusion_depth"),
+    ):
+        parser = settings.Parser(prog="lnln-dist train")
+        settings.add_config_arguments(parser, ["--model.name", name])
+        text = parser.format_help()
+        assert own in text
+        assert other not in text
+        assert "Dropout inside the encoder" in text
+        assert ("Width of the hidden layer." in text) == (name != "lnln")
+        assert ("alpha, mean squared error" in text) == (name == "lnln")

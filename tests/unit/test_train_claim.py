@@ -10,11 +10,11 @@ import pytest
 import tiny_runs
 
 from lnln_dist import settings
-from lnln_dist.config import Config
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import TransientError, UserError
 from lnln_dist.files import LOCK
+from lnln_dist.specs.registry import make_config
 from lnln_dist.train import claim
 
 
@@ -27,7 +27,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
 
 def take(folder: Path, index: Index, hold: ExitStack, **how: bool) -> None:
     more = {"resume": False, "overwrite": False, **how}
-    config = settings.build(settings.to_dict(Config(model=tiny_runs.MODEL)))
+    config = settings.build(settings.to_dict(make_config(model=tiny_runs.MODEL)))
     claim.claim(folder, config, index, hold=hold, **more)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,13 +10,21 @@ from torch import nn
 
 from lnln_dist.config import OptimConfig
 from lnln_dist.errors import ConfigError
+from lnln_dist.models.text import TextEncoder
 from lnln_dist.train import optim
+
+
+def encoder() -> TextEncoder:
+    """One decayed and one plain parameter."""
+    model = nn.Linear(3, 3)
+    model.config = SimpleNamespace(hidden_size=3)
+    return TextEncoder(model)
 
 
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Linear(3, 3)
+        self.encoder = encoder()
         self.head = nn.Linear(3, 1)
         self.norm = nn.LayerNorm(3)
         self.extra_tokens = nn.Parameter(torch.zeros(1, 8, 3))
@@ -57,9 +66,7 @@ def test_constant_stays_at_the_peak() -> None:
 
 
 def test_groups_separate_encoder_and_decay() -> None:
-    groups = optim.parameter_groups(
-        Net(), OptimConfig(encoder_lr=1e-5, weight_decay=0.1), encoder_prefix="encoder."
-    )
+    groups = optim.parameter_groups(Net(), OptimConfig(encoder_lr=1e-5, weight_decay=0.1))
     got = {g["name"]: (len(g["params"]), g["peak_lr"], g["weight_decay"]) for g in groups}
     assert got == {
         "encoder_decay": (1, 1e-5, 0.1),
@@ -70,7 +77,7 @@ def test_groups_separate_encoder_and_decay() -> None:
 
 
 def test_decay_all_decays_everything() -> None:
-    groups = optim.parameter_groups(Net(), OptimConfig(decay_all=True), encoder_prefix="encoder.")
+    groups = optim.parameter_groups(Net(), OptimConfig(decay_all=True))
     assert {g["weight_decay"] for g in groups} == {1e-4}
 
 
@@ -78,7 +85,7 @@ def test_a_rate_for_a_frozen_encoder_is_refused() -> None:
     net = Net()
     net.encoder.requires_grad_(False)
     with pytest.raises(ConfigError, match="encoder_lr has no effect"):
-        optim.parameter_groups(net, OptimConfig(encoder_lr=1e-5), encoder_prefix="encoder.")
+        optim.parameter_groups(net, OptimConfig(encoder_lr=1e-5))
 
 
 def test_set_rates_scales_each_peak() -> None:

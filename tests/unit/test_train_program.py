@@ -18,6 +18,7 @@ from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
+from lnln_dist.specs.registry import make_config
 from lnln_dist.sweep.trial import Job, run_job
 from lnln_dist.train import checkpoint, claim, loop, setup, validate
 from lnln_dist.train.loop import EpochReport
@@ -33,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config(data: Path) -> Config:
-    plain = settings.to_dict(Config(model=tiny_runs.MODEL))
+    plain = settings.to_dict(make_config(model=tiny_runs.MODEL))
     plain["data"]["path"] = str(data)
     plain["train"] |= {"epochs": 3, "batch_size": 4}
     plain["select"]["rates"] = [0.5]

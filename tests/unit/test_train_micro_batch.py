@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis.strategies import integers
 
 from lnln_dist import settings
-from lnln_dist.config import Config
 from lnln_dist.data.plan import Plan
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime import Runtime
-from lnln_dist.train import fit
+from lnln_dist.specs.registry import make_config
+from lnln_dist.train import micro_batch
 from lnln_dist.train.task import Task
 
 MIB = 2**20
@@ -58,12 +58,12 @@ def config(batch_size: int = 64, **data: object):
 
 
 def make_task() -> Task:
-    return Task(real_model(small_config()), completeness="nominal")
+    return Task(real_model(small_config()))
 
 
-def choose(folder: Path, fits=None, runtime=None, given=None, task=None) -> fit.Fit:
+def choose(folder: Path, fits=None, runtime=None, given=None, task=None) -> micro_batch.Found:
     runtime, given = runtime or Peers(), given or config()
-    return fit.choose_micro_batch(task, runtime, given, INDEX, folder=folder, fits=fits)
+    return micro_batch.choose_micro_batch(task, runtime, given, INDEX, folder=folder, fits=fits)
 
 
 def never(_: int) -> bool:
@@ -92,7 +92,7 @@ def test_the_share_is_cut_into_the_fewest_passes_that_fit(
         sizes.append(size)
         return size <= room
 
-    assert fit.largest_that_fits(share, fits) == found
+    assert micro_batch.largest_that_fits(share, fits) == found
     assert sizes == tried
 
 
@@ -104,7 +104,7 @@ def test_no_fewer_passes_would_fit_and_few_sizes_are_tried(share: int, room: int
         sizes.append(size)
         return size <= room
 
-    found = fit.largest_that_fits(share, fits)
+    found = micro_batch.largest_that_fits(share, fits)
     assert -(-share // found) == -(-share // room)
     assert len(sizes) == len(set(sizes)) <= 2 * share.bit_length()
 
@@ -134,7 +134,7 @@ def test_the_global_batch_stays_the_same(tmp_path: Path) -> None:
 def test_no_room_at_all_names_the_rank(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"memory of rank 2: set model\.encoder"):
         choose(tmp_path, lambda _: True, Peers(3, others=(4, 0)))
-    assert not (tmp_path / fit.REMEMBERED).exists()
+    assert not (tmp_path / micro_batch.REMEMBERED).exists()
 
 
 def test_a_run_that_goes_on_takes_what_it_had(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_run_that_goes_on_takes_what_it_had(tmp_path: Path) -> None:
     assert choose(tmp_path, never) == first
     with pytest.raises(AssertionError, match="tried again"):
         choose(tmp_path, never, Peers(2, others=(9,)))
-    (tmp_path / fit.REMEMBERED).write_text("{")
+    (tmp_path / micro_batch.REMEMBERED).write_text("{")
     with pytest.raises(AssertionError, match="tried again"):
         choose(tmp_path, never)
 
@@ -153,26 +153,26 @@ def test_a_run_that_goes_on_takes_what_it_had(tmp_path: Path) -> None:
 def test_what_is_tried_is_as_long_as_a_batch_can_be(padding: str, places: dict) -> None:
     model = {} if padding == "batch" else {"mask_padding": False}
     given = settings.build({"data": {"padding": padding}, "model": model})
-    batch = fit.longest_batch(3, given, INDEX)
+    batch = micro_batch.longest_batch(3, given, INDEX)
     found = [batch.text.ids_BT, batch.audio.frames_BTD, batch.vision.frames_BTD]
     assert [tuple(x.shape[:2]) for x in found] == [(3, n) for n in places.values()]
-    terms = make_task()(batch)
-    assert all(torch.isfinite(term) for term in terms.values())
+    losses = make_task()(batch)
+    assert all(torch.isfinite(term) for term in losses.terms.values())
 
 
 def test_on_a_cpu_the_free_memory_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task()
     found = {}
     for free in (None, 10_000 * MIB, 8 * MIB, 4 * MIB):
-        monkeypatch.setattr(fit, "available_bytes", lambda free=free: free)
+        monkeypatch.setattr(micro_batch, "available_bytes", lambda free=free: free)
         found[free] = choose(tmp_path / str(free), task=task).micro_batch
     assert found[None] == found[10_000 * MIB] == 64
     assert 64 > found[8 * MIB] > found[4 * MIB] >= 1
-    monkeypatch.setattr(fit, "available_bytes", lambda: MIB // 8)
+    monkeypatch.setattr(micro_batch, "available_bytes", lambda: MIB // 8)
     with pytest.raises(TrainingError, match="not even one sample"):
         choose(tmp_path / "none", task=task)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setattr(fit, "available_bytes", lambda: 16 * MIB)
+    monkeypatch.setattr(micro_batch, "available_bytes", lambda: 16 * MIB)
     assert choose(tmp_path / "two", task=task).micro_batch == found[8 * MIB]
 
 
@@ -186,7 +186,7 @@ def test_searching_leaves_no_trace(tmp_path: Path) -> None:
     finally:
         runtime.close()
     assert found.micro_batch == 8
-    assert json.loads((tmp_path / fit.REMEMBERED).read_text())["launch"]["device"] == "cpu"
+    assert json.loads((tmp_path / micro_batch.REMEMBERED).read_text())["launch"]["device"] == "cpu"
     assert torch.equal(state, torch.get_rng_state())
     assert all(map(torch.equal, before, task.parameters()))
     assert all(p.grad is None for p in task.parameters())
@@ -210,11 +210,10 @@ def test_a_gpu_is_tried_and_cleaned_up(error: Exception) -> None:
         tried.append(size)
         if size > 4:
             raise error
-        terms = task(fit.longest_batch(size, config(), INDEX))
-        return torch.stack(list(terms.values())).sum()
+        return task(micro_batch.longest_batch(size, config(), INDEX)).total()
 
-    fits = fit._try_on_gpu(task, Peers(), forward)
-    assert fit.largest_that_fits(16, fits) == 4
+    fits = micro_batch._try_on_gpu(task, Peers(), forward)
+    assert micro_batch.largest_that_fits(16, fits) == 4
     assert tried == [16, 8, 4, 6]
     assert all(p.grad is None for p in task.parameters())
 
@@ -225,7 +224,7 @@ def test_other_errors_on_a_gpu_are_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("device-side assert triggered")
 
     with pytest.raises(RuntimeError, match="device-side assert"):
-        fit._try_on_gpu(make_task(), Peers(), forward)(4)
+        micro_batch._try_on_gpu(make_task(), Peers(), forward)(4)
 
 
 @pytest.mark.usefixtures("pretended_gpu")
@@ -238,7 +237,7 @@ def test_what_is_not_there_yet_is_stood_for(monkeypatch: pytest.MonkeyPatch) -> 
         return empty(1)
 
     task = make_task()
-    fits = fit._try_on_gpu(task, Peers(), lambda _: next(task.parameters()).sum())
+    fits = micro_batch._try_on_gpu(task, Peers(), lambda _: next(task.parameters()).sum())
     monkeypatch.setattr(torch, "empty", note)
     assert fits(1)
     # Weights and gradients are held by the pass itself; two moments are to come, and the margin.
@@ -276,7 +275,7 @@ def test_a_model_that_no_card_holds_whole_is_reckoned(
     on_a_gpu.launch = SimpleNamespace(strategy=strategy, offload=False)
     task = make_task()
     monkeypatch.setattr(task, "to", lambda *_: pytest.fail("the whole model went to the card"))
-    plain = settings.to_dict(Config(model=small_config()))
+    plain = settings.to_dict(make_config(model=small_config()))
     plain["train"] |= {"batch_size": 64, "auto_micro_batch": True}
     found = {}
     for free in (10_000, 6, 3):

@@ -25,7 +25,7 @@ from lnln_dist.files import atomic_write
 from lnln_dist.models import InputShapes
 from lnln_dist.runtime import Runtime
 from lnln_dist.train.exhausted import is_out_of_memory
-from lnln_dist.types import Batch, SequenceInput, TextInput
+from lnln_dist.types import Batch, Losses, blank_batch
 
 MARGIN = 0.1  # share of the memory left alone: NCCL, gaps between tensors, other processes
 REMEMBERED = "micro_batch.json"
@@ -34,7 +34,7 @@ SHARDED = ("zero3", "fsdp2")  # no card holds all weights
 Fits = Callable[[int], bool]
 
 
-class Fit(NamedTuple):
+class Found(NamedTuple):
     """What was found; the same on every rank."""
 
     micro_batch: int
@@ -53,7 +53,7 @@ def choose_micro_batch(
     *,
     folder: Path,
     fits: Fits | None = None,
-) -> Fit:
+) -> Found:
     """Finds the largest micro-batch that fits every rank (collective).
 
     Call it with the bare task, before ``Runtime.prepare``. Tries forward and backward passes at
@@ -89,7 +89,7 @@ def choose_micro_batch(
         note = json.dumps({"launch": launch, "micro_batch": known}, indent=2) + "\n"
         runtime.on_main(lambda: atomic_write(folder / REMEMBERED, note))
     passes = -(-share // known)
-    return Fit(
+    return Found(
         known,
         passes,
         f"micro-batch {known} fits ({launch['device']}): {passes} forward "
@@ -126,32 +126,13 @@ def longest_batch(size: int, config: Config, index: Index) -> Batch:
 
     With corpus padding as long as every batch is.
     """
-    places = _places(config, index)
-
-    def ones(*shape: int, kind: torch.dtype = torch.float32) -> Tensor:
-        return torch.ones(size, *shape, dtype=kind)
-
-    def frames(length: int, width: int) -> SequenceInput:
-        return SequenceInput(
-            ones(length, width),
-            ones(length, kind=torch.bool),
-            ones(length, kind=torch.bool),
-            ones(),
-        )
-
-    length = places["text"]
-    ids = ones(length, kind=torch.int64) * index.tokenizer.unk_id
-    valid = ones(length, kind=torch.bool)
-    if size > 1:
-        valid[-1, -1] = False  # as in real batches: masks of full rows are not built
-    return Batch(
-        text=TextInput(ids, ids.clone(), torch.zeros_like(ids), valid, valid.clone(), ones()),
-        audio=frames(places["audio"], index.widths["audio"]),
-        vision=frames(places["vision"], index.widths["vision"]),
-        label_B=ones(),
-        weight_B=ones(),
-        row_B=ones(kind=torch.int64),
-    )
+    batch = blank_batch(size, lengths=_places(config, index), widths=index.widths)
+    batch.text.noisy_ids_BT.fill_(index.tokenizer.unk_id)
+    batch.text.ids_BT.fill_(index.tokenizer.unk_id)
+    if size > 1:  # as in real batches: masks of full rows are not built
+        batch.text.valid_BT[-1, -1] = False
+        batch.text.keep_BT[-1, -1] = False
+    return batch
 
 
 def _places(config: Config, index: Index) -> Mapping[Modality, int]:
@@ -185,8 +166,8 @@ def _probe(task: nn.Module, runtime: Runtime, config: Config, index: Index) -> F
     def forward(size: int) -> Tensor:
         batch = runtime.to_device(longest_batch(size, config, index))
         with runtime.autocast():
-            terms = task(batch)
-        return torch.stack([term.float() for term in terms.values()]).sum()
+            losses: Losses = task(batch)
+        return losses.total()
 
     if runtime.device.type == "cuda":
         if runtime.launch.strategy in SHARDED:
@@ -243,7 +224,7 @@ def _try_on_gpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tens
 def _estimate_for_gpu(task: nn.Module, runtime: Runtime, config: Config, index: Index) -> Fits:
     """Reckons without the card: the whole float32 model, which a try needs, may not fit one."""
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-    skeleton = Skeleton(config.model, tokenizer=index.tokenizer, shapes=shapes)
+    skeleton = Skeleton(config, tokenizer=index.tokenizer, shapes=shapes)
     places = _places(config, index)
     lengths = Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
     one, two = (

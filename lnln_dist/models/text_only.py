@@ -1,0 +1,67 @@
+"""A model of the text alone; audio and vision are not looked at.
+
+Source: the ablation "w/o audio, w/o vision" that robust-MSA papers lack; not a published model.
+Encoder -> ``parts.Embedding`` (LNLN's, spec section 3, step 1) -> mean over the N tokens ->
+Linear(d, 1). Loss: mean squared error of the sentiment.
+"""
+
+from einops import rearrange, reduce
+from torch import Tensor, nn
+
+from lnln_dist.config import Config
+from lnln_dist.losses import squared_error, weighted_sum
+from lnln_dist.models.parts import Embedding
+from lnln_dist.models.shapes import InputShapes, check_lengths
+from lnln_dist.specs.registry import loss_weights
+from lnln_dist.specs.text import TextConfig, TextLoss
+from lnln_dist.types import Batch, Losses, Prediction, SentenceEncoder
+
+
+class TextOnly(nn.Module):
+    """Predicts the sentiment from the damaged text.
+
+    Args:
+        config: sizes.
+        encoder: the text encoder, a module.
+        shapes: sizes of the position tables.
+        loss: weight of the loss term.
+    """
+
+    def __init__(
+        self, config: TextConfig, encoder: SentenceEncoder, shapes: InputShapes, *, loss: TextLoss
+    ) -> None:
+        super().__init__()
+        self.shapes, self.weights = shapes, loss_weights(loss)
+        self.text_encoder = encoder
+        self.embed = Embedding(config, width=encoder.width, length=shapes.text_length)
+        self.sentiment = nn.Linear(config.width, 1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Sentiment of the damaged text, [B].
+
+        Raises:
+            DataError: a text is longer than the position table.
+        """
+        text = batch.text
+        check_lengths(self.shapes, text=text.ids_BT)
+        hidden_BTD = self.text_encoder(text.noisy_ids_BT, text.valid_BT, text.segments_BT)
+        feature_BD = reduce(self.embed(hidden_BTD, text.valid_BT), "b n d -> b d", "mean")
+        sentiment_B: Tensor = rearrange(self.sentiment(feature_BD), "b 1 -> b")
+        return sentiment_B
+
+    def losses(self, batch: Batch) -> Losses:
+        """See ``types.Network``."""
+        error_B = squared_error(self(batch), batch.label_B)
+        terms = {"sentiment": weighted_sum(error_B, batch.weight_B)}
+        return Losses(terms, self.weights, {})
+
+    def predict(self, batch: Batch) -> Prediction:
+        """See ``types.Network``."""
+        return Prediction(self(batch), {})
+
+
+def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> TextOnly:
+    """The network of a run's settings."""
+    assert isinstance(config.model, TextConfig)
+    assert isinstance(config.loss, TextLoss)
+    return TextOnly(config.model, encoder, shapes, loss=config.loss)

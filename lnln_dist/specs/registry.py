@@ -1,0 +1,73 @@
+"""The models by name, and the class of settings that a run of each has."""
+
+import functools
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+
+from lnln_dist.config import STRICT, Config
+from lnln_dist.errors import ConfigError
+from lnln_dist.specs.spec import ModelSpec, import_name
+
+DEFAULT = "lnln"
+MODELS = {
+    "lnln": "lnln_dist.specs.lnln:SPEC",
+    "text": "lnln_dist.specs.text:SPEC",
+}
+
+
+@functools.cache
+def find_spec(name: str) -> ModelSpec:
+    """The spec of a model of ours, or of a user's as ``package.module:SPEC``.
+
+    A user's module is imported from the Python path and the folder the program was started in,
+    never from a run folder.
+
+    Raises:
+        ConfigError: no such model, or what is named is not a spec.
+    """
+    if ":" not in name and name not in MODELS:
+        raise ConfigError(
+            f"model.name: there is no model {name!r}; choose one of {', '.join(MODELS)}, or name "
+            "your own as package.module:SPEC"
+        )
+    here = str(Path.cwd())
+    if name not in MODELS and here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # as `python -m` does; a console script does not
+    try:
+        spec = import_name(MODELS.get(name, name))
+    except ConfigError as err:
+        raise ConfigError(f"model.name: {err}") from err
+    if not isinstance(spec, ModelSpec):
+        raise ConfigError(f"model.name: {name} is a {type(spec).__name__}, not a ModelSpec")
+    return spec
+
+
+@functools.cache
+def config_class(name: str = DEFAULT) -> type[Config]:
+    """``Config`` with the sections ``model`` and ``loss`` of one model.
+
+    Raises:
+        ConfigError: as ``find_spec``.
+    """
+    spec = find_spec(name)
+
+    @dataclass(frozen=True, kw_only=True, config=STRICT)
+    class RunConfig(Config):
+        model: spec.config = spec.config(name=name)  # type: ignore[name-defined]
+        loss: spec.loss = spec.loss()  # type: ignore[name-defined]
+
+    return RunConfig
+
+
+def make_config(name: str = DEFAULT, **sections: Any) -> Config:
+    """The settings of a run of one model, defaults where no section is given."""
+    return config_class(name)(**sections)
+
+
+def loss_weights(loss: Any) -> dict[str, float]:
+    """The weights of a section ``loss`` by the name of their term."""
+    return {field.name: getattr(loss, field.name) for field in fields(loss)}

@@ -1,0 +1,61 @@
+"""The contract of a model: what a spec says, and what its network does.
+
+A network is an ``nn.Module`` with two verbs (``lnln_dist.types``): ``losses(batch) -> Losses`` in
+training and ``predict(batch) -> Prediction`` in evaluation. Everything else (training, strategies,
+checkpoints, sweeps, evaluation, cost) knows a model by its spec alone.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lnln_dist.config import LossConfig, ModelConfig
+from lnln_dist.errors import ConfigError
+
+# Setting -> the values that a recipe allows.
+Promises = Mapping[str, tuple[object, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model that ``model.name`` can choose."""
+
+    config: type[ModelConfig]
+    """Its settings, section ``model``: a frozen dataclass made with ``config.STRICT``."""
+    loss: type[LossConfig]
+    """The weights of its loss terms, section ``loss``: one field per name in ``Losses.terms``."""
+    build: Callable[..., Any] | str
+    """``build(config, encoder, shapes) -> network`` with the run's ``Config``, a ``TextEncoder``
+    and ``InputShapes``; or where it is, as ``package.module:name``, to be imported when needed."""
+    recipes: Mapping[str, Promises] = field(default_factory=lambda: {"paper": {}})
+    """The recipes it can be trained by (``custom`` always is one), with what each asks of its own
+    settings."""
+    extras: tuple[str, ...] = ()
+    """What ``predict`` reports beside the sentiment: one column of the results for each."""
+    without_effect: tuple[str, ...] = ()
+    """Settings or sections that it never reads: refused unless left at their defaults."""
+
+    def builder(self) -> Callable[..., Any]:
+        """``build``, imported."""
+        return import_name(self.build) if isinstance(self.build, str) else self.build
+
+
+def import_name(path: str) -> Any:
+    """What ``package.module:name`` names.
+
+    Raises:
+        ConfigError: there is no such module, or nothing of that name in it.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except AttributeError as err:
+        raise ConfigError(f"{path}: module {module} has no {name}") from err
+    except ModuleNotFoundError as err:
+        raise ConfigError(
+            f"{path} cannot be imported ({err}): start from the folder that holds it, or put that "
+            "folder into PYTHONPATH"
+        ) from err
+    except Exception as err:  # whatever a user's module raises; --debug shows where
+        raise ConfigError(f"{path} cannot be imported ({type(err).__name__}: {err})") from err

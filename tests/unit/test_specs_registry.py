@@ -1,0 +1,56 @@
+"""Models by name, ours and a user's, and the settings each has."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lnln_dist import settings
+from lnln_dist.errors import ConfigError
+from lnln_dist.specs import registry
+from lnln_dist.specs.lnln import LNLNConfig
+from lnln_dist.specs.spec import ModelSpec
+from lnln_dist.specs.text import TextConfig
+
+
+@pytest.mark.parametrize("name", [*registry.MODELS, "own_model:SPEC"])
+def test_every_model_has_settings_of_its_own(name: str) -> None:
+    spec = registry.find_spec(name)
+    config = settings.build({"model": {"name": name}})
+    assert type(config.model) is spec.config
+    assert type(config.loss) is spec.loss
+    assert config.model.name == name
+    assert settings.build(settings.to_dict(config)) == config
+    assert config == registry.make_config(name)
+    assert registry.loss_weights(config.loss)["sentiment"] == 1.0
+    assert callable(spec.builder())
+
+
+def test_the_default_is_lnln() -> None:
+    assert isinstance(settings.build({}).model, LNLNConfig)
+    assert isinstance(registry.make_config("text").model, TextConfig)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lnnl", "no model 'lnnl'; choose one of lnln, text, or name your own"),
+        ("no_such_module:SPEC", "no_such_module:SPEC cannot be imported.*PYTHONPATH"),
+        ("own_model:NOTHING", "module own_model has no NOTHING"),
+        ("own_model:Own", "own_model:Own is a type, not a ModelSpec"),
+        (":SPEC", "cannot be imported"),
+        ("own_model:", "has no"),
+    ],
+)
+def test_a_name_that_is_no_model_is_one_line(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^model.name: .*{message}"):
+        settings.build({"model": {"name": name}})
+
+
+def test_a_module_beside_the_start_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beside_start.py").write_text("from own_model import SPEC\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    assert isinstance(registry.find_spec("beside_start:SPEC"), ModelSpec)
