@@ -21,9 +21,8 @@ from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
 from lnln_dist.train import optim
-from lnln_dist.train.checkpoint import TrainState
-from lnln_dist.train.preemption import Notice
-from lnln_dist.train.saver import Saver
+from lnln_dist.train.checkpoint import Saver, TrainState
+from lnln_dist.train.leaving import Notice
 from lnln_dist.train.task import COMPLETENESS
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Batch

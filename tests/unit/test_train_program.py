@@ -20,8 +20,8 @@ from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.sweep.trial import Job, run_job
 from lnln_dist.train import checkpoint, claim, loop, setup, validate
+from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport
-from lnln_dist.train.preemption import Notice
 from lnln_dist.train.program import Result, run
 
 
