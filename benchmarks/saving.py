@@ -17,9 +17,8 @@ from unittest import mock
 
 from lnln_dist import settings
 from lnln_dist.runtime import FullState
-from lnln_dist.train.checkpoint import TrainState
+from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.program import run
-from lnln_dist.train.saver import Saver
 
 ENCODER = {"name": "tiny", "tiny_width": 384, "tiny_depth": 6, "tiny_heads": 6}
 

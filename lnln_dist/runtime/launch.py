@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import torch
 
+from lnln_dist.cost.memory import Strategy
 from lnln_dist.errors import TrainingError
-from lnln_dist.runtime.alone import check_alone
-from lnln_dist.runtime.launcher import Environment, StrategyName, read_launcher
+from lnln_dist.runtime.launcher import Environment, check_alone, read_launcher
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -29,7 +29,7 @@ class Launch:
     """What is to be set up; the same on every rank."""
 
     precision: Precision
-    strategy: StrategyName
+    strategy: Strategy
     offload: bool
     """ZeRO: optimizer state in host memory."""
     on_cpu: bool
@@ -46,7 +46,7 @@ class Launch:
 def read_launch(
     *,
     precision: Precision,
-    strategy: StrategyName | Literal["auto"] = "auto",
+    strategy: Strategy | Literal["auto"] = "auto",
     offload: bool = False,
     cpu: bool | None = None,
     environment: Environment = os.environ,

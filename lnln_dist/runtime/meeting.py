@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from torch import distributed
 
@@ -27,6 +27,17 @@ SOON_S, SELDOM_S = 0.01, 0.5  # between two looks at who has come: at first, and
 TOLD_S = 20.0  # what a rank that is told to leave still waits for those who are on their way
 SHOWN = 8  # missing ranks that a message names
 _meetings = itertools.count()  # of this process; all ranks count alike
+
+
+class Peers(Protocol):
+    """The processes of a launch as one of them sees them: a ``Runtime``, or a meeting before it."""
+
+    rank: int
+    world: int
+
+    def gather_objects(self, value: object) -> list[Any]:
+        """One value per rank, in rank order, on every rank."""
+        ...
 
 
 class Meeting:

@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lnln_dist.errors import CheckpointError
+from lnln_dist.runtime.process import Process
+from lnln_dist.runtime.spread import SLOTS, Spread, trained
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,71 @@ class Template:
             yield self._module.eval()
         finally:
             self._module.load_state_dict({**self._blank, **self.frozen}, strict=False, assign=True)
+
+
+class Portable:
+    """Whole tensors of a model that may be sharded, one parameter at a time.
+
+    Args:
+        process: this one among the others.
+        spread: how the model is spread over them.
+    """
+
+    def __init__(self, process: Process, spread: Spread) -> None:
+        self._process = process
+        self._spread = spread
+        self._template: Template | None = None
+
+    def share(self, model: nn.Module) -> None:
+        """Gives every rank rank 0's weights, before the model is wrapped (collective)."""
+        for value in (*model.parameters(), *persistent_buffers(model).values()):
+            held = value.data
+            held.copy_(self._process.from_main(held, held.shape, held.dtype))
+        if not self._spread.whole:
+            self._template = Template(model)
+
+    def put_slots(self, bare: nn.Module, optimizer: Optimizer, slots: Mapping[str, Tensor]) -> None:
+        """Scatters rank 0's optimizer slots, after the model was wrapped (collective)."""
+        shapes = self._process.broadcast_object({key: value.shape for key, value in slots.items()})
+        for name, parameter in trained(bare).items():
+            keys = {slot: f"{slot}.{name}" for slot in SLOTS if f"{slot}.{name}" in shapes}
+            held = {
+                slot: self._process.from_main(slots.get(key), shapes[key], torch.float32)
+                for slot, key in keys.items()
+            }
+            if held:
+                self._spread.put_slots(optimizer, parameter, held)
+
+    def gather(self, bare: nn.Module, optimizer: Optimizer) -> FullState:
+        """The whole state in rank 0's host memory (collective); empty on the other ranks."""
+        found, main = FullState(), self._process.is_main
+        for name, weight in self._whole_weights(bare):
+            if main:
+                found.weights[name] = to_host(weight)
+        for name, parameter in trained(bare).items():
+            for slot, value in self._spread.slots(optimizer, parameter).items():
+                if main:
+                    found.slots[f"{slot}.{name}"] = to_host(value)
+        if main:
+            kept = persistent_buffers(bare)
+            found.weights.update((name, to_host(value)) for name, value in kept.items())
+        return found
+
+    def _whole_weights(self, bare: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Every parameter of the bare model (collective)."""
+        for name, parameter in bare.named_parameters():
+            if self._template is not None and name in self._template.frozen:
+                yield name, self._template.frozen[name]
+            else:
+                yield name, self._spread.weight(parameter)
+
+    @contextmanager
+    def evaluation(self, bare: nn.Module) -> Iterator[nn.Module]:
+        """As ``Runtime.evaluation``."""
+        if self._template is None:
+            yield bare
+            return
+        device = self._process.device
+        weights = {name: value.to(device) for name, value in self._whole_weights(bare)}
+        with self._template.filled(weights, dict(bare.named_buffers())) as full:
+            yield full

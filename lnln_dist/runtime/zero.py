@@ -1,10 +1,10 @@
 """DeepSpeed ZeRO 1, 2 and 3, held to the same arithmetic as DDP.
 
-The engine's own accumulation, clipping and division are switched off (``zero_config``): this
-module tells it when a step ends, reads the norm before the update, and only then lets it step.
-How its float32 weights and optimizer slots are read and written is in ``partitions``.
+The engine's own accumulation, clipping and division are switched off: this module tells it
+when a step ends, reads the norm before the update, and only then lets it step.
 """
 
+import copy
 import logging
 import os
 from collections.abc import Callable
@@ -16,11 +16,196 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lnln_dist.errors import TrainingError
+from lnln_dist.errors import CheckpointError, TrainingError
 from lnln_dist.runtime.launch import Launch
-from lnln_dist.runtime.partitions import Partitions
-from lnln_dist.runtime.strategy import as_float, cast_forward, trained
-from lnln_dist.runtime.zero_config import deepspeed_config
+from lnln_dist.runtime.spread import as_float, cast_forward, trained
+
+# Elements of a communication buffer: DeepSpeed's own 500 million need more than the model does.
+BUCKET = 50_000_000
+NEVER = 10**9  # steps between DeepSpeed's own progress lines
+# Keys of DeepSpeed that are decided elsewhere: the values that say the same, and where to say it.
+_ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {
+    "train_batch_size": (("auto",), "train.batch_size"),
+    "train_micro_batch_size_per_gpu": (("auto",), "train.micro_batch"),
+    "gradient_accumulation_steps": (("auto", 1), "train.micro_batch"),
+    "gradient_clipping": (("auto",), "optim.clip_norm"),
+    "optimizer": ((), "optim"),
+    "scheduler": ((), "optim.schedule"),
+    "amp": ((), "train.precision"),
+    "torch_autocast": ((), "train.precision"),
+}
+
+
+def deepspeed_config(launch: Launch) -> dict[str, Any]:
+    """The config for ``deepspeed.initialize``.
+
+    The engine is told of micro-batches of one sample and no accumulation or clipping of its own:
+    the training loop decides when a step ends and by what its gradients are divided.
+
+    Raises:
+        TrainingError: the launcher's settings contradict the training config, ask for files on
+            NVMe, or hold an ``auto`` that nothing fills in.
+    """
+    given = copy.deepcopy(launch.deepspeed)
+    for key, (same, place) in _ELSEWHERE.items():
+        value = given.pop(key, "auto")
+        if value not in (*same, "auto"):
+            raise TrainingError(
+                f"DeepSpeed config {key}: {value!r}: drop it, {place} of the training config "
+                "decides that"
+            )
+    zero = given.setdefault("zero_optimization", {})
+    _check_precision(given, launch)
+    _check_offload(zero)
+    if zero.setdefault("stage", launch.stage) != launch.stage:
+        raise TrainingError(
+            f"DeepSpeed config stage {zero['stage']}, the config for train.strategy "
+            f"{launch.strategy}: change one of the two"
+        )
+    for name in ("reduce_bucket_size", *(("allgather_bucket_size",) if launch.stage < 3 else ())):
+        zero.setdefault(name, BUCKET)
+    if launch.offload:
+        zero.setdefault("offload_optimizer", {"device": "cpu"})
+    if given.pop("zero_force_ds_cpu_optimizer", False):
+        raise TrainingError(
+            "DeepSpeed config zero_force_ds_cpu_optimizer: true: drop it, the optimizer is torch's "
+            "AdamW (DeepSpeed's own is compiled at the first start, which a stale lock can stop)"
+        )
+    _refuse_auto(given)
+    filled = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": 0.0,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "bf16": {"enabled": launch.precision == "bf16"},
+    }
+    if launch.precision == "bf16" and (launch.stage > 1 or launch.offload):
+        # Sums over micro-batches keep float32. (At stage 1 this would select another optimizer.)
+        given.setdefault("data_types", {"grad_accum_dtype": "fp32"})
+    return {"steps_per_print": NEVER, **given, **filled}
+
+
+def _check_precision(given: dict[str, Any], launch: Launch) -> None:
+    for kind in ("fp16", "bf16"):
+        enabled = given.pop(kind, {}).get("enabled", "auto")
+        if enabled not in ("auto", launch.precision == kind):
+            raise TrainingError(
+                f"DeepSpeed config {kind}.enabled: {enabled}, the config train.precision "
+                f'{launch.precision}: change one of the two, or write "auto" in DeepSpeed\'s'
+            )
+
+
+def _check_offload(zero: dict[str, Any]) -> None:
+    for kind in ("offload_optimizer", "offload_param"):
+        device = zero.get(kind, {}).get("device", "none")
+        if device not in ("none", "cpu"):
+            raise TrainingError(
+                f"DeepSpeed config {kind}.device: {device}: only cpu is supported here"
+            )
+
+
+def _refuse_auto(section: dict[str, Any], path: str = "") -> None:
+    for key, value in section.items():
+        if isinstance(value, dict):
+            _refuse_auto(value, f"{path}{key}.")
+        elif value == "auto":
+            raise TrainingError(
+                f"DeepSpeed config {path}{key}: auto: nothing fills it in; give a value or drop it"
+            )
+
+
+class Partitions:
+    """The part of every trained parameter that this rank's optimizer holds.
+
+    Stages 1 and 2 cut the parameters of a group laid end to end; stage 3 cuts each parameter, its
+    end padded so that all parts are of one size.
+
+    Args:
+        engine: a DeepSpeed engine.
+        stage: its ZeRO stage.
+    """
+
+    def __init__(self, engine: Any, *, stage: int) -> None:
+        self._engine = engine
+        self._stage = stage
+        self._linked = False
+
+    def _flat(self) -> list[Tensor]:
+        """The partitions themselves, keys of the inner optimizer's state."""
+        held = self._engine.optimizer
+        if self._stage == 3:
+            return list(held.fp32_partitioned_groups_flat)
+        return list(held.single_partition_of_fp32_groups)
+
+    def _state(self) -> dict[Tensor, dict[str, Tensor]]:
+        return cast("dict[Tensor, dict[str, Tensor]]", self._engine.optimizer.optimizer.state)
+
+    def weight(self, parameter: nn.Parameter) -> Tensor:
+        """A whole float32 weight (collective)."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        return cast("Tensor", safe_get_full_fp32_param(parameter))
+
+    def slots(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """A parameter's slots as whole tensors (collective); {} before the first step."""
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        held = self._state().get(self._flat()[0], {})
+        if held:
+            self._link()
+        return {
+            name: value
+            if name == "step"
+            else cast("Tensor", safe_get_full_optimizer_state(parameter, name))
+            for name, value in held.items()
+        }
+
+    def put_slots(self, parameter: nn.Parameter, slots: dict[str, Tensor]) -> None:
+        """Writes this rank's part of whole slots.
+
+        Raises:
+            CheckpointError: the step count differs from that of the partition's other parameters.
+        """
+        state = self._state()
+        for flat in self._flat():
+            held = state[flat]
+            if not held:
+                held.update((name, torch.zeros_like(flat)) for name in slots if name != "step")
+                # A copy for each: the optimizer counts in place.
+                held["step"] = slots["step"].to("cpu", copy=True)
+            if float(held["step"]) != float(slots["step"]):
+                raise CheckpointError(
+                    "the checkpoint's parameters were updated different numbers of times, which "
+                    "ZeRO cannot go on from: use train.strategy ddp or fsdp2"
+                )
+        self._link()
+        for name, value in slots.items():
+            if name != "step":
+                self.put(parameter, value, slot=name)
+
+    def put(self, parameter: Any, value: Tensor, *, slot: str | None = None) -> None:
+        """Writes this rank's part of a whole tensor; ``slot`` None is the float32 weight."""
+        if self._stage < 3:
+            parameter.set_full_hp_param(value, slot)
+            return
+        size = parameter.ds_tensor.numel()
+        start = torch.distributed.get_rank() * size
+        part = value.flatten()[start : start + size]
+        part = torch.nn.functional.pad(part, (0, size - part.numel()))
+        self._engine.optimizer.set_local_hp_param(part, parameter, slot)
+
+    def _link(self) -> None:
+        """Tells parameters where their slots are.
+
+        DeepSpeed does so at the first step, after its first parameter group and before the others
+        have any slots.
+        """
+        if self._stage < 3 and not self._linked:
+            held = self._engine.optimizer
+            held._hp_optimizer_states_linked = False
+            held._lazy_init_hp_params_optimizer_state()
+            self._linked = True
 
 
 class Zero:
@@ -46,7 +231,7 @@ class Zero:
         self.whole = launch.stage < 3 and launch.precision == "fp32"
 
     def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """As ``Strategy.wrap``."""
+        """As ``Spread.wrap``."""
         cast_forward(model, self._autocast)
         exact = {}
         if self._launch.precision == "bf16":
@@ -84,21 +269,21 @@ class Zero:
             distributed._set_pg_timeout(self._timeout, group)
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        """As ``Strategy.unwrap``."""
+        """As ``Spread.unwrap``."""
         return cast("nn.Module", model.module)
 
     def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """As ``Strategy.accumulate``."""
+        """As ``Spread.accumulate``."""
         del model
         self._engine.set_gradient_accumulation_boundary(last)
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
-        """As ``Strategy.backward``."""
+        """As ``Spread.backward``."""
         self._engine.backward(loss, scale_wrt_gas=False)
 
     def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
-        """As ``Strategy.gradient_norm``."""
+        """As ``Spread.gradient_norm``."""
         del model, optimizer
         held = self._engine.optimizer
         if self._launch.stage < 3:
@@ -109,7 +294,7 @@ class Zero:
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
     ) -> bool:
-        """As ``Strategy.update``."""
+        """As ``Spread.update``."""
         del model, optimizer, norm
         self._engine.optimizer.clip_grad = clip_norm
         self._engine.step()
@@ -118,18 +303,18 @@ class Zero:
         return False
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
-        """As ``Strategy.weight``."""
+        """As ``Spread.weight``."""
         return parameter.detach() if self.whole else self._parts().weight(parameter)
 
     def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """As ``Strategy.slots``."""
+        """As ``Spread.slots``."""
         del optimizer
         return self._parts().slots(parameter)
 
     def put_slots(
         self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
     ) -> None:
-        """As ``Strategy.put_slots``.
+        """As ``Spread.put_slots``.
 
         Raises:
             CheckpointError: the parameters were updated different numbers of times, which a flat
@@ -144,7 +329,7 @@ class Zero:
         return self._partitions
 
     def close(self) -> None:
-        """As ``Strategy.close``."""
+        """As ``Spread.close``."""
         if self._engine is not None:
             self._engine.destroy()
             self._engine = self._partitions = None
@@ -154,7 +339,7 @@ class Zero:
             os.environ.pop(name, None)
 
     def leave(self) -> None:
-        """As ``Strategy.leave``."""
+        """As ``Spread.leave``."""
         from deepspeed import comm
 
         if comm.is_initialized():  # DeepSpeed keeps groups of its own, a later run would use them

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from lnln_dist import console, settings
 from lnln_dist.errors import ConfigError
-from lnln_dist.train.orphan import watching_launcher
-from lnln_dist.train.preemption import Notice
+from lnln_dist.train.leaving import Notice, watching_launcher
 
 
 def make_parser(prog: str = "lnln-dist train", argv: Sequence[str] = ()) -> settings.Parser:

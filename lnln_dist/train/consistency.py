@@ -5,7 +5,6 @@ import json
 import platform
 import socket
 from collections.abc import Mapping
-from typing import Any, Protocol
 
 from lnln_dist import __version__, settings
 from lnln_dist.config import Config
@@ -13,17 +12,11 @@ from lnln_dist.data.schema import Index
 from lnln_dist.errors import TrainingError
 from lnln_dist.runs import installed_versions, source_hash
 from lnln_dist.runtime.launch import Launch
+from lnln_dist.runtime.meeting import Peers
 
 SHOWN = 5  # differing keys that a message names
 # What may differ between hosts: where things are, and how they are read.
 OF_A_HOST = ("data.path", "data.workers", "data.prefetch", "data.pin_memory")
-
-
-class Peers(Protocol):
-    """What this needs of a ``Runtime``, or of a meeting before there is one."""
-
-    def gather_objects(self, value: object) -> list[Any]:
-        """One value per rank, in rank order, on every rank."""
 
 
 def facts_of(
@@ -56,11 +49,11 @@ def facts_of(
     return facts
 
 
-def check_equal_on_ranks(runtime: Peers, facts: Mapping[str, object]) -> None:
+def check_equal_on_ranks(peers: Peers, facts: Mapping[str, object]) -> None:
     """Stops on every rank if some rank's facts are not rank 0's (collective).
 
     Args:
-        runtime: of this rank.
+        peers: as this rank sees them.
         facts: by name, such as dotted settings or "data hash"; values are compared as text.
 
     Raises:
@@ -68,11 +61,9 @@ def check_equal_on_ranks(runtime: Peers, facts: Mapping[str, object]) -> None:
     """
     mine = {key: repr(value) for key, value in facts.items()}
     digest = hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()
-    if len(set(runtime.gather_objects(digest))) == 1:
+    if len(set(peers.gather_objects(digest))) == 1:
         return
-    everyone: list[tuple[str, dict[str, str]]] = runtime.gather_objects(
-        (socket.gethostname(), mine)
-    )
+    everyone: list[tuple[str, dict[str, str]]] = peers.gather_objects((socket.gethostname(), mine))
     first_host, first = everyone[0]
     problems = []
     for key in sorted({key for _, held in everyone for key in held}):

@@ -22,9 +22,8 @@ from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
 from lnln_dist.specs.registry import loss_weights
 from lnln_dist.train import optim
-from lnln_dist.train.checkpoint import TrainState
-from lnln_dist.train.preemption import Notice
-from lnln_dist.train.saver import Saver
+from lnln_dist.train.checkpoint import Saver, TrainState
+from lnln_dist.train.leaving import Notice
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Batch, Losses
 

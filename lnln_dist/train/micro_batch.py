@@ -24,7 +24,7 @@ from lnln_dist.errors import TrainingError
 from lnln_dist.files import atomic_write
 from lnln_dist.models import InputShapes
 from lnln_dist.runtime import Runtime
-from lnln_dist.train.exhausted import is_out_of_memory
+from lnln_dist.train.leaving import is_out_of_memory
 from lnln_dist.types import Batch, Losses, blank_batch
 
 MARGIN = 0.1  # share of the memory left alone: NCCL, gaps between tensors, other processes

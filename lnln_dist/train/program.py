@@ -12,14 +12,12 @@ from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, open_dataset
 from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.runtime import Runtime
-from lnln_dist.runtime.variables import check_variables
+from lnln_dist.runtime.launcher import check_variables
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
-from lnln_dist.train.exhausted import explain_out_of_memory
+from lnln_dist.train.leaving import Notice, explain_lost_peers, explain_out_of_memory
 from lnln_dist.train.loop import EpochReport, Training, train
-from lnln_dist.train.lost import explain_lost_peers
-from lnln_dist.train.preemption import Notice
 from lnln_dist.train.setup import Ties, assemble
 
 
@@ -71,8 +69,8 @@ def run(
         # Told to leave while it still sets up, a run leaves after its first step, else before it.
         with (
             notice.listening(),
-            explain_lost_peers(runtime, config.train.timeout_s),
-            explain_out_of_memory(runtime),
+            explain_lost_peers(runtime.rank, runtime.world, config.train.timeout_s),
+            explain_out_of_memory(runtime.rank),
         ):
             if any(runtime.gather_objects(notice.given)):
                 raise PreemptedError("told to leave before the first step: start it again to train")
@@ -117,23 +115,11 @@ def _to_the_end(training: Training) -> None:
         training.writer.close()
 
 
-@dataclass
-class _Started:
-    """A rank before it has a runtime."""
-
-    rank: int
-    world: int
-
-
-def _started() -> _Started:
-    rank, world = (int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
-    return _Started(rank, world)
-
-
 def _make_runtime(config: Config, index: Index, notice: Notice, *, cpu: bool | None) -> Runtime:
     """Of this rank, once all ranks are there and found to be alike."""
     check_variables(os.environ)
-    with explain_lost_peers(_started(), config.train.timeout_s):
+    rank, world = (int(os.environ.get(n, d)) for n, d in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    with explain_lost_peers(rank, world, config.train.timeout_s):
         return Runtime(
             precision=config.train.precision,
             cpu=cpu,

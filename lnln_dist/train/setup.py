@@ -29,11 +29,10 @@ from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
 from lnln_dist.specs.registry import make_config
 from lnln_dist.train import checkpoint, optim
-from lnln_dist.train.checkpoint import TrainState
+from lnln_dist.train.checkpoint import Saver, TrainState
+from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport, Training, remaining
 from lnln_dist.train.micro_batch import choose_micro_batch
-from lnln_dist.train.preemption import Notice
-from lnln_dist.train.saver import Saver
 from lnln_dist.train.task import Task
 from lnln_dist.train.validate import validate
 from lnln_dist.types import Batch

@@ -30,7 +30,7 @@ from lnln_dist.runtime import FullState, Runtime
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.loop import train_step
-from lnln_dist.train.preemption import Notice
+from lnln_dist.train.leaving import Notice
 from lnln_dist.train.task import Task
 from lnln_dist.types import Batch
 

@@ -12,7 +12,7 @@ from accelerate.commands.config import load_config_from_file
 from launcher import run_command
 
 from lnln_dist.runtime.launch import Launch
-from lnln_dist.runtime.zero_config import deepspeed_config
+from lnln_dist.runtime.zero import deepspeed_config
 
 pytestmark = [pytest.mark.dist, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""What accelerate launch leaves in the environment: read, or refused where it would be ignored."""
+"""What a launcher tells: read, or refused where it is wrong, incomplete or would be ignored."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lnln_dist.errors import TrainingError
-from lnln_dist.runtime.launcher import read_launcher
+from lnln_dist.runtime import launcher
+from lnln_dist.runtime.launcher import check_variables, read_launcher
 
 DEEPSPEED = {"ACCELERATE_USE_DEEPSPEED": "true"}
 FSDP = {
@@ -83,3 +84,85 @@ def test_what_would_be_ignored_is_refused(environment: dict[str, str], remedy: s
 def test_what_says_the_same_is_fine() -> None:
     same = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1", "ACCELERATE_DYNAMO_BACKEND": "NO"}
     assert read_launcher({**same, **FSDP, "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"})[0] == "fsdp2"
+
+
+GOOD = {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"RANK": "abc"}, "RANK=abc is not a whole number"),
+        ({"RANK": "-1"}, "RANK=-1 is not a whole number"),
+        ({"MASTER_PORT": "abc"}, "MASTER_PORT=abc is not a whole number"),
+        ({"RANK": ""}, "RANK= is not a whole number"),
+        ({"MASTER_ADDR": ""}, "WORLD_SIZE=2 but MASTER_ADDR not set"),
+        ({"RANK": "2"}, "RANK=2 of WORLD_SIZE=2"),
+        ({"LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "1"}, "LOCAL_RANK=3 of LOCAL_WORLD_SIZE=1"),
+    ],
+)
+def test_refused(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        check_variables(GOOD | changes)
+
+
+def test_a_rank_without_a_place_is_refused() -> None:
+    with pytest.raises(TrainingError, match="RANK, MASTER_ADDR, MASTER_PORT not set"):
+        check_variables({"WORLD_SIZE": "2"})
+
+
+@pytest.mark.parametrize("given", [{}, GOOD, {"WORLD_SIZE": "1"}, {"SLURM_PROCID": "0"}])
+def test_taken(given: dict[str, str]) -> None:
+    assert check_variables(given) is None  # type: ignore[func-returns-value]
+
+
+PYTHON = ["/usr/bin/python3", "/venv/bin/accelerate", "launch"]
+
+
+@pytest.mark.parametrize(
+    ("options", "processes"),
+    [
+        (["--cpu", "--num_processes", "2", "-m", "lnln_dist.train", "--output", "x"], 2),
+        (["--num_processes=4", "train.py", "--num_processes", "9"], 4),
+        (["--num-processes", "3", "train.py"], 3),
+        (["--num_processes", "1", "train.py"], 1),
+    ],
+)
+def test_a_command_line_of_accelerate_is_understood(options: list[str], processes: int) -> None:
+    assert launcher.processes_asked_for([*PYTHON, *options]) == processes
+    direct = ["/usr/bin/python3", "/venv/bin/accelerate-launch", *options]
+    assert launcher.processes_asked_for(direct) == processes
+    module = ["python", "-m", "accelerate.commands.launch", *options]
+    assert launcher.processes_asked_for(module) == processes
+
+
+def test_a_config_file_of_accelerate_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cpu.yaml"
+    path.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_processes: 2\n"
+        "num_machines: 1\nmachine_rank: 0\nuse_cpu: true\nmixed_precision: 'no'\ndebug: false\n"
+    )
+    assert launcher.processes_asked_for([*PYTHON, "--config_file", str(path), "train.py"]) == 2
+
+
+@pytest.mark.parametrize("command", [[], ["bash"], ["pytest", "launch", "--num_processes", "2"]])
+def test_other_parents_ask_for_nothing(command: list[str]) -> None:
+    assert launcher.processes_asked_for(command) == 1
+
+
+def test_one_of_several_by_accelerate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        launcher, "_parent_command", lambda: [*PYTHON, "--cpu", "--num_processes", "2", "train.py"]
+    )
+    with pytest.raises(TrainingError, match="asked for 2 processes and started one"):
+        launcher.check_alone({})
+
+
+def test_tasks_of_srun_that_do_not_know_each_other_are_refused() -> None:
+    with pytest.raises(TrainingError, match="srun started 4 tasks"):
+        launcher.check_alone({"SLURM_STEP_NUM_TASKS": "4"})
+    launcher.check_alone({"SLURM_STEP_NUM_TASKS": "1"})
+
+
+def test_the_parent_of_this_process_can_be_read() -> None:
+    assert launcher._parent_command()

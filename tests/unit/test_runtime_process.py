@@ -1,132 +1,80 @@
-"""The seam of a step in one process; several processes are in tests/dist."""
+"""A process that has no peers; several processes are in tests/dist."""
 
+import random
 from collections.abc import Iterator
+from datetime import timedelta
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from lnln_dist.errors import CheckpointError, TrainingError
-from lnln_dist.runtime import FullState, Runtime
+from lnln_dist.errors import DataError, TrainingError
+from lnln_dist.runtime import process as module
+from lnln_dist.runtime.launch import Launch, read_launch
+from lnln_dist.runtime.process import Process
+from lnln_dist.runtime.runtime import Runtime
 
 
 @pytest.fixture
-def runtime() -> Iterator[Runtime]:
+def process() -> Iterator[Runtime]:
     made = Runtime(cpu=True)
     yield made
     made.close()
 
 
-def fitted(runtime: Runtime) -> tuple[nn.Module, torch.optim.Optimizer]:
-    net = nn.Linear(2, 1)
-    return runtime.prepare(net, torch.optim.SGD(net.parameters(), lr=1.0))
+def test_seed_is_a_function_of_the_position(process: Runtime) -> None:
+    def draw(*position: int) -> tuple[float, float, float]:
+        process.seed(*position)
+        return torch.rand(1).item(), float(np.random.rand()), random.random()
+
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+    assert len({draw(1, 2, 3), draw(1, 3, 2), draw(12, 3), draw(1, 2, 4)}) == 4
 
 
-def test_a_step_clips_to_the_norm_and_tells_the_one_before(runtime: Runtime) -> None:
-    net, optimizer = fitted(runtime)
-    before = [p.detach().clone() for p in net.parameters()]
-    loss = net(torch.tensor([[30.0, 40.0]])).sum()
-    runtime.backward(loss)
-    result = runtime.check_clip_step(net, optimizer, terms={"a": loss}, clip_norm=0.5)
-    assert result.grad_norm == pytest.approx((30**2 + 40**2 + 1) ** 0.5)
-    moved = torch.cat([(a - b).flatten() for a, b in zip(before, net.parameters(), strict=True)])
-    assert moved.norm().item() == pytest.approx(0.5, rel=1e-4)
-    assert result.terms == {"a": pytest.approx(loss.item())}
+def test_on_main_returns_and_raises(process: Runtime) -> None:
+    assert process.on_main(lambda: 3) == 3
+
+    def fail() -> None:
+        raise DataError("no")
+
+    with pytest.raises(DataError, match="no"):
+        process.on_main(fail)
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_nothing_is_updated_when_something_is_not_finite(runtime: Runtime, where: str) -> None:
-    net, optimizer = fitted(runtime)
-    before = [p.detach().clone() for p in net.parameters()]
-    loss = net(torch.ones(1, 2)).sum()
-    runtime.backward(loss)
-    if where == "gradient":
-        next(net.parameters()).grad[0, 0] = float("inf")
-    terms = {"a": loss * float("nan") if where == "loss" else loss}
-    with pytest.raises(TrainingError, match=f"{where} not finite before the update"):
-        runtime.check_clip_step(net, optimizer, terms=terms, clip_norm=1.0)
-    assert all(map(torch.equal, before, net.parameters()))
+def test_on_main_shows_a_bug_as_it_is(process: Runtime) -> None:
+    with pytest.raises(ZeroDivisionError):
+        process.on_main(lambda: 1 // 0)
 
 
-def test_bf16_runs_the_forward_pass_in_bf16() -> None:
-    half = Runtime(precision="bf16", cpu=True)
+def test_sums_and_gathers_of_one(process: Runtime) -> None:
+    assert process.sum_over_ranks({"b": torch.tensor(2.0), "a": torch.tensor(1)}) == {
+        "a": 1,
+        "b": 2,
+    }
+    assert process.gather_objects("x") == ["x"]
+    assert (process.rank, process.world, process.is_main) == (0, 1, True)
+    assert process.peak_memory() > 2**20
+
+
+def test_what_was_set_up_in_words(process: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert process.set_up() == "1 process on cpu: ddp in fp32"
+    process.world = 2
+    monkeypatch.setattr(module.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(module.distributed, "get_backend", lambda: "nccl")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    process.device = torch.device("cuda", 0)
     try:
-        with half.autocast():
-            assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.bfloat16
+        assert process.set_up() == "2 processes on cuda (H100) by nccl: ddp in fp32"
     finally:
-        half.close()
+        process.device, process.world = torch.device("cpu"), 1
+        monkeypatch.undo()
 
 
-def test_going_on_from_a_full_state_equals_not_stopping(runtime: Runtime) -> None:
-    def start(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-        return net, torch.optim.AdamW(net.parameters(), lr=0.1)
-
-    def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        loss = net(torch.arange(6.0).reshape(2, 3)).square().sum()
-        runtime.backward(loss)
-        runtime.check_clip_step(net, optimizer, terms={"a": loss}, clip_norm=1.0)
-
-    whole = runtime.prepare(*start(0))
-    step(*whole)
-    state = runtime.full_state(*whole)
-    kept = {name: value.clone() for name, value in state.weights.items()}
-    other = runtime.prepare(*start(1), state)
-    for net, optimizer in (whole, other):
-        step(net, optimizer)
-    a, b = (net.state_dict() for net, _ in (whole, other))
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    # Nothing in the state is the model's own memory.
-    assert all(torch.equal(kept[name], state.weights[name]) for name in kept)
-    assert "1.running_mean" in kept
-    assert "exp_avg.0.weight" in state.slots
-
-
-def test_another_network_is_refused(runtime: Runtime) -> None:
-    net = nn.Linear(2, 1)
-    start = FullState(weights={"weight": torch.zeros(3, 3), "bias": torch.zeros(1)})
-    with pytest.raises(CheckpointError, match=r"another network: .* size mismatch for weight"):
-        runtime.prepare(net, torch.optim.SGD(net.parameters(), lr=1.0), start)
-
-
-def test_evaluation_of_a_replicated_model_is_the_model_itself(runtime: Runtime) -> None:
-    net, _ = fitted(runtime)
-    with runtime.evaluation(net) as full:
-        assert full is runtime.unwrap(net)
-
-
-@pytest.mark.parametrize(
-    ("failed", "backend", "world", "way"),
-    [
-        (True, "nccl", 2, "aborted"),
-        (True, "gloo", 2, "left"),
-        (True, "nccl", 1, "left"),
-        (False, "nccl", 2, "left"),
-    ],
-)
-def test_a_rank_that_fails_does_not_wait_for_the_others_cards(
-    monkeypatch: pytest.MonkeyPatch, failed: bool, backend: str, world: int, way: str
+def test_one_process_where_several_were_promised_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ways: list[str] = []
-    made = Runtime(cpu=True)
-    made.world = world
-    core = torch.distributed.distributed_c10d
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_backend", lambda: backend)
-    monkeypatch.setattr(core, "_abort_process_group", lambda: ways.append("aborted"))
-    monkeypatch.setattr(made._strategy, "leave", lambda: ways.append("left"))
-    made.close(failed=failed)
-    assert ways == [way]
-
-
-def test_without_a_way_to_abort_the_group_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Runtime(cpu=True)
-    made.world = 2
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "get_backend", lambda: "nccl")
-    monkeypatch.delattr(torch.distributed.distributed_c10d, "_abort_process_group")
-    left: list[str] = []
-    monkeypatch.setattr(made._strategy, "leave", lambda: left.append("left"))
-    made.close(failed=True)
-    assert left == []
+    launch = read_launch(precision="fp32", cpu=True, environment={})
+    more = Launch(**{**vars(launch), "world": 2})
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(TrainingError, match="one of 2 processes but Accelerate set up 1"):
+        Process(more, timedelta(seconds=5))

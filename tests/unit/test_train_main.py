@@ -9,7 +9,7 @@ import pytest
 from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.train import program
 from lnln_dist.train.__main__ import command
-from lnln_dist.train.preemption import SIGNALS, Notice
+from lnln_dist.train.leaving import SIGNALS, Notice
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -21,8 +21,8 @@ from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, Use
 from lnln_dist.specs.registry import make_config
 from lnln_dist.sweep.trial import Job, run_job
 from lnln_dist.train import checkpoint, claim, loop, setup, validate
+from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport
-from lnln_dist.train.preemption import Notice
 from lnln_dist.train.program import Result, run
 
 

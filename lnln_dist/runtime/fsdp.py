@@ -12,10 +12,10 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from lnln_dist.errors import TrainingError
-from lnln_dist.runtime.strategy import cast_forward
+from lnln_dist.runtime.spread import cast_forward
 
 
-class Sharded:
+class Fsdp:
     """Fully sharded data parallel.
 
     Each layer of every ``nn.ModuleList`` is a unit that is gathered for its forward and backward
@@ -39,7 +39,7 @@ class Sharded:
         self._autocast = autocast
 
     def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """As ``Strategy.wrap``."""
+        """As ``Spread.wrap``."""
         model.to(self._device)
         cast_forward(model, self._autocast)
         mesh = init_device_mesh(self._device.type, (self._world,))
@@ -64,20 +64,20 @@ class Sharded:
         return model, optimizer
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        """As ``Strategy.unwrap``."""
+        """As ``Spread.unwrap``."""
         return model
 
     def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """As ``Strategy.accumulate``."""
+        """As ``Spread.accumulate``."""
         del model, last
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
-        """As ``Strategy.backward``."""
+        """As ``Spread.backward``."""
         torch.autograd.backward(loss)
 
     def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
-        """As ``Strategy.gradient_norm``."""
+        """As ``Spread.gradient_norm``."""
         del optimizer
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
@@ -86,7 +86,7 @@ class Sharded:
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
     ) -> bool:
-        """As ``Strategy.update``."""
+        """As ``Spread.update``."""
         if clip_norm:
             total = torch.tensor(norm, device=self._device)
             torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, total)
@@ -95,17 +95,17 @@ class Sharded:
         return False
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
-        """As ``Strategy.weight``."""
+        """As ``Spread.weight``."""
         return _whole(parameter.detach())
 
     def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """As ``Strategy.slots``."""
+        """As ``Spread.slots``."""
         return {name: _whole(value) for name, value in optimizer.state.get(parameter, {}).items()}
 
     def put_slots(
         self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
     ) -> None:
-        """As ``Strategy.put_slots``."""
+        """As ``Spread.put_slots``."""
         assert isinstance(parameter, DTensor)
         mesh, placements = parameter.device_mesh, parameter.placements
         # Every rank has the whole tensor and keeps its own part: nothing is sent.
@@ -117,10 +117,10 @@ class Sharded:
         }
 
     def close(self) -> None:
-        """As ``Strategy.close``."""
+        """As ``Spread.close``."""
 
     def leave(self) -> None:
-        """As ``Strategy.leave``."""
+        """As ``Spread.leave``."""
         torch.distributed.destroy_process_group()
 
 

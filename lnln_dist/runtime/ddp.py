@@ -14,7 +14,7 @@ from lnln_dist.errors import TrainingError
 MOST_SKIPS = 25  # fp16 steps skipped in a row before the run is called diverged
 
 
-class Replicated:
+class Ddp:
     """Data parallel by Accelerate; gradients travel in the step's last micro-batch."""
 
     whole = True
@@ -24,29 +24,29 @@ class Replicated:
         self._skips = 0
 
     def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        """As ``Strategy.wrap``."""
+        """As ``Spread.wrap``."""
         wrapped, optimizer = self._accelerator.prepare(model, optimizer)
         if self._accelerator.num_processes > 1 and not isinstance(wrapped, DistributedDataParallel):
             raise TrainingError(f"asked for DDP, Accelerate made a {type(wrapped).__name__}")
         return wrapped, optimizer
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        """As ``Strategy.unwrap``."""
+        """As ``Spread.unwrap``."""
         # Accelerate's own unwrapping imports DeepSpeed wherever that is installed.
         return model.module if isinstance(model, DistributedDataParallel) else model
 
     def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-        """As ``Strategy.accumulate``."""
+        """As ``Spread.accumulate``."""
         if last or not isinstance(model, DistributedDataParallel):
             return nullcontext()
         return cast("AbstractContextManager[None]", model.no_sync())
 
     def backward(self, loss: Tensor) -> None:
-        """As ``Strategy.backward``."""
+        """As ``Spread.backward``."""
         self._accelerator.backward(loss)
 
     def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
-        """As ``Strategy.gradient_norm``."""
+        """As ``Spread.gradient_norm``."""
         self._accelerator.unscale_gradients(optimizer)
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(grads))
@@ -54,7 +54,7 @@ class Replicated:
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
     ) -> bool:
-        """As ``Strategy.update``.
+        """As ``Spread.update``.
 
         Raises:
             TrainingError: too many fp16 steps in a row overflowed.
@@ -73,17 +73,17 @@ class Replicated:
         return skipped
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
-        """As ``Strategy.weight``."""
+        """As ``Spread.weight``."""
         return parameter.detach()
 
     def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """As ``Strategy.slots``."""
+        """As ``Spread.slots``."""
         return dict(optimizer.state.get(parameter, {}))
 
     def put_slots(
         self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
     ) -> None:
-        """As ``Strategy.put_slots``."""
+        """As ``Spread.put_slots``."""
         # The step count stays in host memory, where AdamW keeps it.
         optimizer.state[parameter] = {
             name: value.cpu() if name == "step" else value.to(parameter.device)
@@ -91,8 +91,8 @@ class Replicated:
         }
 
     def close(self) -> None:
-        """As ``Strategy.close``."""
+        """As ``Spread.close``."""
 
     def leave(self) -> None:
-        """As ``Strategy.leave``."""
+        """As ``Spread.leave``."""
         torch.distributed.destroy_process_group()

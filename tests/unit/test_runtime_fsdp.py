@@ -8,8 +8,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from lnln_dist.errors import TrainingError
-from lnln_dist.runtime import Runtime, sharded
-from lnln_dist.runtime.strategy import SLOTS
+from lnln_dist.runtime import Runtime, fsdp
+from lnln_dist.runtime.spread import SLOTS
 
 
 class Net(nn.Module):
@@ -88,6 +88,6 @@ def test_nothing_is_updated_when_the_gradient_is_not_finite(runtime: Runtime) ->
 def test_a_model_that_stays_whole_is_refused(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharded, "fully_shard", lambda module, **_: module)
+    monkeypatch.setattr(fsdp, "fully_shard", lambda module, **_: module)
     with pytest.raises(TrainingError, match=r"asked for fsdp2, but layers\.0\.weight"):
         runtime.prepare(*start())

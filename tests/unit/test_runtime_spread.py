@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from lnln_dist.runtime.strategy import as_float, cast_forward, trained
+from lnln_dist.runtime.spread import as_float, cast_forward, trained
 
 
 def test_a_cast_forward_returns_float32() -> None:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 SLOTS = ("exp_avg", "exp_avg_sq", "step")  # of AdamW, per parameter
 
 
-class Strategy(Protocol):
+class Spread(Protocol):
     """One way of spreading a model over ranks; methods marked collective run on all of them."""
 
     whole: bool

@@ -10,17 +10,17 @@ from torch import nn
 
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime import Runtime
-from lnln_dist.runtime.replicated import MOST_SKIPS, Replicated
+from lnln_dist.runtime.ddp import MOST_SKIPS, Ddp
 
 
 @pytest.fixture
-def strategy() -> Iterator[Replicated]:
+def strategy() -> Iterator[Ddp]:
     runtime = Runtime(cpu=True)
-    yield Replicated(runtime.accelerator)
+    yield Ddp(runtime.accelerator)
     runtime.close()
 
 
-def test_one_process_is_not_wrapped(strategy: Replicated) -> None:
+def test_one_process_is_not_wrapped(strategy: Ddp) -> None:
     net = nn.Linear(2, 1)
     wrapped, optimizer = strategy.wrap(net, torch.optim.AdamW(net.parameters()))
     assert strategy.unwrap(wrapped) is net
@@ -35,7 +35,7 @@ def test_one_process_is_not_wrapped(strategy: Replicated) -> None:
     assert strategy.slots(optimizer, net.weight)["step"] == 2
 
 
-def test_too_many_skipped_steps_end_the_run(strategy: Replicated) -> None:
+def test_too_many_skipped_steps_end_the_run(strategy: Ddp) -> None:
     net = nn.Linear(1, 1)
     skips: Any = SimpleNamespace(
         step=lambda: None, zero_grad=lambda set_to_none: None, step_was_skipped=True

@@ -1,0 +1,238 @@
+"""What training needs of its process: the seam between the loop and the strategies.
+
+A step's numbers do not depend on how many processes made them, nor on how the model is spread
+over them: every term is a sum over samples divided by the step's global sample count, and the
+averaging over processes is undone by multiplying with their number.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor, distributed, nn
+
+from lnln_dist.cost.memory import Strategy
+from lnln_dist.errors import TrainingError
+from lnln_dist.runtime.ddp import Ddp
+from lnln_dist.runtime.launch import Launch, Precision, read_launch
+from lnln_dist.runtime.launcher import check_variables
+from lnln_dist.runtime.meeting import Peers, meeting
+from lnln_dist.runtime.process import Process
+from lnln_dist.runtime.spread import Spread
+from lnln_dist.runtime.state import FullState, Portable, install_weights
+
+DRAIN_S = 0.2  # wait around leaving a process group
+
+
+class StepResult(NamedTuple):
+    """What one optimizer step did; the same on every rank."""
+
+    terms: dict[str, float]  # global means of the loss terms
+    grad_norm: float  # before clipping
+    skipped: bool  # fp16 only: the loss scale was too high, no update was made
+
+
+class Runtime(Process):
+    """One process of a run and its view of the others.
+
+    Args:
+        precision: arithmetic of the forward pass.
+        cpu: run on the CPU; None uses a GPU where there is one.
+        timeout_s: seconds after which a collective that a peer does not join fails.
+        strategy: how the model is spread over the ranks; auto is what the launcher asks for.
+        offload: ZeRO with the optimizer's state in host memory; a launcher may ask for it, too.
+        agree: compares what ranks were started with, before anything else needs them to be alike.
+        told: whether this rank was told to leave, while it waits for the others.
+
+    Raises:
+        TrainingError: the launch is not what it looks like, or not what the arguments ask for, or
+            a rank is missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        precision: Precision = "fp32",
+        cpu: bool | None = None,
+        timeout_s: float = 1800,
+        strategy: Strategy | Literal["auto"] = "auto",
+        offload: bool = False,
+        agree: Callable[[Peers, Launch], None] | None = None,
+        told: Callable[[], bool] = lambda: False,
+    ) -> None:
+        check_variables(os.environ)
+        self.launch: Launch = read_launch(
+            precision=precision, strategy=strategy, offload=offload, cpu=cpu
+        )
+        self.precision = precision
+        with meeting(self.launch.world, timedelta(seconds=timeout_s), told=told) as met:
+            if agree and met:
+                agree(met, self.launch)
+            super().__init__(self.launch, timedelta(seconds=timeout_s))
+        if agree and not met:
+            agree(self, self.launch)
+        self._spread = self._make_spread()
+        self._portable = Portable(self, self._spread)
+
+    def _make_spread(self) -> Spread:
+        if self.launch.strategy == "ddp":
+            return Ddp(self.accelerator)
+        if not distributed.is_initialized():  # one process; the others need a group all the same
+            distributed.init_process_group(
+                "gloo" if self.launch.on_cpu else "nccl",
+                rank=0,
+                world_size=1,
+                store=distributed.HashStore(),  # type: ignore[attr-defined]
+                timeout=self.timeout,
+            )
+        if self.launch.stage:
+            # Not at the top: an evaluation has no use for it, a DDP run must not import DeepSpeed.
+            from lnln_dist.runtime.zero import Zero
+
+            return Zero(
+                launch=self.launch,
+                device=self.device,
+                timeout=self.timeout,
+                autocast=self.autocast,
+            )
+        from lnln_dist.runtime.fsdp import Fsdp
+
+        half = self.precision == "bf16"
+        return Fsdp(device=self.device, world=self.world, half=half, autocast=self.autocast)
+
+    def prepare(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        start: FullState | None = None,
+    ) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Places the model on the device and wraps both for this launch (collective).
+
+        Every rank starts from rank 0's weights.
+
+        Args:
+            model: the bare model, on the CPU.
+            optimizer: AdamW over its parameters that has not made a step.
+            start: what to go on from, whole on rank 0 and empty elsewhere; None starts afresh.
+
+        Raises:
+            CheckpointError: ``start`` belongs to another network.
+            TrainingError: what came out is not what was asked for.
+        """
+        if start is not None:
+            self.on_main(lambda: install_weights(model, start.weights))
+        self._portable.share(model)
+        wrapped, optimizer = self._spread.wrap(model, optimizer)
+        if start is not None:
+            self._portable.put_slots(self.unwrap(wrapped), optimizer, start.slots)
+            scaler = self.broadcast_object(start.scaler)
+            if self.accelerator.scaler is not None and scaler:
+                self.accelerator.scaler.load_state_dict(scaler)
+        return wrapped, optimizer
+
+    def full_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> FullState:
+        """The whole state, gathered onto rank 0 (collective); empty on the other ranks."""
+        full = self._portable.gather(self.unwrap(model), optimizer)
+        if self.is_main and self.accelerator.scaler is not None:
+            full.scaler.update(self.accelerator.scaler.state_dict())
+        return full
+
+    def evaluation(self, model: nn.Module) -> contextlib.AbstractContextManager[nn.Module]:
+        """The bare model with all weights on every rank, for as long as the block (collective).
+
+        Within it ranks may run different numbers of batches. Where the model is replicated it is
+        the trained module itself; elsewhere a copy in float32.
+        """
+        return self._portable.evaluation(self.unwrap(model))
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """The module below its wrappers; its parameters may be sharded (see ``evaluation``)."""
+        return self._spread.unwrap(model)
+
+    def accumulate(
+        self, model: nn.Module, *, last: bool
+    ) -> contextlib.AbstractContextManager[None]:
+        """Around a micro-batch's forward and backward pass; ``last`` is the step's last."""
+        return self._spread.accumulate(model, last=last)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The forward pass's precision."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds this rank's gradients of its share of the global mean."""
+        self._spread.backward(loss * self.world)
+
+    def check_clip_step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        terms: Mapping[str, Tensor],
+        clip_norm: float,
+    ) -> StepResult:
+        """Sums the terms over ranks, stops if anything is not finite, else clips and updates.
+
+        Args:
+            model: as ``prepare`` returned it.
+            optimizer: as ``prepare`` returned it.
+            terms: this rank's share of the global mean per loss term.
+            clip_norm: largest gradient norm; 0 only measures it.
+
+        Raises:
+            TrainingError: a term or the gradient is not finite on some rank; nothing was updated.
+        """
+        means = self.sum_over_ranks(terms)
+        wrong = {name: value for name, value in means.items() if not np.isfinite(value)}
+        if wrong:
+            raise TrainingError(
+                f"loss not finite before the update ({wrong}): lower optim.lr or look at the data "
+                "with lnln-dist verify; the last checkpoint is intact"
+            )
+        norm = self._spread.gradient_norm(model, optimizer)
+        if not np.isfinite(norm) and self.precision != "fp16":
+            raise TrainingError(
+                "gradient not finite before the update: lower optim.lr, set optim.clip_norm or "
+                "train in fp32; the last checkpoint is intact"
+            )
+        skipped = self._spread.update(model, optimizer, norm=norm, clip_norm=clip_norm)
+        return StepResult(means, norm, skipped)
+
+    def close(self, *, failed: bool = False) -> None:
+        """Lets go of the model, and of the process group if this runtime made it.
+
+        Args:
+            failed: an error of this rank, perhaps of no other, is still to be told.
+        """
+        if failed and self._has_cards_that_wait():
+            # To leave an NCCL group waits for what peers have begun, and so would freeing what its
+            # kernels use: the error would be told after the time-out, or never.
+            with contextlib.suppress(Exception):
+                distributed.distributed_c10d._abort_process_group()
+            AcceleratorState._reset_state(reset_partial_state=True)
+            return
+        self._spread.close()
+        if self._owns_group and distributed.is_initialized():
+            # A thread of gloo may still wait for the interpreter to drop its last tensor. Did the
+            # group or the process end meanwhile, it would hang for ever or end by SIGABRT
+            # (torch 2.13): sleeping hands the interpreter over.
+            time.sleep(DRAIN_S)
+            with contextlib.suppress(Exception):  # a peer may be gone already
+                self._spread.leave()
+            time.sleep(DRAIN_S)
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+    def _has_cards_that_wait(self) -> bool:
+        """Whether other ranks may be within a collective of this runtime's own NCCL group."""
+        if self.world == 1 or not self._owns_group or not distributed.is_initialized():
+            return False
+        return distributed.get_backend() == "nccl"
