@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.loader import Collator, make_loader
+from lnln_dist.data.loader import Collator, Loader
 from lnln_dist.data.noise import Noise
 from lnln_dist.data.plan import MicroBatch, sequential
 from lnln_dist.data.shards import Split
@@ -76,7 +76,7 @@ def predict(
         pad_id=pad_id,
     )
     on_gpu = runtime.device.type == "cuda"
-    loader = make_loader(collator, items, workers=workers, prefetch=PREFETCH, pin_memory=on_gpu)
+    loader = Loader(collator, items, workers=workers, prefetch=PREFETCH, pin_memory=on_gpu)
     found = _outputs(model, loader if items else (), runtime)
     parts = [part for of_rank in runtime.gather_objects(found) for part in of_rank]
     return _in_row_order(parts, len(split))

@@ -114,7 +114,8 @@ def test_every_sample_once_in_row_order_on_every_rank(world: int, size: int, pad
         assert found.prediction.dtype == found.completeness.dtype == np.float32
         assert found.prediction.tolist() == split.labels.tolist()
         assert found.completeness.tolist() == split.lengths["audio"].tolist()
-    assert sum(len(b.row_B) for m in models for b in m.batches) == size
+    assert sum(int(b.weight_B.sum()) for m in models for b in m.batches) == size
+    assert len({len(m.batches) for m in models}) == 1
 
 
 def test_ranks_do_not_change_the_noise() -> None:
