@@ -273,8 +273,10 @@ class Loader(Generic[Item, Loaded]):
                 if isinstance(item, _Failure):
                     raise item.error
                 yield item
-        except RuntimeError as err:
-            if not str(err).startswith("DataLoader worker"):
+        except (RuntimeError, ConnectionError, EOFError) as err:
+            # A process that is gone may be missed first where its tensors are fetched.
+            lost = self._loader.num_workers and not isinstance(err, RuntimeError)
+            if not lost and not str(err).startswith("DataLoader worker"):
                 raise
             raise DataError(
                 f"a loader process died ({str(err).splitlines()[0].rstrip('. ')}); if (shared) "

@@ -257,6 +257,20 @@ def test_a_killed_worker_is_one_line():
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError("end")])
+def test_a_process_that_is_missed_where_its_tensors_are_fetched_has_died(monkeypatch, error):
+    def gone(_):
+        raise error
+
+    loader = Loader(collator(), sequential(SIZE, 4, 1, 0), workers=1)
+    monkeypatch.setattr(type(loader._loader), "__iter__", gone)
+    with pytest.raises(DataError, match="a loader process died"):
+        list(loader)
+    loader = Loader(collator(), sequential(SIZE, 4, 1, 0))
+    with pytest.raises(type(error)):  # there is none
+        list(loader)
+
+
 def test_prepared_shards_give_the_samples_of_the_feature_file(tmp_path):
     """A padded MMSA pickle in, ``prepare``, batches out: nothing lost, nothing moved."""
     memory = MemorySplit()
