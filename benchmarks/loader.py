@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from lnln_dist.config import MODALITIES, NoiseConfig
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.loader import Collator, make_loader
+from lnln_dist.data.loader import Collator, Loader
 from lnln_dist.data.noise import TrainingNoise
-from lnln_dist.data.plan import Plan
+from lnln_dist.data.plan import SamplingPlan
 from lnln_dist.data.shards import open_dataset
 
 BATCH = 64
@@ -111,7 +111,7 @@ def contenders(folder: Path, size: int) -> dict:
     prepare(folder / "source.pkl", folder / "data", dataset="mosi")
     split = open_dataset(folder / "data").split("train")
     noise = TrainingNoise(NoiseConfig(), seed=1, ids=split.ids)
-    plan = Plan(size=len(split), batch_size=BATCH, world=1, micro_batch=None, seed=1)
+    plan = SamplingPlan(size=len(split), batch_size=BATCH, world=1, micro_batch=None, seed=1)
     epochs = iter(range(10**6))  # order and rates are drawn anew, as in training
 
     def ours(padding: str) -> float:
@@ -119,8 +119,8 @@ def contenders(folder: Path, size: int) -> dict:
             split, noise, padding=padding, padded_lengths=PADDED, unk_id=UNK, pad_id=PAD
         )
         epoch, steps = next(epochs), range(plan.steps_per_epoch)
-        items = (item for step in steps for item in plan.micro_batches(epoch, step, 0))
-        return seconds(make_loader(make, items))
+        items = (item for step in steps for item in plan.step(epoch, step, 0).micro_batches)
+        return seconds(Loader(make, items))
 
     reference = DataLoader(PaddedSamples(folder / "source.pkl"), batch_size=BATCH, shuffle=True)
     lengths = ", ".join(f"{m} {split.lengths[m].mean():.0f}/{PADDED[m]}" for m in MODALITIES)

@@ -16,9 +16,9 @@ PROGRAM = """
 import re, sys
 from pathlib import Path
 from lnln_dist.config import MODALITIES, NoiseConfig
-from lnln_dist.data.loader import Collator, make_loader
+from lnln_dist.data.loader import Collator, Loader
 from lnln_dist.data.noise import TrainingNoise
-from lnln_dist.data.plan import Plan
+from lnln_dist.data.plan import SamplingPlan
 from lnln_dist.data.shards import open_dataset
 
 
@@ -34,10 +34,10 @@ collator = Collator(
     split, TrainingNoise(NoiseConfig(), seed=1, ids=split.ids), padding="batch",
     padded_lengths=index.padded_lengths, unk_id=index.tokenizer.unk_id, pad_id=0,
 )
-plan = Plan(size=len(split), batch_size=64, world=1, micro_batch=None, seed=1)
-items = [m for step in range(plan.steps_per_epoch) for m in plan.micro_batches(0, step, 0)]
+plan = SamplingPlan(size=len(split), batch_size=64, world=1, micro_batch=None, seed=1)
+items = [m for step in range(plan.steps_per_epoch) for m in plan.step(0, step, 0).micro_batches]
 peak = 0
-for number, batch in enumerate(make_loader(collator, items)):
+for number, batch in enumerate(Loader(collator, items)):
     if number % 8 == 0:
         peak = max(peak, anonymous())
 frames = sum(index.padded_lengths[m] * width for m, width in index.widths.items()) * 4 * len(split)

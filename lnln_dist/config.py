@@ -29,9 +29,9 @@ class DataConfig:
     path: str = ""
     """Folder written by `lnln-dist prepare` (a local path or a file:// URI)."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Loader processes per rank; 0 loads in the training process."""
+    """Loader processes per rank, of training and of scoring; 0 loads in the process itself."""
     prefetch: Count = 4
-    """Micro-batches each loader process keeps ready (used when workers > 0)."""
+    """Steps, with all their micro-batches, each loader process keeps ready (if workers > 0)."""
     pin_memory: bool = True
     """Page-locked host memory for faster copies; only acts where a GPU is used."""
     padding: Literal["batch", "corpus"] = "batch"

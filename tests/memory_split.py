@@ -50,7 +50,7 @@ def collator(noise=None, *, padding="batch", split=None, padded=PADDED):
 def micro(rows, weights=None, epoch=0):
     rows = np.array(rows)
     weights = np.ones(len(rows)) if weights is None else np.array(weights)
-    return MicroBatch(epoch, 0, rows, weights.astype(np.float32), True)
+    return MicroBatch(epoch, rows, weights.astype(np.float32))
 
 
 def leaves(batch):

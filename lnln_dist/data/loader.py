@@ -1,25 +1,29 @@
-"""Micro-batches from rows: noise put on while loading, padding, worker processes.
+"""Batches from rows: padding, noise, worker processes.
 
 Workers need no seeds: what a micro-batch holds is decided by its rows and epoch alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.noise import Draw, Noise, valid_places
-from lnln_dist.data.plan import MicroBatch
+from lnln_dist.data.noise import Lengths, Noise, Widths, valid_places
+from lnln_dist.data.plan import MicroBatch, Step
 from lnln_dist.data.workers import start_worker, terminate_held
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.types import Batch, SequenceInput, TextInput
 
+Item = TypeVar("Item")
+Loaded = TypeVar("Loaded")
 
-class Source(Protocol):
+
+class Samples(Protocol):
     """What the loader needs of a split (``shards.Split`` is one)."""
 
     @property
@@ -50,6 +54,40 @@ class Source(Protocol):
         ...
 
 
+class LoadedStep(NamedTuple):
+    """One rank's batches of an optimizer step."""
+
+    samples: int  # of the step over all ranks: the denominator of its losses
+    batches: list[Batch]
+
+
+class Erased(NamedTuple):
+    """The noise of one modality for a batch."""
+
+    keep_BT: Tensor  # bool, True on valid places that survive
+    rate_B: Tensor  # float32, nominal missing rate in [0, 1]
+
+
+Draws = Mapping[Modality, Erased]
+
+
+def under(batch: Batch, draws: Draws, *, unk_id: int) -> Batch:
+    """The batch with only what ``draws`` spares; its frames and complete tokens are shared.
+
+    Args:
+        batch: complete or damaged, on any device.
+        draws: for the same samples, on the same device.
+        unk_id: token id that stands for an erased token.
+    """
+    text, erased = batch.text, draws["text"]
+    noisy_ids_BT = torch.where(erased.keep_BT | ~text.valid_BT, text.ids_BT, unk_id)
+    return batch._replace(
+        text=text._replace(noisy_ids_BT=noisy_ids_BT, **erased._asdict()),
+        audio=batch.audio._replace(**draws["audio"]._asdict()),
+        vision=batch.vision._replace(**draws["vision"]._asdict()),
+    )
+
+
 class Collator:
     """Rows -> ``Batch``: complete frames and tokens with the masks of what survives the noise.
 
@@ -67,7 +105,7 @@ class Collator:
 
     def __init__(
         self,
-        split: Source,
+        split: Samples,
         noise: Noise,
         *,
         padding: Literal["batch", "corpus"],
@@ -89,45 +127,63 @@ class Collator:
         self._unk_id, self._pad_id = unk_id, pad_id
 
     def __call__(self, item: MicroBatch) -> Batch:
-        """Loads one micro-batch."""
-        split, rows = self._split, item.rows
-        lengths = {m: split.lengths[m][rows] for m in MODALITIES}
-        # At least one place, so that an all-empty batch still has a shape to attend over.
-        width = self._corpus or {m: max(1, int(lengths[m].max())) for m in MODALITIES}
-        draws = self._noise.draw(rows, item.epoch, lengths, width)
-        valid = {m: valid_places(lengths[m], width[m]) for m in MODALITIES}
+        """Loads one micro-batch under the noise."""
+        return under(self.whole(item), self.draws(item, self._noise), unk_id=self._unk_id)
+
+    def step(self, step: Step) -> LoadedStep:
+        """Loads all micro-batches of one optimizer step."""
+        return LoadedStep(step.samples, [self(item) for item in step.micro_batches])
+
+    def whole(self, item: MicroBatch) -> Batch:
+        """Loads one micro-batch with nothing erased."""
+        rows = item.rows
+        lengths, width = self._sizes(rows)
+        valid = {m: torch.from_numpy(valid_places(lengths[m], width[m])) for m in MODALITIES}
         return Batch(
-            text=self._text(rows, draws["text"], valid["text"]),
-            audio=self._sequence("audio", rows, draws["audio"], valid["audio"]),
-            vision=self._sequence("vision", rows, draws["vision"], valid["vision"]),
-            label_B=torch.from_numpy(split.labels[rows]),
+            text=self._text(rows, valid["text"]),
+            audio=self._sequence("audio", rows, valid["audio"]),
+            vision=self._sequence("vision", rows, valid["vision"]),
+            label_B=torch.from_numpy(self._split.labels[rows]),
             weight_B=torch.from_numpy(item.weights.copy()),
             row_B=torch.from_numpy(rows.copy()),
         )
 
-    def _text(self, rows: NDArray[np.int64], draw: Draw, valid_BT: NDArray[np.bool_]) -> TextInput:
+    def draws(self, item: MicroBatch, noise: Noise) -> Draws:
+        """What survives of one micro-batch under a noise stream."""
+        lengths, width = self._sizes(item.rows)
+        found = noise.draw(item.rows, item.epoch, lengths, width)
+        return {
+            m: Erased(torch.from_numpy(draw.keep_BT), torch.from_numpy(draw.rate_B))
+            for m, draw in found.items()
+        }
+
+    def _sizes(self, rows: NDArray[np.int64]) -> tuple[Lengths, Widths]:
+        lengths = {m: self._split.lengths[m][rows] for m in MODALITIES}
+        # At least one place, so that an all-empty batch still has a shape to attend over.
+        return lengths, self._corpus or {m: max(1, int(lengths[m].max())) for m in MODALITIES}
+
+    def _text(self, rows: NDArray[np.int64], valid_BT: Tensor) -> TextInput:
         ids_BT = np.full(valid_BT.shape, self._pad_id, dtype=np.int64)
         segments_BT = np.zeros(valid_BT.shape, dtype=np.int64)
         for i, row in enumerate(rows.tolist()):
             tokens, segments = self._split.tokens(row), self._split.segments(row)
             ids_BT[i, : len(tokens)] = tokens
             segments_BT[i, : len(segments)] = segments
-        noisy_ids_BT = np.where(draw.keep_BT | ~valid_BT, ids_BT, self._unk_id)
+        whole_BT = torch.from_numpy(ids_BT)
         return TextInput(
-            ids_BT=torch.from_numpy(ids_BT),
-            noisy_ids_BT=torch.from_numpy(noisy_ids_BT),
+            ids_BT=whole_BT,
+            noisy_ids_BT=whole_BT,
             segments_BT=torch.from_numpy(segments_BT),
-            valid_BT=torch.from_numpy(valid_BT),
-            keep_BT=torch.from_numpy(draw.keep_BT),
-            rate_B=torch.from_numpy(draw.rate_B),
+            valid_BT=valid_BT,
+            keep_BT=valid_BT,
+            rate_B=torch.zeros(len(rows)),
         )
 
     def _sequence(
         self,
         modality: Literal["audio", "vision"],
         rows: NDArray[np.int64],
-        draw: Draw,
-        valid_BT: NDArray[np.bool_],
+        valid_BT: Tensor,
     ) -> SequenceInput:
         views = [self._split.frames(modality, row) for row in rows.tolist()]
         frames_BTD = np.zeros((*valid_BT.shape, views[0].shape[1]), dtype=np.float32)
@@ -135,9 +191,9 @@ class Collator:
             frames_BTD[i, : len(view)] = view
         return SequenceInput(
             frames_BTD=torch.from_numpy(frames_BTD),
-            valid_BT=torch.from_numpy(valid_BT),
-            keep_BT=torch.from_numpy(draw.keep_BT),
-            rate_B=torch.from_numpy(draw.rate_B),
+            valid_BT=valid_BT,
+            keep_BT=valid_BT,
+            rate_B=torch.zeros(len(rows)),
         )
 
 
@@ -148,15 +204,15 @@ class _Failure:
         self.error = error
 
 
-class _MicroBatches(Dataset["Batch | _Failure"]):
-    """The collator as a map-style dataset whose index is a micro-batch."""
+class _Items(Dataset["Loaded | _Failure"], Generic[Item, Loaded]):
+    """A function as a map-style dataset whose index is what is to be loaded."""
 
-    def __init__(self, collator: Collator) -> None:
-        self._collator = collator
+    def __init__(self, load: Callable[[Item], Loaded]) -> None:
+        self._load = load
 
-    def __getitem__(self, item: MicroBatch) -> "Batch | _Failure":
+    def __getitem__(self, item: Item) -> "Loaded | _Failure":
         try:
-            return self._collator(item)
+            return self._load(item)
         except UserError as err:
             return _Failure(err)
 
@@ -165,21 +221,32 @@ def _as_is(item: Any) -> Any:
     return item
 
 
-class Loader:
-    """Batches of some micro-batches in order; iterable again and again. See ``make_loader``."""
+class Loader(Generic[Item, Loaded]):
+    """What was loaded of some items in their order, the same for any number of workers.
+
+    Args:
+        load: makes of an item (such as a micro-batch or a step of them) what is yielded: a
+            ``Collator``, its ``step``, or any function that can be pickled.
+        items: iterated anew at each iteration of the loader, so that resuming is starting it
+            elsewhere.
+        workers: processes of this rank; 0 loads in the calling process. They live as long as
+            the loader.
+        prefetch: items each worker keeps ready: whole steps where an item is a step.
+        pin_memory: page-locked memory; acts only where there is a GPU.
+    """
 
     def __init__(
         self,
-        collator: Collator,
-        items: Iterable[MicroBatch],
+        load: Callable[[Item], Loaded],
+        items: Iterable[Item],
         *,
-        workers: int,
-        prefetch: int,
-        pin_memory: bool,
+        workers: int = 0,
+        prefetch: int = 4,
+        pin_memory: bool = False,
     ) -> None:
-        self._loader: DataLoader[Batch | _Failure] = DataLoader(
-            _MicroBatches(collator),
-            sampler=items,
+        self._loader: DataLoader[Loaded | _Failure] = DataLoader(
+            _Items(load),
+            sampler=cast("Any", items),
             batch_size=None,
             num_workers=workers,
             prefetch_factor=prefetch if workers else None,
@@ -192,7 +259,7 @@ class Loader:
             generator=torch.Generator(),
         )
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Loaded]:
         """Loads from where ``items`` starts now.
 
         Raises:
@@ -201,13 +268,15 @@ class Loader:
         """
         try:
             with terminate_held():
-                batches = iter(self._loader)
-            for item in batches:
+                loaded = iter(self._loader)
+            for item in loaded:
                 if isinstance(item, _Failure):
                     raise item.error
                 yield item
-        except RuntimeError as err:
-            if not str(err).startswith("DataLoader worker"):
+        except (RuntimeError, ConnectionError, EOFError) as err:
+            # A process that is gone may be missed first where its tensors are fetched.
+            lost = self._loader.num_workers and not isinstance(err, RuntimeError)
+            if not lost and not str(err).startswith("DataLoader worker"):
                 raise
             raise DataError(
                 f"a loader process died ({str(err).splitlines()[0].rstrip('. ')}); if (shared) "
@@ -215,27 +284,5 @@ class Loader:
             ) from err
 
     def __len__(self) -> int:
-        """Micro-batches of one iteration, if ``items`` knows their number."""
+        """Items of one iteration, if ``items`` knows their number."""
         return len(self._loader)
-
-
-def make_loader(
-    collator: Collator,
-    items: Iterable[MicroBatch],
-    *,
-    workers: int = 0,
-    prefetch: int = 4,
-    pin_memory: bool = False,
-) -> Loader:
-    """A loader of ``items`` in their order; the batches are the same for any number of workers.
-
-    Args:
-        collator: makes a batch of a micro-batch.
-        items: iterated anew at each iteration of the loader, so that resuming is starting it
-            elsewhere (``plan.EpochItems``, or a plain list).
-        workers: processes of this rank; 0 loads in the calling process. They live as long as
-            the loader.
-        prefetch: micro-batches each worker keeps ready.
-        pin_memory: page-locked memory; acts only where there is a GPU.
-    """
-    return Loader(collator, items, workers=workers, prefetch=prefetch, pin_memory=pin_memory)

@@ -5,6 +5,7 @@ of ranks and the micro-batch size; a rank takes every ``world``-th of its rows. 
 resume at any step, also with another number of processes, and see the same global batches.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,10 +21,15 @@ class MicroBatch(NamedTuple):
     """What one process loads for one forward pass."""
 
     epoch: int  # from 0
-    step: int  # optimizer step within the epoch, from 0
     rows: Rows  # rows within the split, [b]
     weights: NDArray[np.float32]  # 1 for a sample that counts, 0 for a filler, [b]
-    last: bool  # the step's last micro-batch on this rank
+
+
+class Step(NamedTuple):
+    """One rank's part of an optimizer step."""
+
+    samples: int  # of the step over all ranks: the denominator of its losses
+    micro_batches: list[MicroBatch]
 
 
 def shuffled(size: int, *, key: int, epoch: int) -> Rows:
@@ -35,7 +41,7 @@ def shuffled(size: int, *, key: int, epoch: int) -> Rows:
     return np.argsort(lots, kind="stable").astype(np.int64)
 
 
-class Plan:
+class SamplingPlan:
     """The training steps of every epoch.
 
     Args:
@@ -105,11 +111,7 @@ class Plan:
             raise ValueError(f"step {step} of an epoch of {self.steps_per_epoch} steps")
         return self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
 
-    def samples(self, epoch: int, step: int) -> int:
-        """Samples of one step over all ranks: the denominator of its losses."""
-        return len(self.step_rows(epoch, step))
-
-    def micro_batches(self, epoch: int, step: int, rank: int) -> list[MicroBatch]:
+    def step(self, epoch: int, step: int, rank: int) -> Step:
         """One rank's part of a step, cut as evenly as can be.
 
         Every rank gets the same number of pieces, so that collectives in the forward and
@@ -120,26 +122,34 @@ class Plan:
         rows = self.step_rows(epoch, step)
         largest = -(-len(rows) // self.world)
         pieces = -(-largest // (self._micro_batch or largest))
-        out = []
-        for i, part in enumerate(np.array_split(rows[rank :: self.world], pieces)):
-            weights = np.ones(len(part), dtype=np.float32)
-            if not len(part):
-                part, weights = rows[:1], np.zeros(1, dtype=np.float32)
-            out.append(MicroBatch(epoch, step, part, weights, i == pieces - 1))
-        return out
+        parts = np.array_split(rows[rank :: self.world], pieces)
+        return Step(
+            len(rows),
+            [_counted(epoch, part) if len(part) else _filler(epoch, rows[:1]) for part in parts],
+        )
+
+    def steps(self, rank: int, *, start: int, stop: int) -> Iterator[Step]:
+        """One rank's part of the steps ``start`` to ``stop`` - 1, counted over all epochs."""
+        for step in range(start, stop):
+            yield self.step(*divmod(step, self.steps_per_epoch), rank)
 
 
 def sequential(size: int, batch_size: int, world: int, rank: int) -> list[MicroBatch]:
-    """Every row exactly once over all ranks, for scoring: no fillers, each piece its own step.
+    """Every row exactly once over all ranks, for scoring.
 
-    A rank that gets no row has an empty list.
+    Every rank gets the same number of pieces, as in a step.
     """
     if min(batch_size, world) < 1 or not 0 <= rank < world:
         raise ValueError(f"batch_size {batch_size}, rank {rank} of {world}")
-    mine = np.arange(rank, size, world, dtype=np.int64)
-    starts = range(0, len(mine), batch_size)
-    parts = [mine[start : start + batch_size] for start in starts]
-    return [
-        MicroBatch(0, i, part, np.ones(len(part), dtype=np.float32), True)
-        for i, part in enumerate(parts)
-    ]
+    rows = np.arange(size, dtype=np.int64)
+    mine, longest = rows[rank::world], len(rows[::world])
+    parts = [mine[start : start + batch_size] for start in range(0, longest, batch_size)]
+    return [_counted(0, part) if len(part) else _filler(0, rows[:1]) for part in parts]
+
+
+def _counted(epoch: int, rows: Rows) -> MicroBatch:
+    return MicroBatch(epoch, rows, np.ones(len(rows), dtype=np.float32))
+
+
+def _filler(epoch: int, rows: Rows) -> MicroBatch:
+    return MicroBatch(epoch, rows, np.zeros(len(rows), dtype=np.float32))

@@ -1,7 +1,7 @@
 """The runs of an evaluation, each with the data it is scored on, checked before anything runs."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,11 @@ class Case:
     split: Split
     notes: list[str]  # what a reader of its scores should know
     checkpoints: dict[str, tuple[str, ...]]  # name -> the scores that are taken from it
+
+    @property
+    def model(self) -> str:
+        """Name of the network's family."""
+        return getattr(self.run.config.model, "name", "lnln")
 
     @property
     def train_seed(self) -> int | None:
@@ -99,13 +104,16 @@ def open_cases(
 def predict_case(
     case: Case,
     model: nn.Module,
-    noise: Noise,
+    noises: Sequence[Noise],
     *,
     runtime: Runtime,
     batch_size: int,
     workers: int = 0,
-) -> Predictions:
-    """A run's predictions for its split, padded as in its training; see ``predict``.
+    before_pass: Callable[[float], object] = lambda _: None,
+) -> list[Predictions]:
+    """A run's predictions for its split under each noise, padded as in its training.
+
+    See ``predict``.
 
     Raises:
         CheckpointError: a prediction is not finite.
@@ -113,7 +121,7 @@ def predict_case(
     found = predict(
         model,
         case.split,
-        noise,
+        noises,
         runtime=runtime,
         padding=case.run.config.data.padding,
         padded_lengths=case.padded_lengths,
@@ -121,13 +129,15 @@ def predict_case(
         pad_id=case.index.tokenizer.pad_id,
         batch_size=batch_size,
         workers=workers,
+        before_pass=before_pass,
     )
-    bad = int(np.count_nonzero(~np.isfinite(found.prediction)))
-    if bad:
-        raise CheckpointError(
-            f"{case.run.folder}: {bad} of {len(found.prediction)} predictions are not finite: "
-            "this checkpoint is of no use, take an earlier one or train again"
-        )
+    for one in found:
+        bad = int(np.count_nonzero(~np.isfinite(one.sentiment)))
+        if bad:
+            raise CheckpointError(
+                f"{case.run.folder}: {bad} of {len(one.sentiment)} predictions are not finite: "
+                "this checkpoint is of no use, take an earlier one or train again"
+            )
     return found
 
 

@@ -1,39 +1,52 @@
-"""Predictions for a whole split under given noise, every sample exactly once over the ranks."""
+"""Predictions for a whole split under many noise conditions, every sample once over the ranks.
 
-from collections.abc import Iterable, Mapping
+
+A batch is loaded and padded once and put under every condition from there: one forward pass of
+``batch_size`` samples per condition, so that memory holds no more than one pass needs.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.loader import Collator, make_loader
-from lnln_dist.data.noise import Noise
+from lnln_dist.data.loader import Collator, Draws, Erased, Loader, under
+from lnln_dist.data.noise import CleanNoise, Noise
 from lnln_dist.data.plan import MicroBatch, sequential
 from lnln_dist.data.shards import Split
 from lnln_dist.errors import DataError, UserError
+from lnln_dist.evaluate.remember import remembering
 from lnln_dist.runtime import Runtime
 from lnln_dist.types import Batch, Network
 
-PREFETCH = 4  # micro-batches a loader process keeps ready
-
-# Rows of a split, their predictions and completeness.
-_Part = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+PREFETCH = 2  # batches, with the noise of all conditions, that a loader process keeps ready
 
 
 class Predictions(NamedTuple):
-    """One split's outputs in row order, the same on every rank."""
+    """One split's outputs under one condition in row order, the same on every rank."""
 
-    prediction: NDArray[np.float32]  # [n], in the label's unit
-    completeness: NDArray[np.float32]  # [n], predicted share of text that is there, in (0, 1)
+    sentiment: NDArray[np.float32]  # [n], in the label's unit
+    extras: dict[str, NDArray[np.float32]]  # [n] each, what the model tells beside it
+
+
+class _Part(NamedTuple):
+    """Outputs of a rank for some rows."""
+
+    rows: NDArray[np.int64]  # [b]
+    names: tuple[str, ...]  # of the extras
+    values_COB: NDArray[np.float32]  # conditions, outputs (sentiment, then extras), rows
 
 
 def predict(
     model: nn.Module,
     split: Split,
-    noise: Noise,
+    noises: Sequence[Noise],
     *,
     runtime: Runtime,
     padding: Literal["batch", "corpus"],
@@ -42,20 +55,29 @@ def predict(
     pad_id: int,
     batch_size: int,
     workers: int = 0,
-) -> Predictions:
-    """Runs the model once over a split; call it on all ranks.
+    remember: bool = True,
+    before_pass: Callable[[float], object] = lambda _: None,
+) -> list[Predictions]:
+    """Runs the model over a split, once per condition; call it on all ranks.
+
+    All ranks make the same number of forward passes, so the model may be one whose passes wait
+    for one another; its training mode is put back afterwards.
 
     Args:
-        model: not wrapped by DDP (the ranks run different numbers of batches); its training mode
-            is put back afterwards.
+        model: the network, on the device of this rank.
         split: the samples.
-        noise: which places are erased.
+        noises: the conditions: which places are erased.
+        runtime: of this rank.
         padding: to the longest sample of a batch, or to ``padded_lengths``.
         padded_lengths: places per modality for padding ``corpus``.
         unk_id: token id that stands in for erased tokens.
         pad_id: token id of padding.
         batch_size: samples per forward pass and rank.
         workers: loader processes per rank.
+        remember: do not encode a text again that noise has left as it was; not where the encoder
+            is spread over the ranks, since they would call it unequally often.
+        before_pass: told before every forward pass, on all ranks alike, which share of them is
+            done; what it raises ends the work.
 
     Raises:
         DataError: a sample was scored twice or not at all.
@@ -69,37 +91,82 @@ def predict(
     items = _batches(split, runtime, batch_size=batch_size, grouped=padding == "batch")
     collator = Collator(
         split,
-        noise,
+        CleanNoise(),
         padding=padding,
         padded_lengths=padded_lengths,
         unk_id=unk_id,
         pad_id=pad_id,
     )
-    on_gpu = runtime.device.type == "cuda"
-    loader = make_loader(collator, items, workers=workers, prefetch=PREFETCH, pin_memory=on_gpu)
-    found = _outputs(model, loader if items else (), runtime)
+    loader: Loader[MicroBatch, tuple[Batch, Draws]] = Loader(
+        _UnderAll(collator, noises),
+        items,
+        workers=min(workers, len(items)),
+        prefetch=PREFETCH,
+        pin_memory=runtime.device.type == "cuda",
+    )
+    found: list[_Part] = []
+    passes = len(items) * len(noises)
+    with _evaluating(model), torch.inference_mode():
+        for loaded in loader:
+            batch, draws = runtime.to_device(loaded)
+            outputs: list[dict[str, Tensor]] = []
+            with remembering(model) if remember else contextlib.nullcontext():
+                for condition in _each(draws, len(noises)):
+                    before_pass((len(found) * len(noises) + len(outputs)) / passes)
+                    with runtime.autocast():
+                        outputs.append(_outputs(model, under(batch, condition, unk_id=unk_id)))
+            found.append(_part(batch, outputs))
     parts = [part for of_rank in runtime.gather_objects(found) for part in of_rank]
     return _in_row_order(parts, len(split))
 
 
-def _outputs(model: nn.Module, batches: Iterable[Batch], runtime: Runtime) -> list[_Part]:
-    """Rows and outputs of the own rank's batches, those that only fill a batch up left out."""
+@dataclass(frozen=True)
+class _UnderAll:
+    """Loads a batch once, whole, with what each condition spares of it."""
+
+    collator: Collator
+    noises: Sequence[Noise]
+
+    def __call__(self, item: MicroBatch) -> tuple[Batch, Draws]:
+        """The masks and rates of all conditions are stacked, in front of a batch's shapes."""
+        of_each = [self.collator.draws(item, noise) for noise in self.noises]
+        stacked: dict[Modality, Erased] = {
+            m: Erased(*map(torch.stack, zip(*(draws[m] for draws in of_each), strict=True)))
+            for m in MODALITIES
+        }
+        return self.collator.whole(item), stacked
+
+
+def _each(stacked: Draws, count: int) -> Iterator[Draws]:
+    for number in range(count):
+        yield {m: Erased(*(tensor[number] for tensor in stacked[m])) for m in MODALITIES}
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
     training = model.training
     model.eval()
-    found: list[_Part] = []
     try:
-        with torch.inference_mode():
-            for batch in batches:
-                with runtime.autocast():
-                    outputs = cast(Network, model).predict(runtime.to_device(batch))
-                counts = (batch.weight_B > 0).cpu().numpy()
-                nothing = torch.full_like(outputs.sentiment_B, torch.nan)
-                columns = (outputs.sentiment_B, outputs.extras.get("completeness", nothing))
-                values = [c.float().cpu().numpy()[counts] for c in columns]
-                found.append((batch.row_B.cpu().numpy()[counts], values[0], values[1]))
+        yield
     finally:
         model.train(training)
-    return found
+
+
+def _outputs(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """The sentiment under the name of nothing, and extras under theirs."""
+    found = cast(Network, model).predict(batch)
+    return {"": found.sentiment_B, **found.extras}
+
+
+def _part(batch: Batch, outputs: Sequence[Mapping[str, Tensor]]) -> _Part:
+    """Brings a batch's outputs to the host at once, without those that only fill it up."""
+    values_COB = torch.stack([torch.stack([*own.values()]).float() for own in outputs])
+    counts = (batch.weight_B > 0).cpu().numpy()
+    return _Part(
+        batch.row_B.cpu().numpy()[counts],
+        tuple(outputs[0])[1:],
+        values_COB.cpu().numpy()[:, :, counts],
+    )
 
 
 def _batches(split: Split, runtime: Runtime, *, batch_size: int, grouped: bool) -> list[MicroBatch]:
@@ -112,13 +179,14 @@ def _batches(split: Split, runtime: Runtime, *, batch_size: int, grouped: bool) 
     return [item._replace(rows=by_length[item.rows]) for item in items]
 
 
-def _in_row_order(parts: list[_Part], size: int) -> Predictions:
+def _in_row_order(parts: Iterable[_Part], size: int) -> list[Predictions]:
     """Puts results back by their row.
 
     Raises:
         DataError: the rows are not each of 0..size-1 once.
     """
-    rows = np.concatenate([p[0] for p in parts]) if parts else np.empty(0, np.int64)
+    parts = list(parts)
+    rows = np.concatenate([part.rows for part in parts]) if parts else np.empty(0, np.int64)
     counts = np.bincount(rows, minlength=size)
     if len(counts) != size or (counts != 1).any():
         missing, again = int((counts == 0).sum()), int((counts > 1).sum())
@@ -126,8 +194,10 @@ def _in_row_order(parts: list[_Part], size: int) -> Predictions:
             f"scored {len(rows)} samples of a split of {size} ({missing} missing, {again} more "
             "than once): start all processes on the same prepared data"
         )
-    out = np.empty((2, size), np.float32)
-    for number in (1, 2):
-        values = [p[number] for p in parts]
-        out[number - 1, rows] = np.concatenate(values) if values else ()
-    return Predictions(out[0], out[1])
+    values_CON = np.concatenate([part.values_COB for part in parts], axis=-1)
+    values_CON[:, :, rows] = values_CON.copy()
+    names = parts[0].names
+    return [
+        Predictions(of_sentiment, dict(zip(names, extras, strict=True)))
+        for of_sentiment, *extras in values_CON
+    ]

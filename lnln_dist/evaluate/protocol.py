@@ -37,6 +37,16 @@ class Cell(NamedTuple):
         """Whether nothing is left to chance, so that every seed erases the same places."""
         return all(rate in (0.0, 1.0) for rate in self.rates.values())
 
+    @property
+    def condition(self) -> tuple[float, ...]:
+        """What decides which places are erased, in the order in which cells are best computed.
+
+        That is seed by seed with rising rates: then noise, which is nested, changes the fewest
+        texts from one cell to the next. The whole text comes first.
+        """
+        seed = -1 if self.certain else self.seed
+        return (seed, *(self.rates[m] for m in MODALITIES))
+
 
 def grid(
     rates: Sequence[float], seeds: Sequence[int], absent: Sequence[Modality] = ()
@@ -78,6 +88,12 @@ def missing_cells(groups: Iterable[Sequence[Modality]], seed: int) -> list[Cell]
     return cells
 
 
+def distinct(cells: Iterable[Cell]) -> list[Cell]:
+    """One cell of each condition, in the order of ``Cell.condition``."""
+    found = {cell.condition: cell for cell in cells}
+    return [found[condition] for condition in sorted(found)]
+
+
 def parse_missing(text: str) -> tuple[Modality, ...]:
     """``audio,vision`` -> the modalities, in their usual order.
 
@@ -94,22 +110,29 @@ def parse_missing(text: str) -> tuple[Modality, ...]:
     return tuple(m for m in MODALITIES if m in names)
 
 
-def noise_for(
-    cell: Cell, protocol: ProtocolName, split: Split, padded_lengths: Mapping[Modality, int]
-) -> Noise:
-    """The noise of one cell on one split.
+def noises_for(
+    cells: Iterable[Cell],
+    protocol: ProtocolName,
+    split: Split,
+    padded_lengths: Mapping[Modality, int],
+) -> list[Noise]:
+    """The noise of each cell on one split.
 
     Args:
-        cell: the condition.
+        cells: the conditions.
         protocol: whose generator.
         split: the samples; ``official`` draws over all of them in file order.
         padded_lengths: places per modality in the source file, which ``official`` draws for.
     """
     if protocol == "official":
-        return OfficialNoise(
-            rates=cell.rates, rows_total=len(split), padded=padded_lengths, seed=cell.seed
-        )
-    return EvaluationNoise(rates=cell.rates, seed=cell.seed, ids=split.ids)
+        return [
+            OfficialNoise(
+                rates=cell.rates, rows_total=len(split), padded=padded_lengths, seed=cell.seed
+            )
+            for cell in cells
+        ]
+    ids = split.ids
+    return [EvaluationNoise(rates=cell.rates, seed=cell.seed, ids=ids) for cell in cells]
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

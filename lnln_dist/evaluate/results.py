@@ -31,6 +31,7 @@ class Subject(NamedTuple):
     """Whose numbers they are."""
 
     run: str  # name within this evaluation
+    model: str  # name of its family
     train_seed: int | None  # None where it is not known
     split: str
     protocol: str
@@ -57,7 +58,7 @@ class Results:
         rates = {f"rate_{m}": cell.rates[m] for m in MODALITIES}
         noise = {"pattern": cell.pattern, **rates, "noise_seed": cell.seed}
         chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
-        row = {**subject._asdict(), "model": "lnln", **noise, **chosen}
+        row = {**subject._asdict(), **noise, **chosen}
         self._add(row, values, label)
 
     def add_floors(
@@ -82,7 +83,10 @@ class Results:
         split: Split,
         checkpoint: str,
     ) -> None:
-        """One condition's outputs for every sample; ``rate`` is the largest of the three."""
+        """One condition's outputs for every sample; ``rate`` is the largest of the three.
+
+        The model's extras stand between the prediction and the checkpoint under their names.
+        """
 
         def same(value: str) -> pa.DictionaryArray:
             codes = pa.array(np.zeros(len(split), np.int32))
@@ -98,8 +102,8 @@ class Results:
                     "rate": np.full(len(split), cell.rate),
                     "noise_seed": np.full(len(split), cell.seed, np.int64),
                     "label": split.labels,
-                    "prediction": found.prediction,
-                    "completeness": found.completeness,
+                    "prediction": found.sentiment,
+                    **found.extras,
                     "checkpoint": same(checkpoint),
                 }
             )
@@ -118,7 +122,8 @@ class Results:
         """
         with atomic_folder(target, overwrite=overwrite) as folder:
             self.metrics().to_csv(folder / "metrics.csv", index=False, lineterminator="\n")
-            table = pa.concat_tables(self._tables).unify_dictionaries()
+            # What only some runs' models tell is missing for the others.
+            table = pa.concat_tables(self._tables, promote_options="default").unify_dictionaries()
             pq.write_table(table, folder / "predictions.parquet", compression="zstd")
             text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
             (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """Robust evaluation: every run under every noise condition, as one folder of results."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +23,10 @@ from lnln_dist.evaluate.protocol import (
     SEEDS,
     Cell,
     ProtocolName,
+    distinct,
     grid,
     missing_cells,
-    noise_for,
+    noises_for,
 )
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
@@ -143,18 +144,29 @@ class _Scorer:
         self._batch_size, self._workers = batch_size, workers
         self.results = Results()
         self.alarms: list[str] = []
+        self._scored = 0  # checkpoints
 
     def score_all(self, cases: Sequence[Case], *, progress: bool) -> list[dict[str, Any]]:
         """Scores runs under all conditions; returns their entries in evaluation.json."""
         console = Console(stderr=True)
         hidden = not (progress and self._runtime.is_main and console.is_terminal)
-        total = len(self._cells) * sum(len(case.checkpoints) for case in cases)
+        total = sum(len(case.checkpoints) for case in cases)
         with Progress(console=console, transient=True, disable=hidden) as bar:
             task = bar.add_task("evaluating", total=total)
-            return [self._score(case, lambda: bar.advance(task)) for case in cases]
 
-    def _score(self, case: Case, done: Callable[[], object]) -> dict[str, Any]:
-        subject = Subject(case.name, case.train_seed, case.split.name, self._protocol)
+            def show(share: float) -> None:
+                bar.update(task, completed=self._scored + share)
+
+            return [self._score(case, show) for case in cases]
+
+    def _score(self, case: Case, show: Callable[[float], None]) -> dict[str, Any]:
+        subject = Subject(
+            run=case.name,
+            model=case.model,
+            train_seed=case.train_seed,
+            split=case.split.name,
+            protocol=self._protocol,
+        )
         label = case.split.labels
         model = build_model(case.run).to(self._runtime.device)
         notes: dict[str, dict[str, Any]] = {}
@@ -163,41 +175,39 @@ class _Scorer:
             note = notes[checkpoint] = load_weights(model, case.run, checkpoint)
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
-            for cell, found in self._predictions(case, model):
-                done()
-                values = scores(found.prediction, label, case.index.family)
+            by_condition = self._predict(case, model, show)
+            self._scored += 1
+            for cell in self._cells:
+                found = by_condition[cell.condition]
+                values = scores(found.sentiment, label, case.index.family)
                 values = {name: values[name] for name in wanted}
                 self.results.add_scores(subject, cell, values, label=label, **chosen)
                 if self._runtime.is_main:
                     self.results.add_predictions(
                         subject, cell, found, split=case.split, checkpoint=checkpoint
                     )
-                if reason := collapse(found.prediction, label):
+                if reason := collapse(found.sentiment, label):
                     collapsed.append((_condition(cell), reason))
         self.results.add_floors(subject, floors(label, case.index.family), label=label)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
 
-    def _predictions(self, case: Case, model: nn.Module) -> Iterator[tuple[Cell, Predictions]]:
-        """Predictions of one checkpoint under every cell."""
-        last: tuple[tuple[object, ...], Predictions] | None = None
-        for cell in self._cells:
-            # Where every seed erases the same places, one seed's predictions serve all.
-            condition = (cell.pattern, *cell.rates.values(), None if cell.certain else cell.seed)
-            if last is None or last[0] != condition:
-                last = (condition, self._predict(case, model, cell))
-            yield cell, last[1]
-
-    def _predict(self, case: Case, model: nn.Module, cell: Cell) -> Predictions:
-        return predict_case(
+    def _predict(
+        self, case: Case, model: nn.Module, show: Callable[[float], None]
+    ) -> dict[tuple[float, ...], Predictions]:
+        """One checkpoint's predictions under every condition."""
+        cells = distinct(self._cells)
+        found = predict_case(
             case,
             model,
-            noise_for(cell, self._protocol, case.split, case.index.padded_lengths),
+            noises_for(cells, self._protocol, case.split, case.index.padded_lengths),
             runtime=self._runtime,
             batch_size=self._batch_size,
             workers=self._workers,
+            before_pass=show,
         )
+        return {cell.condition: one for cell, one in zip(cells, found, strict=True)}
 
 
 def _condition(cell: Cell) -> str:

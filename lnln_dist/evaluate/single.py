@@ -34,7 +34,7 @@ def predict_file(
     Args:
         run: run folder.
         data: prepared data, or an MMSA pickle, which is prepared into a temporary folder first.
-        output: CSV file to write: id, label, prediction, completeness.
+        output: CSV file to write: id, label, prediction, and what the model tells beside it.
         runtime: this process and its peers.
         split: the split to predict.
         checkpoint: name of a best checkpoint.
@@ -53,13 +53,13 @@ def predict_file(
             _prepare(data, place, Run(run))
         (case,) = open_cases([run], data=str(place), split=split, checkpoint=checkpoint)
         model = load_model(case.run, checkpoint).to(runtime.device)
-        found = predict_case(case, model, CleanNoise(), runtime=runtime, batch_size=batch_size)
+        (found,) = predict_case(case, model, [CleanNoise()], runtime=runtime, batch_size=batch_size)
         table = pd.DataFrame(
             {
                 "id": list(case.split.ids),
                 "label": np.array(case.split.labels),
-                "prediction": found.prediction,
-                "completeness": found.completeness,
+                "prediction": found.sentiment,
+                **found.extras,
             }
         )
     text = table.to_csv(index=False, lineterminator="\n")

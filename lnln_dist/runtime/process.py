@@ -16,7 +16,6 @@ from torch import Tensor, distributed
 
 from lnln_dist.errors import TrainingError, UserError
 from lnln_dist.runtime.launch import ACCELERATE_PRECISION, HIDDEN, Launch
-from lnln_dist.types import Batch
 
 T = TypeVar("T")
 
@@ -92,11 +91,11 @@ class Process:
         """Waits for all ranks."""
         self.accelerator.wait_for_everyone()
 
-    def to_device(self, batch: Batch) -> Batch:
-        """The batch on this rank's device."""
+    def to_device(self, batch: T) -> T:
+        """A batch, or tensors in tuples and dictionaries, on this rank's device."""
         if self.device.type == "cpu":
             return batch
-        return cast("Batch", send_to_device(batch, self.device, non_blocking=True))
+        return cast("T", send_to_device(batch, self.device, non_blocking=True))
 
     def seed(self, *position: int) -> None:
         """Sets every generator from a position such as (seed, step, micro-batch, rank).

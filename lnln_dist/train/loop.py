@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lnln_dist.config import Config
-from lnln_dist.data.plan import MicroBatch, Plan
+from lnln_dist.data.loader import LoadedStep
 from lnln_dist.errors import PreemptedError
 from lnln_dist.metrics import DIRECTION
 from lnln_dist.monitor.health import Meter, over_ranks
@@ -53,9 +53,9 @@ class Training:
     task: nn.Module
     """Wrapped for this launch."""
     optimizer: torch.optim.Optimizer
-    plan: Plan
-    loader: Iterator[Batch]
-    """This rank's micro-batches from ``state.step`` to the end of the run."""
+    steps_per_epoch: int
+    steps: Iterator[LoadedStep]
+    """This rank's batches from ``state.step`` to the end of the run."""
     state: TrainState
     validate: Callable[[nn.Module, Callable[[], bool]], GridScores | None]
     """Scores a model; None if the function, asked again and again on all ranks, says to stop."""
@@ -69,12 +69,6 @@ class Training:
     """Floating-point operations of a micro-batch, where a utilisation can be reported."""
     on_epoch: Callable[[EpochReport], bool | None] | None = None
     """Called after every epoch; a true answer ends the run here, to be resumed later."""
-
-
-def remaining(plan: Plan, *, rank: int, start: int, stop: int) -> Iterator[MicroBatch]:
-    """One rank's micro-batches of the optimizer steps ``start`` to ``stop`` - 1."""
-    for step in range(start, stop):
-        yield from plan.micro_batches(*divmod(step, plan.steps_per_epoch), rank)
 
 
 def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepResult:
@@ -139,10 +133,9 @@ def train(run: Training) -> TrainState:
 
 
 def _train(run: Training) -> None:
-    config, plan, state = run.config, run.plan, run.state
-    per_epoch = plan.steps_per_epoch
+    config, state, per_epoch = run.config, run.state, run.steps_per_epoch
     total = per_epoch * config.train.epochs
-    batches = run.meter.waiting(run.loader)
+    steps = run.meter.waiting(run.steps)
     run.task.train()
     if state.validation_due and _end_epoch(run, state.step // per_epoch - 1):
         return
@@ -153,12 +146,11 @@ def _train(run: Training) -> None:
             config.optim, step=state.step, steps_per_epoch=per_epoch, epochs=config.train.epochs
         )
         rates = optim.set_rates(run.optimizer, share)
-        count = len(plan.micro_batches(epoch, within, run.runtime.rank))
-        samples = plan.samples(epoch, within)
         with run.profiler.step(state.step):
-            result = train_step(run, [next(batches) for _ in range(count)], samples)
+            step = next(steps)
+            result = train_step(run, step.batches, step.samples)
         state.step += 1
-        run.meter.step(samples)
+        run.meter.step(step.samples)
         state.seconds += time.perf_counter() - begin
         last = within == per_epoch - 1
         if state.step % config.train.log_steps == 0 or last:
@@ -250,7 +242,7 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         )
         # Only the main process may decide: a rank that stops alone leaves the others waiting.
         paused = run.runtime.broadcast_object(bool(run.on_epoch(report)))
-    if run.state.step == run.plan.steps_per_epoch * run.config.train.epochs:
+    if run.state.step == run.steps_per_epoch * run.config.train.epochs:
         run.state.finished = True
     _checkpoint(run)
     run.meter.pause(time.perf_counter() - begin)

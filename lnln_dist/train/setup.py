@@ -12,9 +12,9 @@ from lnln_dist.config import MODALITIES, Config
 from lnln_dist.cost.cards import peak
 from lnln_dist.cost.flops import MOST_COUNTED, of_batches
 from lnln_dist.cost.skeleton import Skeleton
-from lnln_dist.data.loader import Collator, make_loader
+from lnln_dist.data.loader import Collator, LoadedStep, Loader
 from lnln_dist.data.noise import TrainingNoise
-from lnln_dist.data.plan import MicroBatch, Plan
+from lnln_dist.data.plan import SamplingPlan, Step
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.errors import CheckpointError
@@ -31,7 +31,7 @@ from lnln_dist.specs.registry import make_config
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
-from lnln_dist.train.loop import EpochReport, Training, remaining
+from lnln_dist.train.loop import EpochReport, Training
 from lnln_dist.train.micro_batch import choose_micro_batch
 from lnln_dist.train.task import Task
 from lnln_dist.train.validate import validate
@@ -40,15 +40,15 @@ from lnln_dist.types import Batch
 
 @dataclass(frozen=True)
 class _Steps:
-    """Re-iterable micro-batches of one rank, from a step to the end of the run."""
+    """Re-iterable steps of one rank, from one of them to the end of the run."""
 
-    plan: Plan
+    plan: SamplingPlan
     rank: int
     start: int
     stop: int
 
-    def __iter__(self) -> Iterator[MicroBatch]:
-        return remaining(self.plan, rank=self.rank, start=self.start, stop=self.stop)
+    def __iter__(self) -> Iterator[Step]:
+        return self.plan.steps(self.rank, start=self.start, stop=self.stop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ def assemble(
     if start is None:
         runtime.on_main(lambda: _fill(folder, config, dataset, encoder, task, shapes, runtime))
     wrapped, optimizer = runtime.prepare(task, optim.make_optimizer(task, config.optim), start)
-    plan, batches = _batches(config, dataset, runtime, micro_batch, state.step)
-    total, top = plan.steps_per_epoch * config.train.epochs, _peak(runtime)
+    per_epoch, steps = _steps(config, dataset, runtime, micro_batch, state.step)
+    total, top = per_epoch * config.train.epochs, _peak(runtime)
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
     if progress_note:
         progress.line(progress_note)
@@ -105,8 +105,8 @@ def assemble(
         runtime=runtime,
         task=wrapped,
         optimizer=optimizer,
-        plan=plan,
-        loader=batches,
+        steps_per_epoch=per_epoch,
+        steps=steps,
         state=state,
         validate=lambda task, leaving: validate(
             task.get_submodule("model"), dataset, config, runtime, leaving=leaving
@@ -136,14 +136,14 @@ def _operations(config: Config, index: Index, shapes: InputShapes) -> Callable[[
     return of_batches(Skeleton(config, tokenizer=index.tokenizer, shapes=roomy))
 
 
-def _batches(
+def _steps(
     config: Config, dataset: ShardedDataset, runtime: Runtime, micro_batch: int | None, step: int
-) -> tuple[Plan, Iterator[Batch]]:
-    """The sampling plan, and this rank's batches from ``step`` to the end."""
+) -> tuple[int, Iterator[LoadedStep]]:
+    """Steps of an epoch, and this rank's batches from ``step`` to the end of the run."""
     index, split = dataset.index, dataset.split("train")
     lengths = split.lengths
     grouped = sum((lengths[m] for m in MODALITIES), start=0 * lengths["text"])
-    plan = Plan(
+    plan = SamplingPlan(
         size=len(split),
         batch_size=config.train.batch_size,
         world=runtime.world,
@@ -160,14 +160,14 @@ def _batches(
         unk_id=index.tokenizer.unk_id,
         pad_id=index.tokenizer.pad_id,
     )
-    loader = make_loader(
-        collator,
+    loader = Loader(
+        collator.step,
         _Steps(plan, runtime.rank, step, plan.steps_per_epoch * config.train.epochs),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         pin_memory=config.data.pin_memory,
     )
-    return plan, iter(loader)
+    return plan.steps_per_epoch, iter(loader)
 
 
 def _fill(

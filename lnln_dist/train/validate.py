@@ -11,7 +11,7 @@ from lnln_dist import metrics
 from lnln_dist.config import Config
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.evaluate.predict import predict
-from lnln_dist.evaluate.protocol import grid, noise_for
+from lnln_dist.evaluate.protocol import distinct, grid, noises_for
 from lnln_dist.runtime import Runtime
 
 
@@ -21,6 +21,10 @@ class GridScores(NamedTuple):
     mean: Mapping[str, float]  # metric -> mean over rates and seeds
     by_rate: Mapping[float, Mapping[str, float]]  # rate -> metric -> mean over seeds
     predictions: NDArray[np.float32]  # of all cells, for a histogram
+
+
+class _LeavingError(Exception):
+    """Told to leave in the middle of a grid."""
 
 
 def validate(
@@ -38,30 +42,39 @@ def validate(
         dataset: the prepared data.
         config: of the run.
         runtime: of this rank.
-        leaving: asked before every cell, on all ranks alike; if true nothing is returned.
+        leaving: asked before every forward pass, on all ranks alike; if true nothing is returned.
     """
     select, index = config.select, dataset.index
     split = dataset.split(select.split)
-    cells: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}
-    predictions = []
-    for cell in grid(select.rates, select.seeds):
+    cells = grid(select.rates, select.seeds)
+    conditions = distinct(cells)
+
+    def stay_or_leave(_: float) -> None:
         if leaving():
-            return None
+            raise _LeavingError
+
+    try:
         found = predict(
             model,
             split,
-            noise_for(cell, select.noise, split, index.padded_lengths),
+            noises_for(conditions, select.noise, split, index.padded_lengths),
             runtime=runtime,
             padding=config.data.padding,
             padded_lengths=index.padded_lengths,
             unk_id=index.tokenizer.unk_id,
             pad_id=index.tokenizer.pad_id,
             batch_size=select.batch_size,
+            workers=config.data.workers,
+            before_pass=stay_or_leave,
         )
-        predictions.append(found.prediction)
-        rate = cell.rates["text"]
-        cells[rate].append(metrics.scores(found.prediction, split.labels, index.family))
-    by_rate = {rate: _mean(list_of) for rate, list_of in cells.items()}
+    except _LeavingError:
+        return None
+    by_condition = {c.condition: p.sentiment for c, p in zip(conditions, found, strict=True)}
+    predictions = [by_condition[cell.condition] for cell in cells]
+    scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}
+    for cell, own in zip(cells, predictions, strict=True):
+        scores[cell.rates["text"]].append(metrics.scores(own, split.labels, index.family))
+    by_rate = {rate: _mean(list_of) for rate, list_of in scores.items()}
     return GridScores(_mean(list(by_rate.values())), by_rate, np.concatenate(predictions))
 
 

@@ -21,7 +21,7 @@ from lnln_dist.config import OptimConfig, TrainConfig
 from lnln_dist.specs.lnln import LNLNLoss
 from lnln_dist.specs.registry import make_config
 from lnln_dist.cost.skeleton import SWITCH
-from lnln_dist.data.plan import Plan
+from lnln_dist.data.plan import SamplingPlan
 from lnln_dist.errors import TrainingError
 from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import build_encoder
@@ -155,17 +155,18 @@ def train(
     run = set_up(
         runtime, start=start, freeze=freeze, checkpoint_activations=checkpoint_activations
     )
-    plan = Plan(size=SIZE, batch_size=5, world=runtime.world, micro_batch=micro_batch, seed=3)
+    plan = SamplingPlan(size=SIZE, batch_size=5, world=runtime.world, micro_batch=micro_batch, seed=3)
     data, first, losses, norms = corpus(), run.state.step, [], []
     for step in range(run.state.step, steps):
         epoch, within = divmod(step, plan.steps_per_epoch)
         optim.set_rates(run.optimizer, 1 / (1 + 0.1 * step))
+        planned = plan.step(epoch, within, runtime.rank)
         batches = [
             take(data, items.rows.tolist())._replace(weight_B=torch.from_numpy(items.weights))
-            for items in plan.micro_batches(epoch, within, runtime.rank)
+            for items in planned.micro_batches
         ]
         run.state.step = step
-        result = train_step(run, batches, plan.samples(epoch, within))
+        result = train_step(run, batches, planned.samples)
         run.state.step = step + 1
         losses.append(result.terms)
         norms.append(result.grad_norm)

@@ -10,9 +10,9 @@ from memory_split import PAD, PADDED, SIZE, UNK, MemorySplit, collator, equal, m
 
 from lnln_dist.config import MODALITIES, NoiseConfig
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.loader import Collator, make_loader
+from lnln_dist.data.loader import Collator, Loader, under
 from lnln_dist.data.noise import CleanNoise, TrainingNoise
-from lnln_dist.data.plan import Plan, sequential
+from lnln_dist.data.plan import SamplingPlan, sequential
 from lnln_dist.data.schema import SPLITS
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import DataError
@@ -98,11 +98,13 @@ def test_too_long_samples_are_named():
 
 def whole_epoch(*, world=1, micro_batch=None, padding="batch", epoch=2, batch_size=8):
     """Valid tokens, frames, masks and rates of every sample, whatever it was loaded with."""
-    plan = Plan(size=SIZE, batch_size=batch_size, world=world, micro_batch=micro_batch, seed=3)
+    plan = SamplingPlan(
+        size=SIZE, batch_size=batch_size, world=world, micro_batch=micro_batch, seed=3
+    )
     make = collator(padding=padding)
     found = {}
     for step, rank in itertools.product(range(plan.steps_per_epoch), range(world)):
-        for item in plan.micro_batches(epoch, step, rank):
+        for item in plan.step(epoch, step, rank).micro_batches:
             batch = make(item)
             for i, row in enumerate(batch.row_B.tolist()):
                 if not batch.weight_B[i]:
@@ -141,16 +143,43 @@ def test_same_samples_and_masks_for_any_ranks_and_batches(other):
 @many_workers
 @pytest.mark.parametrize("workers", [1, 4])
 def test_same_batches_for_any_number_of_workers(workers):
-    plan = Plan(size=SIZE, batch_size=6, world=1, micro_batch=2, seed=3)
-    items = [i for s in range(plan.steps_per_epoch) for i in plan.micro_batches(1, s, 0)]
-    alone = list(make_loader(collator(), items))
-    loader = make_loader(collator(), items, workers=workers, prefetch=2)
+    plan = SamplingPlan(size=SIZE, batch_size=6, world=1, micro_batch=2, seed=3)
+    items = [i for s in range(plan.steps_per_epoch) for i in plan.step(1, s, 0).micro_batches]
+    alone = list(Loader(collator(), items))
+    loader = Loader(collator(), items, workers=workers, prefetch=2)
     assert len(loader) == len(items)
     for _ in range(2):  # the second time with the same processes
         several = list(loader)
         assert len(several) == len(items) == len(alone)
         assert all(isinstance(b, Batch) for b in several)
         assert all(equal(a, b) for a, b in zip(alone, several, strict=True))
+
+
+@many_workers
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_step_comes_whole_with_its_count_over_all_ranks(workers):
+    plan = SamplingPlan(size=SIZE, batch_size=6, world=2, micro_batch=2, seed=3)
+    steps = list(plan.steps(1, start=2, stop=6))
+    make = collator()
+    found = list(Loader(make.step, steps, workers=workers))
+    assert [step.samples for step in found] == [6, 5, 6, 6]
+    for planned, loaded in zip(steps, found, strict=True):
+        alone = [make(item) for item in planned.micro_batches]
+        assert all(equal(a, b) for a, b in zip(alone, loaded.batches, strict=True))
+
+
+def test_one_reading_serves_every_noise():
+    split, item = MemorySplit(), micro([3, 1, 4], weights=[1, 1, 0])
+    make = collator(CleanNoise(), split=split)
+    whole = make.whole(item)
+    assert equal(whole, make(item))
+    for seed in (1, 2):
+        noise = TrainingNoise(NoiseConfig(clean_share=0.0), seed=seed, ids=split.ids)
+        found = under(whole, make.draws(item, noise), unk_id=UNK)
+        assert equal(found, collator(noise, split=split)(item))
+        assert found.audio.frames_BTD is whole.audio.frames_BTD
+        # Noise replaces noise: nothing of an earlier one is left.
+        assert equal(under(found, make.draws(item, CleanNoise()), unk_id=UNK), whole)
 
 
 def test_resuming_is_starting_elsewhere():
@@ -161,7 +190,7 @@ def test_resuming_is_starting_elsewhere():
             return iter(sequential(SIZE, 4, 1, 0)[self.start :])
 
     items = Rest()
-    loader = make_loader(collator(), items, workers=1)
+    loader = Loader(collator(), items, workers=1)
     whole = list(loader)
     items.start = 3
     rest = list(loader)
@@ -173,7 +202,7 @@ def test_resuming_is_starting_elsewhere():
 def test_loading_leaves_the_random_state_alone(workers):
     """Torch would take a number from the global generator, and dropout would change on resume."""
     before = torch.get_rng_state()
-    list(make_loader(collator(), sequential(SIZE, 4, 1, 0), workers=workers))
+    list(Loader(collator(), sequential(SIZE, 4, 1, 0), workers=workers))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -209,23 +238,37 @@ def _die():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_errors_of_workers_come_out_as_they_were(workers):
     items = sequential(SIZE, 4, 1, 0)
-    loader = make_loader(collator(Failing(_damaged)), items, workers=workers)
+    loader = Loader(collator(Failing(_damaged)), items, workers=workers)
     batches = iter(loader)
     for _ in range(3):
         next(batches)
     with pytest.raises(DataError, match=r"^shard 3 is damaged: run lnln-dist verify$"):
         next(batches)
-    loader = make_loader(collator(Failing(_defect)), items, workers=workers)
+    loader = Loader(collator(Failing(_defect)), items, workers=workers)
     with pytest.raises(ZeroDivisionError, match="a defect"):
         list(loader)
 
 
 def test_a_killed_worker_is_one_line():
-    loader = make_loader(collator(Failing(_die)), sequential(SIZE, 4, 1, 0), workers=1)
+    loader = Loader(collator(Failing(_die)), sequential(SIZE, 4, 1, 0), workers=1)
     with pytest.raises(DataError, match="a loader process died") as info:
         list(loader)
     assert "data.workers: 0" in str(info.value)
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError("end")])
+def test_a_process_that_is_missed_where_its_tensors_are_fetched_has_died(monkeypatch, error):
+    def gone(_):
+        raise error
+
+    loader = Loader(collator(), sequential(SIZE, 4, 1, 0), workers=1)
+    monkeypatch.setattr(type(loader._loader), "__iter__", gone)
+    with pytest.raises(DataError, match="a loader process died"):
+        list(loader)
+    loader = Loader(collator(), sequential(SIZE, 4, 1, 0))
+    with pytest.raises(type(error)):  # there is none
+        list(loader)
 
 
 def test_prepared_shards_give_the_samples_of_the_feature_file(tmp_path):
@@ -253,7 +296,7 @@ def test_prepared_shards_give_the_samples_of_the_feature_file(tmp_path):
     split = open_dataset(tmp_path / "data").split("train")
     assert len(split) == SIZE
     items = sequential(SIZE, 5, 1, 0)
-    expected = list(make_loader(collator(split=memory), items))
+    expected = list(Loader(collator(split=memory), items))
     for workers in (0, 1):
-        found = list(make_loader(collator(split=split), items, workers=workers))
+        found = list(Loader(collator(split=split), items, workers=workers))
         assert all(equal(a, b) for a, b in zip(expected, found, strict=True))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lnln_dist.data import plan as plan_module
-from lnln_dist.data.plan import Plan, sequential
+from lnln_dist.data.plan import SamplingPlan, sequential
 
 shapes = st.tuples(
     st.integers(1, 60),  # size
@@ -24,7 +24,7 @@ def make(shape, **changes):
     names = ("size", "batch_size", "world", "micro_batch", "seed")
     values = dict(zip(names, shape, strict=False)) | changes
     lengths = np.random.default_rng(0).integers(1, 99, values["size"]) if shape[5] else None
-    return Plan(**values, lengths=lengths)
+    return SamplingPlan(**values, lengths=lengths)
 
 
 def real_rows(items):
@@ -38,7 +38,7 @@ def test_every_row_once_per_epoch_over_all_ranks(shape, epoch):
         row
         for step in range(plan.steps_per_epoch)
         for rank in range(plan.world)
-        for row in real_rows(plan.micro_batches(epoch, step, rank))
+        for row in real_rows(plan.step(epoch, step, rank).micro_batches)
     ]
     assert sorted(seen) == list(range(plan.size))
     assert sorted(plan.order(epoch).tolist()) == list(range(plan.size))
@@ -55,7 +55,9 @@ def test_global_batches_do_not_depend_on_ranks_or_micro_batches(
     for step in steps:
         rows = [
             sorted(
-                r for rank in range(p.world) for r in real_rows(p.micro_batches(epoch, step, rank))
+                r
+                for rank in range(p.world)
+                for r in real_rows(p.step(epoch, step, rank).micro_batches)
             )
             for p in (a, b)
         ]
@@ -66,31 +68,43 @@ def test_global_batches_do_not_depend_on_ranks_or_micro_batches(
 def test_ranks_have_equally_many_pieces_and_weights_count_samples(shape, epoch):
     plan = make(shape)
     for step in range(plan.steps_per_epoch):
-        of_ranks = [plan.micro_batches(epoch, step, rank) for rank in range(plan.world)]
+        steps = [plan.step(epoch, step, rank) for rank in range(plan.world)]
+        of_ranks = [own.micro_batches for own in steps]
         assert len({len(items) for items in of_ranks}) == 1
         pieces = list(itertools.chain(*of_ranks))
-        assert sum(item.weights.sum() for item in pieces) == plan.samples(epoch, step)
         expected = min(plan.batch_size, plan.size - step * plan.batch_size)
-        assert plan.samples(epoch, step) == expected
+        assert sum(item.weights.sum() for item in pieces) == expected
+        assert {own.samples for own in steps} == {expected}
         most = shape[3] or -(-expected // plan.world)
         assert all(1 <= len(item.rows) == len(item.weights) <= most for item in pieces)
         sizes = [len(item.rows) for item in pieces if item.weights.all()]
         assert max(sizes) - min(sizes) <= 1
-        for items in of_ranks:
-            assert [item.last for item in items] == [False] * (len(items) - 1) + [True]
-            assert all((item.epoch, item.step) == (epoch, step) for item in items)
+        assert all(item.epoch == epoch for item in pieces)
+
+
+def test_steps_go_on_over_the_end_of_an_epoch():
+    plan = SamplingPlan(size=7, batch_size=3, world=2, micro_batch=1, seed=1)
+    found = list(plan.steps(1, start=2, stop=5))
+    expected = [plan.step(*at, 1) for at in ((0, 2), (1, 0), (1, 1))]
+    assert [step.samples for step in found] == [1, 3, 3]
+    for one, two in zip(found, expected, strict=True):
+        assert [(i.epoch, i.rows.tolist(), i.weights.tolist()) for i in one.micro_batches] == [
+            (i.epoch, i.rows.tolist(), i.weights.tolist()) for i in two.micro_batches
+        ]
 
 
 def test_filler_has_weight_zero():
-    plan = Plan(size=5, batch_size=4, world=3, micro_batch=1, seed=1)
-    last = [plan.micro_batches(0, 1, rank) for rank in range(3)]
+    plan = SamplingPlan(size=5, batch_size=4, world=3, micro_batch=1, seed=1)
+    last = [plan.step(0, 1, rank).micro_batches for rank in range(3)]
     assert [[item.weights.tolist() for item in items] for items in last] == [[[1]], [[0]], [[0]]]
     assert all(items[0].rows.tolist() == plan.step_rows(0, 1).tolist() for items in last)
 
 
 def test_epochs_and_seeds_have_their_own_order():
     orders = [
-        Plan(size=50, batch_size=7, world=1, micro_batch=None, seed=seed).order(epoch).tolist()
+        SamplingPlan(size=50, batch_size=7, world=1, micro_batch=None, seed=seed)
+        .order(epoch)
+        .tolist()
         for seed in range(3)
         for epoch in range(3)
     ]
@@ -99,9 +113,9 @@ def test_epochs_and_seeds_have_their_own_order():
 
 def test_order_is_stable_across_versions():
     """Recorded once: a change would silently reorder the training of old runs."""
-    plan = Plan(size=12, batch_size=4, world=1, micro_batch=None, seed=1111)
+    plan = SamplingPlan(size=12, batch_size=4, world=1, micro_batch=None, seed=1111)
     assert plan.order(2).tolist() == [5, 7, 1, 6, 9, 0, 10, 3, 8, 11, 2, 4]
-    grouped = Plan(
+    grouped = SamplingPlan(
         size=12, batch_size=3, world=1, micro_batch=None, seed=1111, lengths=np.arange(12)[::-1]
     )
     assert grouped.order(2).tolist() == [5, 4, 3, 11, 10, 9, 8, 7, 6, 2, 1, 0]
@@ -118,7 +132,7 @@ def test_all_orders_are_equally_likely():
             counts[order] += 1
         return stats.chisquare(list(counts.values())).pvalue
 
-    plan = Plan(size=4, batch_size=4, world=1, micro_batch=None, seed=5)
+    plan = SamplingPlan(size=4, batch_size=4, world=1, micro_batch=None, seed=5)
     orders = [tuple(plan.order(epoch).tolist()) for epoch in range(epochs)]
     assert p(orders) > alpha
     # A shuffle whose last lot is a little too small is caught.
@@ -139,7 +153,7 @@ def test_reading_ahead_does_not_compute_orders_again(monkeypatch):
     calls = []
     real = plan_module.shuffled
     monkeypatch.setattr(plan_module, "shuffled", lambda *a, **k: calls.append(k) or real(*a, **k))
-    plan = Plan(size=9, batch_size=4, world=1, micro_batch=None, seed=1)
+    plan = SamplingPlan(size=9, batch_size=4, world=1, micro_batch=None, seed=1)
     for _ in range(5):
         plan.order(3)
         plan.order(4)
@@ -152,7 +166,7 @@ def test_length_grouping_pads_less_and_shuffles_batches(monkeypatch):
     monkeypatch.setattr(plan_module, "MEGA_BATCH", 5)
     lengths = np.random.default_rng(1).integers(1, 500, 1003)
     plain, grouped = (
-        Plan(size=1003, batch_size=10, world=1, micro_batch=None, seed=1, lengths=x)
+        SamplingPlan(size=1003, batch_size=10, world=1, micro_batch=None, seed=1, lengths=x)
         for x in (None, lengths)
     )
 
@@ -163,21 +177,19 @@ def test_length_grouping_pads_less_and_shuffles_batches(monkeypatch):
     assert padded(grouped) < 1.3 * lengths.sum() < 1.7 * lengths.sum() < padded(plain)
     means = [lengths[grouped.step_rows(0, s)].mean() for s in range(100)]
     assert abs(stats.spearmanr(means, range(100)).statistic) < 0.3
-    assert grouped.samples(0, 100) == 3
+    assert grouped.step(0, 100, 0).samples == 3
     assert sorted(grouped.order(0)) != grouped.order(1).tolist()
 
 
 @given(st.integers(0, 50), st.integers(1, 9), st.integers(1, 6))
 def test_sequential_scores_every_row_once(size, batch_size, world):
     items = [sequential(size, batch_size, world, rank) for rank in range(world)]
-    rows = [row for of_rank in items for item in of_rank for row in item.rows.tolist()]
-    assert sorted(rows) == list(range(size))
-    for of_rank in items:
-        assert [item.step for item in of_rank] == list(range(len(of_rank)))
-        for item in of_rank:
-            assert 1 <= len(item.rows) <= batch_size
-            assert item.weights.tolist() == [1] * len(item.rows)
-            assert item.last
+    assert sorted(row for of_rank in items for row in real_rows(of_rank)) == list(range(size))
+    # Forward passes pair up over the ranks.
+    assert len({len(of_rank) for of_rank in items}) == 1
+    for item in itertools.chain(*items):
+        assert 1 <= len(item.rows) <= batch_size
+        assert item.weights.tolist() in ([1] * len(item.rows), [0])
     assert items[0] != [] or size == 0
 
 
@@ -185,13 +197,13 @@ def test_impossible_arguments_are_refused():
     good = {"size": 4, "batch_size": 2, "world": 2, "micro_batch": 1, "seed": 0}
     for name in ("size", "batch_size", "world", "micro_batch"):
         with pytest.raises(ValueError, match="at least 1"):
-            Plan(**good | {name: 0})
+            SamplingPlan(**good | {name: 0})
     with pytest.raises(ValueError, match="3 lengths for 4 samples"):
-        Plan(**good, lengths=np.arange(3))
-    plan = Plan(**good)
+        SamplingPlan(**good, lengths=np.arange(3))
+    plan = SamplingPlan(**good)
     with pytest.raises(ValueError, match="step 2 of an epoch of 2"):
         plan.step_rows(0, 2)
     with pytest.raises(ValueError, match="rank 2 of 2"):
-        plan.micro_batches(0, 0, 2)
+        plan.step(0, 0, 2)
     with pytest.raises(ValueError, match="rank 1 of 1"):
         sequential(3, 1, 1, 1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from memory_split import SIZE, collator, equal, micro
 
-from lnln_dist.data.loader import make_loader
+from lnln_dist.data.loader import Loader
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.plan import sequential
 
@@ -34,8 +34,8 @@ def two_threads():
 
 
 def test_workers_have_one_thread(two_threads):
-    (batch,) = make_loader(collator(Threads()), [micro([0])], workers=1)
-    (here,) = make_loader(collator(Threads()), [micro([0])])
+    (batch,) = Loader(collator(Threads()), [micro([0])], workers=1)
+    (here,) = Loader(collator(Threads()), [micro([0])])
     assert (batch.text.rate_B.item(), here.text.rate_B.item()) == (1, 2)
 
 
@@ -43,7 +43,7 @@ def test_workers_have_one_thread(two_threads):
 def test_workers_outlive_signals_to_the_whole_job(two_threads):
     # With two threads here torch starts another one in the worker before any code of ours runs.
     items = sequential(SIZE, 2, 1, 0)
-    loader = make_loader(collator(), items, workers=1, prefetch=1)
+    loader = Loader(collator(), items, workers=1, prefetch=1)
     batches = iter(loader)
     found = [next(batches)]
     (worker,) = multiprocessing.active_children()
@@ -51,7 +51,7 @@ def test_workers_outlive_signals_to_the_whole_job(two_threads):
         subprocess.run(["sh", "-c", f"kill -{name} {worker.pid}"], check=True)
         found.append(next(batches))
     found += batches
-    alone = list(make_loader(collator(), items))
+    alone = list(Loader(collator(), items))
     assert all(equal(a, b) for a, b in zip(alone, found, strict=True))
     worker.terminate()
     worker.join(timeout=10)
@@ -62,10 +62,10 @@ ORPHANS = """
 import sys, time
 sys.path.insert(0, {folder!r})
 from memory_split import SIZE, collator
-from lnln_dist.data.loader import make_loader
+from lnln_dist.data.loader import Loader
 from lnln_dist.data.plan import sequential
 import multiprocessing
-batches = iter(make_loader(collator(), sequential(SIZE, 1, 1, 0), workers=2, prefetch=2))
+batches = iter(Loader(collator(), sequential(SIZE, 1, 1, 0), workers=2, prefetch=2))
 next(batches)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
 time.sleep(60)

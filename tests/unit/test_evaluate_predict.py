@@ -89,10 +89,18 @@ def scored(split: Any, model: nn.Module, runtime: Any, **choices: Any) -> Predic
     settings: dict[str, Any] = {"padding": "batch", "batch_size": 4, "noise": CleanNoise()}
     settings |= choices
     noise = settings.pop("noise")
+    (found,) = under_all(split, model, runtime, [noise], **settings)
+    return found
+
+
+def under_all(
+    split: Any, model: nn.Module, runtime: Any, noises: list[Any], **settings: Any
+) -> list[Predictions]:
+    settings = {"padding": "batch", "batch_size": 4} | settings
     return predict(
         model,
         split,
-        noise,
+        noises,
         runtime=runtime,
         padded_lengths=PADDED,
         unk_id=100,
@@ -112,18 +120,20 @@ def test_every_sample_once_in_row_order_on_every_rank(world: int, size: int, pad
     results, models = on_ranks(world, size, padding=padding)
     split = Split(size)
     for found in results:
-        assert found.prediction.dtype == found.completeness.dtype == np.float32
-        assert found.prediction.tolist() == split.labels.tolist()
-        assert found.completeness.tolist() == split.lengths["audio"].tolist()
-    assert sum(len(b.row_B) for m in models for b in m.batches) == size
+        completeness = found.extras["completeness"]
+        assert found.sentiment.dtype == completeness.dtype == np.float32
+        assert found.sentiment.tolist() == split.labels.tolist()
+        assert completeness.tolist() == split.lengths["audio"].tolist()
+    assert sum(int(b.weight_B.sum()) for m in models for b in m.batches) == size
+    assert len({len(m.batches) for m in models}) == 1
 
 
 def test_ranks_do_not_change_the_noise() -> None:
     noise = EvaluationNoise(rates=dict.fromkeys(PADDED, 0.5), seed=3, ids=Split(23).ids)
-    alone = on_ranks(1, 23, noise=noise, batch_size=23)[0][0]
-    shared = on_ranks(3, 23, noise=noise, batch_size=2)[0][0]
-    assert (alone.completeness == shared.completeness).all()
-    assert (alone.completeness < Split(23).lengths["audio"]).any()
+    alone = on_ranks(1, 23, noise=noise, batch_size=23)[0][0].extras["completeness"]
+    shared = on_ranks(3, 23, noise=noise, batch_size=2)[0][0].extras["completeness"]
+    assert (alone == shared).all()
+    assert (alone < Split(23).lengths["audio"]).any()
 
 
 def test_batches_are_of_like_length_only_where_padding_follows_them(runtime: Runtime) -> None:
@@ -159,12 +169,73 @@ def test_the_mode_comes_back_after_an_error(runtime: Runtime) -> None:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 def test_loader_processes_change_nothing(runtime: Runtime) -> None:
     split = Split(9)
-    assert all(
-        (a == b).all()
-        for a, b in zip(
-            scored(split, Echo(), runtime, workers=1), scored(split, Echo(), runtime), strict=True
-        )
-    )
+    noises = conditions(split)
+    here, there = (under_all(split, Echo(), runtime, noises, workers=n) for n in (0, 2))
+    for one, two in zip(here, there, strict=True):
+        assert (one.sentiment == two.sentiment).all()
+        assert (one.extras["completeness"] == two.extras["completeness"]).all()
+
+
+def conditions(split: Any) -> list[Any]:
+    at = (CleanNoise(), 0.3, 0.9)
+    return [
+        x if x is at[0] else EvaluationNoise(rates=dict.fromkeys(PADDED, x), seed=3, ids=split.ids)
+        for x in at
+    ]
+
+
+@pytest.mark.parametrize("padding", ["batch", "corpus"])
+def test_many_conditions_are_what_each_is_alone(runtime: Runtime, padding: str) -> None:
+    split = Split(23)
+    noises = conditions(split)
+    together, model = [], Echo()
+    together = under_all(split, model, runtime, noises, padding=padding)
+    for noise, found in zip(noises, together, strict=True):
+        alone = scored(split, Echo(), runtime, noise=noise, padding=padding)
+        assert (found.sentiment == alone.sentiment).all()
+        assert (found.extras["completeness"] == alone.extras["completeness"]).all()
+    kept = [found.extras["completeness"].sum() for found in together]
+    assert kept[0] > kept[1] > kept[2]
+    # One pass each, and never more than a batch of samples in it.
+    assert len(model.batches) == 3 * 6
+    assert max(len(batch.row_B) for batch in model.batches) == 4
+
+
+def test_every_sample_is_read_once_for_all_conditions(runtime: Runtime) -> None:
+    class Counting(Split):
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            self.read: list[tuple[str, int]] = []
+
+        def frames(self, modality: str, row: int) -> Any:
+            self.read.append((modality, row))
+            return super().frames(modality, row)
+
+        def tokens(self, row: int) -> Any:
+            self.read.append(("text", row))
+            return super().tokens(row)
+
+    split = Counting(9)
+    under_all(split, Echo(), runtime, conditions(split))
+    assert sorted(split.read) == sorted((m, row) for m in PADDED for row in range(9))
+
+
+def test_the_share_that_is_done_is_told_on_all_ranks_alike(runtime: Runtime) -> None:
+    told: list[float] = []
+    under_all(Split(9), Echo(), runtime, conditions(Split(9)), before_pass=told.append)
+    assert told == pytest.approx([n / 9 for n in range(9)])
+
+    def enough(share: float) -> None:
+        if share > 0.5:
+            raise KeyError("enough")
+
+    model = Echo()
+    with pytest.raises(KeyError, match="enough"):
+        under_all(Split(9), model, runtime, conditions(Split(9)), before_pass=enough)
+    assert len(model.batches) == 5
+    on_all: list[float] = []
+    on_ranks(3, 7, batch_size=2, before_pass=on_all.append)
+    assert sorted(on_all) == [0, 0, 0, 0.5, 0.5, 0.5]
 
 
 class Gathers:
@@ -184,7 +255,7 @@ class Gathers:
     [
         (lambda value: [value], "5 samples of a split of 9 .4 missing, 0 more"),
         (lambda value: [value, value], "10 samples of a split of 9 .4 missing, 5 more"),
-        (lambda value: [value, [(np.array([9]), np.zeros(1), np.zeros(1))]], "6 samples"),
+        (lambda value: [value, [value[0]._replace(rows=np.array([9]))]], "6 samples"),
     ],
 )
 def test_wrong_coverage_is_refused(gather: Any, match: str) -> None:
@@ -210,4 +281,4 @@ def test_fillers_do_not_count(runtime: Runtime, monkeypatch: pytest.MonkeyPatch)
     sequential = module.sequential
     monkeypatch.setattr(module, "sequential", with_filler)
     found = scored(Split(6), Echo(), runtime)
-    assert found.prediction.tolist() == Split(6).labels.tolist()
+    assert found.sentiment.tolist() == Split(6).labels.tolist()

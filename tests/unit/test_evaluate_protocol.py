@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from lnln_dist.errors import UserError
-from lnln_dist.evaluate.protocol import RATES, SEEDS, grid, missing_cells, noise_for, parse_missing
+from lnln_dist.evaluate.protocol import (
+    RATES,
+    SEEDS,
+    distinct,
+    grid,
+    missing_cells,
+    noises_for,
+    parse_missing,
+)
 
 
 class Two:
@@ -77,11 +85,26 @@ def test_noise_is_the_named_protocols() -> None:
     rows = np.arange(2)
     (cell,) = grid([0.5], [1111])
     fields = np.random.RandomState(1111).uniform(size=(2, 9))[:, :6]
-    official = noise_for(cell, "official", Two(), dict.fromkeys(lengths, 9))  # type: ignore[arg-type]
+    (official,) = noises_for([cell], "official", Two(), dict.fromkeys(lengths, 9))  # type: ignore[arg-type]
     drawn = official.draw(rows, 0, lengths, width)["audio"].keep_BT
     assert (drawn == (fields > 0.5)).all()
-    paper = noise_for(cell, "paper", Two(), dict.fromkeys(lengths, 9))  # type: ignore[arg-type]
+    (paper,) = noises_for([cell], "paper", Two(), dict.fromkeys(lengths, 9))  # type: ignore[arg-type]
     other = grid([0.5], [2])[0]
-    seeds = [noise_for(c, "paper", Two(), {}).draw(rows, 0, lengths, width) for c in (cell, other)]  # type: ignore[arg-type]
+    both = noises_for([cell, other], "paper", Two(), {})  # type: ignore[arg-type]
+    seeds = [noise.draw(rows, 0, lengths, width) for noise in both]
     assert (paper.draw(rows, 0, lengths, width)["audio"].keep_BT == seeds[0]["audio"].keep_BT).all()
     assert any((seeds[0][m].keep_BT != seeds[1][m].keep_BT).any() for m in lengths)
+
+
+def test_conditions_that_erase_the_same_are_one_and_nested_noise_follows() -> None:
+    cells = [
+        *grid([0.5, 0.0, 0.2, 1.0], [7, 3]),
+        *missing_cells([("text",), ("audio", "text", "vision")], 7),
+    ]
+    found = distinct(cells)
+    assert [(cell.rates["text"], cell.rates["audio"]) for cell in found] == [
+        *((0.0, 0.0), (1.0, 0.0), (1.0, 1.0)),
+        *((0.2, 0.2), (0.5, 0.5), (0.2, 0.2), (0.5, 0.5)),
+    ]
+    assert [cell.seed for cell in found[3:]] == [3, 3, 7, 7]
+    assert {cell.condition for cell in cells} == {cell.condition for cell in found}

@@ -29,13 +29,13 @@ def results() -> Results:
     made = Results()
     split = Split(ids=ODD, labels=LABEL)
     for run, seed in (("one", 1), ("two", None)):
-        subject = Subject(run, seed, "test", "paper")
+        subject = Subject(run, "lnln", seed, "test", "paper")
         for cell in [*grid([0.1], [4]), *missing_cells([("text", "audio")], 4)]:
             values = {"acc2_non0": 1 / 3, "corr": float("nan")}
             made.add_scores(
                 subject, cell, values, label=LABEL, checkpoint="best", selected_on="valid"
             )
-            found = Predictions(LABEL * 2, LABEL * 0 + cell.rate)
+            found = Predictions(LABEL * 2, {"completeness": LABEL * 0 + cell.rate})
             made.add_predictions(subject, cell, found, split=split, checkpoint="best")
         made.add_floors(subject, {"acc2_non0": 0.5}, label=LABEL)
     return made

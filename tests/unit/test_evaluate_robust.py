@@ -117,7 +117,12 @@ def test_a_certain_condition_is_computed_once(
 ) -> None:
     calls = []
     real = robust.predict_case
-    monkeypatch.setattr(robust, "predict_case", lambda *a, **k: calls.append(1) or real(*a, **k))
+
+    def counted(case: Any, model: Any, noises: list[Any], **more: Any) -> Any:
+        calls.extend(noises)
+        return real(case, model, noises, **more)
+
+    monkeypatch.setattr(robust, "predict_case", counted)
     run = tiny_runs.write_tiny_run(tmp_path / "a", data)
     found = evaluate(run, rates=[0.0, 0.6, 1.0], missing=[("audio",)])
     assert len(calls) == 1 + 2 + 1 + 1

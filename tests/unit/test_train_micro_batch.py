@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis.strategies import integers
 
 from lnln_dist import settings
-from lnln_dist.data.plan import Plan
+from lnln_dist.data.plan import SamplingPlan
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime import Runtime
 from lnln_dist.specs.registry import make_config
@@ -119,13 +119,13 @@ def test_ranks_agree_on_the_smallest_finding(tmp_path: Path) -> None:
 def test_the_global_batch_stays_the_same(tmp_path: Path) -> None:
     found = choose(tmp_path, lambda size: size <= 4, Peers(2, others=(99,)), config(30))
     given = {"size": 100, "batch_size": 30, "world": 2, "seed": 3}
-    whole = Plan(**given, micro_batch=None)
-    cut = Plan(**given, micro_batch=found.micro_batch)
+    whole = SamplingPlan(**given, micro_batch=None)
+    cut = SamplingPlan(**given, micro_batch=found.micro_batch)
     for step in range(whole.steps_per_epoch):
         for rank in range(2):
-            pieces = cut.micro_batches(1, step, rank)
+            pieces = cut.step(1, step, rank).micro_batches
             assert all(len(piece.rows) <= found.micro_batch for piece in pieces)
-            (one,) = whole.micro_batches(1, step, rank)
+            (one,) = whole.step(1, step, rank).micro_batches
             assert np.array_equal(np.concatenate([p.rows for p in pieces]), one.rows)
         if step == 0:
             assert len(pieces) == found.passes == 4

@@ -18,9 +18,10 @@ from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
+from lnln_dist.evaluate import predict
 from lnln_dist.specs.registry import make_config
 from lnln_dist.sweep.trial import Job, run_job
-from lnln_dist.train import checkpoint, claim, loop, setup, validate
+from lnln_dist.train import checkpoint, claim, loop, setup
 from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport
 from lnln_dist.train.program import Result, run
@@ -192,16 +193,16 @@ def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
     due: bool,
 ) -> None:
     scored = []
-    predict = validate.predict
+    under = predict.under
 
     def tell(*given: Any, **more: Any) -> Any:
         scored.append(1)
         if len(scored) == cell:
             os.kill(os.getpid(), signal.SIGTERM)
-        return predict(*given, **more)
+        return under(*given, **more)
 
     given, folder = grid_config(data), tmp_path / "cut"
-    monkeypatch.setattr(validate, "predict", tell)
+    monkeypatch.setattr(predict, "under", tell)
     step = undisturbed.state.step // 3 * epoch
     if due:
         with pytest.raises(PreemptedError, match=f"checkpoint of step {step} written"):
