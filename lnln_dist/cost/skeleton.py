@@ -18,9 +18,9 @@ from torch.overrides import TorchFunctionMode
 from lnln_dist.config import ModelConfig
 from lnln_dist.losses import lnln_terms
 from lnln_dist.models import LNLN, InputShapes
-from lnln_dist.models.encoder_checks import TokenizerInfo
 from lnln_dist.models.text import build_encoder
 from lnln_dist.types import Batch, SequenceInput, TextInput
+from lnln_dist.vocabulary import TokenizerInfo
 
 SWITCH = "gradient_checkpointing"  # attribute of transformers' layers
 

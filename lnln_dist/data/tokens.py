@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.data.schema import TokenizerInfo
 from lnln_dist.errors import DataError
 from lnln_dist.files import sha256_file
-from lnln_dist.vocabulary import TOKENIZER_FILES, vocabulary_sha256
+from lnln_dist.vocabulary import TOKENIZER_FILES, TokenizerInfo, vocabulary_sha256
 
 FOLDER = "tokenizer"
 CORPUS = "corpus"

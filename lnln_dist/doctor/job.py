@@ -26,7 +26,7 @@ from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.doctor.findings import Finding, fail, from_error, ok, warn
 from lnln_dist.errors import TrainingError, UserError
-from lnln_dist.models.encoder_source import EncoderSource
+from lnln_dist.models.encoder import EncoderSource
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.runtime.launch import Launch, read_launch
 from lnln_dist.train.fit import largest_that_fits

@@ -23,19 +23,18 @@ from transformers.utils import logging as chatter
 
 from lnln_dist.config import EncoderConfig
 from lnln_dist.errors import ConfigError, DataError
-from lnln_dist.models.encoder_checks import (
-    TokenizerInfo,
+from lnln_dist.models.encoder import (
+    EncoderSource,
     check_positions,
     check_vocabulary,
     check_weights,
 )
-from lnln_dist.models.encoder_options import recompute_activations, set_dropout
-from lnln_dist.models.encoder_source import EncoderSource
-from lnln_dist.vocabulary import TOKENIZER_FILES
+from lnln_dist.vocabulary import TOKENIZER_FILES, TokenizerInfo
 
 Freeze = Literal["none", "embeddings", "all"]
 
 TINY_DROPOUT = 0.1
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
 
 class TextEncoder(nn.Module):
@@ -162,6 +161,41 @@ def load_encoder_skeleton(folder: Path, *, freeze: Freeze = "none") -> TextEncod
     with _quiet():
         model_config = _read_config(EncoderSource.of(str(folder.absolute())))
         return TextEncoder(_bare_model(model_config), freeze=freeze)
+
+
+def set_dropout(config: EncoderConfig, model_config: PreTrainedConfig) -> None:
+    """Writes the dropout that is asked for into an encoder's config; null leaves it alone.
+
+    Raises:
+        ConfigError: that kind of encoder has none.
+    """
+    if config.dropout is None:
+        return
+    names = [name for name in DROPOUTS if hasattr(model_config, name)]
+    if not names:
+        raise ConfigError(
+            f"model.encoder.dropout: {config.name} has no dropout setting to override: use null"
+        )
+    for name in names:
+        setattr(model_config, name, config.dropout)
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Makes each layer keep only its input and compute the rest again in the backward pass.
+
+    Raises:
+        ConfigError: that kind of encoder cannot do it.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(
+            "model.encoder.checkpoint_activations: an encoder of type "
+            f"{model.config.model_type} cannot do it: set it to false"
+        )
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False  # a decoder's setting; left on it is warned about
+    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    # Meant for adapters: it would make a frozen embedding's output ask for gradients.
+    model.disable_input_require_grads()
 
 
 def _tiny_config(config: EncoderConfig, tokenizer: TokenizerInfo, length: int) -> PreTrainedConfig:
