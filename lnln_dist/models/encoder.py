@@ -16,6 +16,8 @@ HEADS = (
     "pooler.",
     "cls.",
     "lm_head.",
+    "lm_predictions.",
+    "mask_predictions.",
     "vocab_",
     "qa_outputs.",
     "classifier.",

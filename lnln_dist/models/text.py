@@ -34,6 +34,8 @@ from lnln_dist.vocabulary import TOKENIZER_FILES, TokenizerInfo
 Freeze = Literal["none", "embeddings", "all"]
 
 TINY_DROPOUT = 0.1
+# Their layers mix padded places into the others, whatever the attention mask says.
+UNMASKED = ("convbert", "fnet", "nystromformer", "yoso")
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
 
@@ -74,6 +76,16 @@ class TextEncoder(nn.Module):
             model.get_submodule("embeddings").requires_grad_(False)
         if checkpoint_activations:
             recompute_activations(model)
+
+    @property
+    def note(self) -> str:
+        """What the user should know about how it computes; empty if there is nothing."""
+        if self.model.config._attn_implementation == "sdpa":
+            return ""
+        return (
+            f"encoder of type {self.model.config.model_type}: transformers has no fused attention "
+            "for it, the plain one takes more memory and time"
+        )
 
     def train(self, mode: bool = True) -> "TextEncoder":
         """As ``nn.Module.train``; a fully frozen encoder stays in evaluation mode."""
@@ -238,6 +250,11 @@ def _read_config(source: EncoderSource) -> PreTrainedConfig:
             f"model.encoder.name: {source.name} is a {config.model_type} model, "
             "not a BERT-type encoder"
         )
+    if config.model_type in UNMASKED:
+        raise ConfigError(
+            f"model.encoder.name: {source.name} is a {config.model_type} model, whose results "
+            "depend on the padding: take one that attends (BERT, RoBERTa, DeBERTa, MPNet, ...)"
+        )
     return config
 
 
@@ -249,9 +266,14 @@ def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], dict[
     return kind, {"add_pooling_layer": False} if poolable else {}
 
 
+def _attention(kind: type[PreTrainedModel]) -> str:
+    """The fused attention of torch, or the plain one where transformers knows no other."""
+    return "sdpa" if kind._supports_sdpa else "eager"
+
+
 def _bare_model(config: PreTrainedConfig) -> PreTrainedModel:
     kind, arguments = _model_class(config)
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = _attention(kind)
     return kind(config, **arguments)
 
 
@@ -262,7 +284,7 @@ def _load_weights(source: EncoderSource, config: PreTrainedConfig) -> PreTrained
             source.place,
             config=config,
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation=_attention(kind),
             weights_only=True,
             trust_remote_code=False,
             local_files_only=bool(source.offline),

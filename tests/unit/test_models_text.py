@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +16,13 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     DistilBertConfig,
     DistilBertModel,
+    FNetConfig,
+    MPNetConfig,
+    MPNetModel,
     RobertaConfig,
     RobertaModel,
     T5Config,
@@ -115,6 +121,69 @@ def test_roberta_positions_start_behind_the_padding_id(tmp_path: Path) -> None:
         build(tmp_path, length=19)
 
 
+DEBERTA = {
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_buckets": 4,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+
+
+def write_plain(folder: Path, family: str) -> Path:
+    """A pretrained encoder that transformers has no fused attention for."""
+    torch.manual_seed(0)
+    if family == "mpnet":
+        model = MPNetModel(MPNetConfig(**SIZES, pad_token_id=1))
+    else:
+        model = DebertaV2Model(DebertaV2Config(**SIZES, **DEBERTA))
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)  # attention that is far from uniform
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "mpnet"])
+@pytest.mark.parametrize("mode", ["evaluated", "trained", "checkpointed"])
+def test_encoders_without_fused_attention_never_see_padding(
+    tmp_path: Path, family: str, mode: str
+) -> None:
+    saving = mode == "checkpointed"
+    folder = write_plain(tmp_path, family)
+    if saving and family == "mpnet":
+        with pytest.raises(ConfigError, match="type mpnet cannot do it: set it to false"):
+            build(folder, checkpoint_activations=True)
+        return
+    encoder = build(folder, dropout=0.0, checkpoint_activations=saving).train(mode != "evaluated")
+    ids, valid, segments = inputs()
+    hidden = encoder(ids, valid, segments)
+    other = encoder(torch.where(valid, ids, 7), valid, segments)
+    assert torch.equal(hidden[valid], other[valid])
+    alone = encoder(ids[1:, :3], valid[1:, :3], segments[1:, :3])
+    torch.testing.assert_close(hidden[1, :3], alone[0])
+    # The gradient of padded tokens' embeddings is zero too, unless other places use the token.
+    hidden[valid].sum().backward()
+    rows = encoder.model.get_submodule("embeddings.word_embeddings").weight.grad
+    unused = set(range(len(WORDS))) - set(ids[valid].tolist())
+    assert rows[sorted(unused)].abs().max() == 0 < rows.abs().max()
+
+
+def test_attention_that_is_not_fused_is_noted(folder: Path, tmp_path: Path) -> None:
+    assert build(folder).note == ""
+    encoder = build(write_plain(tmp_path / "mpnet", "mpnet"))
+    assert "type mpnet" in encoder.note and "\n" not in encoder.note
+    save_encoder(encoder, tmp_path / "saved")
+    assert load_encoder_skeleton(tmp_path / "saved").note == encoder.note
+
+
+def test_an_encoder_whose_layers_mix_padding_in_is_refused(tmp_path: Path) -> None:
+    FNetConfig().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="fnet model, whose results depend on the padding"):
+        build(tmp_path)
+
+
 def test_encoders_without_segments_or_pooler_work(tmp_path: Path) -> None:
     sizes = {"vocab_size": 40, "dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
     DistilBertModel(DistilBertConfig(**sizes)).save_pretrained(tmp_path)
@@ -191,9 +260,11 @@ def one_step(encoder: TextEncoder) -> tuple[torch.Tensor, list[torch.Tensor | No
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("freeze", ["none", "embeddings"])
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
 def test_checkpointing_changes_memory_and_no_number(
-    folder: Path, dropout: float, freeze: str
+    tmp_path: Path, dropout: float, freeze: str, family: str
 ) -> None:
+    folder = (write_bert if family == "bert" else partial(write_plain, family=family))(tmp_path)
     changes = {"dropout": dropout, "freeze": freeze}
     plain = one_step(build(folder, **changes).train())
     saving = one_step(build(folder, checkpoint_activations=True, **changes).train())
