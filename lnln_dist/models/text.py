@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
@@ -29,7 +28,7 @@ from lnln_dist.models.encoder import (
     check_vocabulary,
     check_weights,
 )
-from lnln_dist.vocabulary import TOKENIZER_FILES, TokenizerInfo
+from lnln_dist.vocabulary import TOKENIZER_FILES, TokenizerInfo, read_tokenizer
 
 Freeze = Literal["none", "embeddings", "all"]
 
@@ -313,25 +312,16 @@ def _position_limit(model: PreTrainedModel) -> int | None:
 
 
 def _vocabulary(source: EncoderSource) -> Mapping[str, int] | None:
-    """Of the encoder's own tokenizer, or None if it comes without a readable kind.
+    """Of the encoder's own tokenizer, or None if it comes without one.
 
-    Read from the same files as data is tokenised with, as the tokenizer classes of transformers
-    add special tokens of their own.
+    Raises:
+        ConfigError: its files cannot be read.
     """
     try:
-        path = source.find("tokenizer.json")
-        if path is not None:
-            vocabulary: Mapping[str, int] = Tokenizer.from_file(str(path)).get_vocab()
-            return vocabulary
-        path = source.find("vocab.txt")
-        if path is None:
-            return None
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return {line.rstrip("\r"): number for number, line in enumerate(lines) if line}
-    except Exception as err:  # the tokenizers library raises bare Exceptions
-        raise ConfigError(
-            f"model.encoder.name: cannot read the tokenizer of {source.name} ({_first_line(err)})"
-        ) from err
+        tokenizer = read_tokenizer(source.name, source.find)
+    except DataError as err:
+        raise ConfigError(f"model.encoder.name: cannot read the tokenizer: {err}") from err
+    return None if tokenizer is None else tokenizer.get_vocab()
 
 
 def _first_line(err: BaseException) -> str:

@@ -27,6 +27,7 @@ from transformers import (
     RobertaModel,
     T5Config,
 )
+from transformers.utils.sentencepiece_model_pb2_new import ModelProto
 
 from lnln_dist import settings
 from lnln_dist.config import EncoderConfig
@@ -389,6 +390,21 @@ def test_a_vocabulary_of_lines_counts_like_one_of_json(folder: Path) -> None:
     build(folder)
     with pytest.raises(DataError, match="--tokenizer"):
         build(folder, words_of(WORDS | {"more": 99}))
+
+
+def test_pieces_count_like_a_vocabulary_of_json(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    pieces = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "\u2581film"]
+    model = ModelProto()
+    for i, piece in enumerate(pieces):
+        model.pieces.add(piece=piece, score=0.0, type=1 if i > 3 else 3)
+    model.trainer_spec.unk_id = 3
+    (folder / "spm.model").write_bytes(model.SerializeToString())
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    words = {piece: i for i, piece in enumerate([*pieces, "[MASK]"])}
+    build(folder, words_of(words))
+    with pytest.raises(DataError, match="--tokenizer"):
+        build(folder, words_of(WORDS))
 
 
 def test_a_broken_tokenizer_is_an_error_not_an_unchecked_pass(folder: Path) -> None:
