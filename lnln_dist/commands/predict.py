@@ -35,5 +35,5 @@ def command(argv: Sequence[str]) -> int:
         )
     finally:
         runtime.close()
-    print(f"{given['out']}: {len(table)} predictions of split {given['split']}")
+    print(f"{given['output']}: {len(table)} predictions of split {given['split']}")
     return 0
