@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from lnln_dist.config import Config
+from lnln_dist.config import Config, StrategyName
 from lnln_dist.cost.host import available_bytes
 from lnln_dist.cost.memory import (
     HEADROOM,
@@ -16,10 +16,9 @@ from lnln_dist.cost.memory import (
     Activations,
     Footprint,
     Parameters,
-    Strategy,
     activations,
     footprint,
-    parameters_of,
+    sizes_of,
 )
 from lnln_dist.cost.skeleton import Lengths, Skeleton
 from lnln_dist.data.schema import Index
@@ -129,14 +128,14 @@ def check_memory(job: Job) -> tuple[Parameters | None, list[Finding]]:
         skeleton, longest = _skeleton(config, index)
     except UserError as err:
         return None, [from_error("model", err)]
-    counted = parameters_of(skeleton, longest)
+    counted = sizes_of(skeleton.model)
     frozen = f", {counted.frozen / 1e6:.1f} M frozen" if counted.frozen else ""
     findings = [ok("model", f"{counted.trained / 1e6:.1f} M trained parameters{frozen}")]
     share = -(-config.train.batch_size // job.processes)
     size = min(config.train.micro_batch or share, share)
     chosen, offload = _chosen(config)
 
-    def used(strategy: Strategy, samples: int) -> Footprint:
+    def used(strategy: StrategyName, samples: int) -> Footprint:
         return footprint(
             counted,
             strategy,
@@ -175,7 +174,7 @@ def _skeleton(config: Config, index: Index) -> tuple[Skeleton, Lengths]:
     return made, Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
 
 
-def _chosen(config: Config) -> tuple[Strategy, bool]:
+def _chosen(config: Config) -> tuple[StrategyName, bool]:
     """The strategy of this launch; DDP if it is refused anyway."""
     train, launch = config.train, launch_of(config)
     if launch is None:
@@ -193,7 +192,7 @@ def _lacking(job: Job, used: Footprint, spare: int) -> str:
 
 
 def _against(
-    job: Job, strategy: Strategy, used: Footprint, passes: str, *, chosen: bool
+    job: Job, strategy: StrategyName, used: Footprint, passes: str, *, chosen: bool
 ) -> Finding:
     parts = {
         "weights": used.parameters,
@@ -222,7 +221,7 @@ def _against(
     return level(check, found, _remedy(job, strategy, lacking, used))
 
 
-def _remedy(job: Job, strategy: Strategy, lacking: str, used: Footprint) -> str:
+def _remedy(job: Job, strategy: StrategyName, lacking: str, used: Footprint) -> str:
     """What would take less memory and is not set already."""
     if lacking == "host" and used.host:
         return "start fewer processes per host, take a host with more memory, or drop train.offload"

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
+from lnln_dist.config import StrategyName as StrategyName
 from lnln_dist.errors import TrainingError
 
-StrategyName = Literal["ddp", "zero1", "zero2", "zero3", "fsdp2"]
 Environment = Mapping[str, str]
 
 # Settings of a launcher that would be ignored, with the values that mean what is done anyway.
