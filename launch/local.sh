@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Trains on all GPUs of this host.
-#   bash launch/local.sh [--gpus N | --cpu N] [--accelerate_config FILE] [--port P] [--restarts R]
+#   bash launch/local.sh [--gpus N | --cpu N] [--accelerate-config FILE] [--port P] [--restarts R]
 #                        [--module M] -- --config configs/mosi.yaml --output runs/mosi --resume
 #   --gpus N      GPUs to use (default: all); --cpu N: N processes on the CPU instead
-#   --accelerate_config FILE   one of launch/accelerate/ (default: DDP, or none for one process)
+#   --accelerate-config FILE   one of launch/accelerate/ (default: DDP, or none for one process)
 #   --restarts R  start all processes again, R times at most, when one of them dies; what follows
 #                 the -- must hold --resume, so that they go on from the newest checkpoint
 #   --module M    lnln_dist.doctor checks instead of training (default lnln_dist.train)
@@ -19,7 +19,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
         --gpus) gpus=$2 ;;
         --cpu) cpu=$2 ;;
-        --accelerate_config) config=$2 ;;
+        --accelerate-config | --accelerate_config) config=$2 ;;
         --port) port=$2 ;;
         --restarts) restarts=$2 ;;
         --module) module=$2 ;;

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Trains on several hosts: run the same line on each of them, with its own --rank.
 #   bash launch/multinode.sh --hosts 2 --rank 0 --main node1 [--port P] [--gpus N | --cpu N]
-#        [--accelerate_config FILE] [--module M] -- --config configs/mosei.yaml --output runs/mosei
+#        [--accelerate-config FILE] [--module M] -- --config configs/mosei.yaml --output runs/mosei
 #   --hosts N --rank I   number of hosts, and this one's number from 0
 #   --main ADDRESS       name or address of the host of rank 0, as the others reach it
 #   --port P             a port of that host nobody else uses (default 29500)
 #   --gpus N | --cpu N   processes on every host (default: this host's GPUs); the same everywhere
-#   --accelerate_config FILE   one of launch/accelerate/ (default: DDP, or none for one process)
+#   --accelerate-config FILE   one of launch/accelerate/ (default: DDP, or none for one process)
 #   --module M           lnln_dist.doctor compares the hosts instead (default lnln_dist.train)
 # --output has to be a folder that all hosts share. Gloo and NCCL use the interface that leads to
 # the main host, unless GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME are set.
@@ -26,7 +26,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
         --port) port=$2 ;;
         --gpus) gpus=$2 ;;
         --cpu) cpu=$2 ;;
-        --accelerate_config) config=$2 ;;
+        --accelerate-config | --accelerate_config) config=$2 ;;
         --module) module=$2 ;;
         *) fail "unknown option $1 (options of training follow a --)" ;;
     esac

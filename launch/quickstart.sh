@@ -18,7 +18,7 @@ if [ ! -e data/demo/index.json ]; then
     "$bin/lnln-dist" prepare data/demo.pkl data/demo --dataset demo --tokenizer corpus
 fi
 "$bin/lnln-dist" train --config "configs/$name.yaml" --output "runs/$name" --resume
-"$bin/lnln-dist" evaluate "runs/$name" --out "results/$name" --overwrite
+"$bin/lnln-dist" evaluate "runs/$name" --output "results/$name" --overwrite
 cat <<EOF
 
 Scores: results/$name/metrics.csv, every prediction: results/$name/predictions.parquet

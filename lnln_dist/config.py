@@ -185,6 +185,9 @@ class OptimConfig:
         return self
 
 
+Strategy = Literal["ddp", "zero1", "zero2", "zero3", "fsdp2"]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
     """Length, batch, precision and checkpoints of a run."""
@@ -201,7 +204,7 @@ class TrainConfig:
     """Find the largest micro-batch that fits the memory; the global batch stays the same."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the forward pass; fp16 needs a GPU."""
-    strategy: Literal["auto", "ddp", "zero1", "zero2", "zero3", "fsdp2"] = "auto"
+    strategy: Literal["auto", Strategy] = "auto"
     """How the model is spread over processes; auto: as the launcher asks, DDP if it does not."""
     offload: bool = False
     """ZeRO with the optimizer's state in host memory (a launcher may ask for it, too)."""

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -334,24 +335,42 @@ def _shorter(text: str) -> str:
     return f"{key} {'; '.join(kept)}, got {value.partition('Given value: ')[2]}"
 
 
+def _respelled(word: str, known: Collection[str]) -> str:
+    """A word of a command line, the old name of an option replaced by its new one."""
+    name, equals, value = word.partition("=")
+    new = "--output" if name == "--out" else name.replace("_", "-")
+    old = name.startswith("--") and name not in known and new in known
+    return f"{new}{equals}{value}" if old else word
+
+
 class Parser(ArgumentParser):
-    """An argument parser without abbreviations whose errors are one line."""
+    """An argument parser without abbreviations whose errors are one line.
+
+    Settings are dotted and spelled as in the YAML; every other option has dashes. What options
+    were called before (underscores, ``--out``) is still taken.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args: Any = None, *rest: Any, **choices: Any) -> Any:
+        """As ``ArgumentParser.parse_args``, old spellings included."""
+        known = {o for a in self._actions for o in a.option_strings}
+        words = sys.argv[1:] if args is None else args
+        return super().parse_args([_respelled(w, known) for w in words], *rest, **choices)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raises instead of printing usage."""
         text = _shorter(" ".join(str(message).split()).replace("Parser key ", ""))
         options = [o for a in self._actions for o in a.option_strings]
-        for word in re.findall(r"--[\w.]+", text) if "unrecognized" in text else []:
+        for word in re.findall(r"--[\w.-]+", text) if "unrecognized" in text else []:
             near = difflib.get_close_matches(word, options, n=1)
             text += f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{text} (see {self.prog} --help)") from ex
 
 
 def add_config_arguments(parser: ArgumentParser, argv: Sequence[str] = ()) -> None:
-    """Adds ``--config``, ``--print_config`` and every setting as a dotted option with its help.
+    """Adds ``--config``, ``--print-config`` and every setting as a dotted option with its help.
 
     Args:
         parser: to add to.
@@ -368,9 +387,8 @@ def add_config_arguments(parser: ArgumentParser, argv: Sequence[str] = ()) -> No
         metavar="FILE",
         help="YAML file of settings; repeat to lay one over the other",
     )
-    # An optional value, because jsonargparse gives an option of this name an empty one.
     parser.add_argument(
-        "--print_config", nargs="?", const="", help="print the resolved settings and exit"
+        "--print-config", action="store_true", help="print the resolved settings and exit"
     )
     name = _model_named(argv)
     parser.add_class_arguments(config_class(name))

@@ -15,7 +15,7 @@ def _parser() -> Parser:
         "lnln_dist.commands.evaluate`.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--data", metavar="DIR", help="prepared data (default: each run's own)")
     parser.add_argument("--split", default="test", help="split to score")
     parser.add_argument(
@@ -70,7 +70,7 @@ def command(argv: Sequence[str]) -> int:
     try:
         found = evaluate_runs(
             [Path(run) for run in given["runs"]],
-            output=Path(given["out"]),
+            output=Path(given["output"]),
             runtime=runtime,
             data=given["data"],
             split=given["split"],

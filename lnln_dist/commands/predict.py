@@ -11,7 +11,7 @@ def command(argv: Sequence[str]) -> int:
     parser = make_parser("predict", "Write a run's predictions for data as it is, no noise added.")
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument("data", metavar="DATA", help="prepared folder, or an MMSA pickle")
-    parser.add_argument("--out", required=True, metavar="FILE.csv", help="file to write")
+    parser.add_argument("--output", required=True, metavar="FILE.csv", help="file to write")
     parser.add_argument("--split", default="test", help="split to predict")
     parser.add_argument("--checkpoint", default="best", help="which best checkpoint")
     parser.add_argument("--batch-size", type=int, default=128, help="samples per forward pass")
@@ -26,7 +26,7 @@ def command(argv: Sequence[str]) -> int:
         table = predict_file(
             Path(given["run"]),
             Path(given["data"]),
-            output=Path(given["out"]),
+            output=Path(given["output"]),
             runtime=runtime,
             split=given["split"],
             checkpoint=given["checkpoint"],
@@ -35,5 +35,5 @@ def command(argv: Sequence[str]) -> int:
         )
     finally:
         runtime.close()
-    print(f"{given['out']}: {len(table)} predictions of split {given['split']}")
+    print(f"{given['output']}: {len(table)} predictions of split {given['split']}")
     return 0

@@ -30,10 +30,10 @@ def _parser() -> Parser:
         "settings.train.epochs=3; repeatable",
     )
     parser.add_argument(
-        "--dry_run", action="store_true", help="list the settings and the expected cost, then stop"
+        "--dry-run", action="store_true", help="list the settings and the expected cost, then stop"
     )
     parser.add_argument(
-        "--seconds_per_epoch", type=float, help="adds the expected time to --dry_run"
+        "--seconds-per-epoch", type=float, help="adds the expected time to --dry-run"
     )
     parser.add_argument(
         "--resolve",
@@ -46,7 +46,7 @@ def _parser() -> Parser:
         help="go on with the sweep in --output, or add the YAML's new settings and seeds to it",
     )
     parser.add_argument(
-        "--retry_failed", action="store_true", help="resume, and try failed trials again"
+        "--retry-failed", action="store_true", help="resume, and try failed trials again"
     )
     parser.add_argument(
         "--address", help="Ray cluster (default: RAY_ADDRESS, else a cluster of this machine)"
@@ -78,16 +78,16 @@ def _check(given: Mapping[str, Any]) -> None:
         raise ConfigError("--config is missing: name the sweep's YAML (see configs/sweep_*.yaml)")
     if given["dry_run"] and given["resolve"]:
         raise ConfigError(
-            "--dry_run lists a sweep and --resolve (which launch/ray/submit.sh adds) prints it: "
+            "--dry-run lists a sweep and --resolve (which launch/ray/submit.sh adds) prints it: "
             "give one of them"
         )
     if given["seconds_per_epoch"] is not None and not given["dry_run"]:
         raise ConfigError(
-            "--seconds_per_epoch has a meaning with --dry_run only: add that, or leave it out"
+            "--seconds-per-epoch has a meaning with --dry-run only: add that, or leave it out"
         )
     for name in ("cpus", "seconds_per_epoch"):
         if given[name] is not None and given[name] <= 0:
-            raise ConfigError(f"--{name} {given[name]:g} must be greater than 0")
+            raise ConfigError(f"--{name.replace('_', '-')} {given[name]:g} must be greater than 0")
     where = "--address" if given["address"] else "RAY_ADDRESS"
     if given["cpus"] is not None and (given["address"] or os.environ.get("RAY_ADDRESS")):
         raise ConfigError(

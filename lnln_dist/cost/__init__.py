@@ -1,1 +1,1 @@
-"""What training costs before anything is trained: FLOPs, memory, bytes on the wire."""
+"""What training costs before anything is trained: FLOPs and memory."""

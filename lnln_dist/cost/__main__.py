@@ -1,4 +1,4 @@
-"""``python -m lnln_dist.cost``: what a config costs, as the tables of ``launch/README.md``.
+"""``python -m lnln_dist.cost``: what a config costs, as in ``launch/README.md``.
 
     mkdir -p /tmp/bert && echo '{"model_type": "bert"}' > /tmp/bert/config.json
     python -m lnln_dist.cost --shapes mosi --model.encoder.name /tmp/bert
@@ -50,24 +50,17 @@ def command(argv: Sequence[str]) -> int:
     given = parser.parse_args(list(argv), defaults=False).as_dict()
     config = settings.from_arguments(given)
     tokenizer, shapes = _made_for(config, given.get("shapes"))
-    from lnln_dist.cost import flops, scaling, traffic
-    from lnln_dist.cost.memory import parameters_of
+    from lnln_dist.cost import flops, table
+    from lnln_dist.cost.memory import sizes_of
     from lnln_dist.cost.skeleton import Lengths, Skeleton
 
     skeleton = Skeleton(config, tokenizer=tokenizer, shapes=shapes)
     longest = Lengths.longest(shapes)
-    counted = parameters_of(skeleton, longest)
+    millions = sizes_of(skeleton.model).trained / 1e6
     operations = flops.count(skeleton, longest).total
-    millions = counted.trained / 1e6
     print(f"{millions:.1f} M trained parameters, {operations / 1e9:.1f} GFLOP per sample\n")
-    print("GiB per GPU, by precision and samples of its micro-batch:\n")
-    print(scaling.markdown(scaling.memory_table(skeleton, counted, longest)))
-    print("Most samples of a GPU's micro-batch:\n")
-    print(scaling.markdown(scaling.capacity_table(skeleton, counted, longest)))
-    # On paper, weights are brought together and operations counted without recomputation.
-    for network in () if skeleton.recomputed else traffic.NETWORKS:
-        print(f"{network.name}:\n")
-        print(scaling.markdown(scaling.scaling_table(counted, operations, network)))
+    print("GiB of a GPU, and most samples of its micro-batch by card:\n")
+    print(table.markdown([*table.memory_table(skeleton, longest)]))
     return 0
 
 

@@ -99,8 +99,8 @@ class FlopCurve:
 
 
 def curve(skeleton: Skeleton) -> FlopCurve:
-    """Counts seven times (some seconds for BERT-base) and fits the exact curve."""
-    return fit(lambda lengths: count(skeleton, lengths).total)
+    """Counts seven times (some seconds for BERT-base) and gives the exact curve."""
+    return interpolate(lambda lengths: count(skeleton, lengths).total)
 
 
 def of_batches(skeleton: Skeleton) -> Callable[[Batch], float]:
@@ -115,7 +115,7 @@ def of_batches(skeleton: Skeleton) -> Callable[[Batch], float]:
     return operations
 
 
-def fit(counted: Callable[[Lengths], float]) -> FlopCurve:
+def interpolate(counted: Callable[[Lengths], float]) -> FlopCurve:
     """The curve through one base point and two more per modality."""
     base = Lengths(text=2, audio=2, vision=2)
     start = Fraction(counted(base))

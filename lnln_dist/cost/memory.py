@@ -7,17 +7,17 @@ backward pass, summed over the real network. Estimates leave out the CUDA contex
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
+from lnln_dist.config import Strategy
 from lnln_dist.cost.cards import Precision
 from lnln_dist.cost.skeleton import Lengths, Skeleton
 
-Strategy = Literal["ddp", "zero1", "zero2", "zero3", "fsdp2"]
-STRATEGIES: tuple[Strategy, ...] = ("ddp", "zero1", "zero2", "zero3", "fsdp2")
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 HEADROOM = 2**30  # bytes of a card that an estimate leaves alone
 WIDE = 4  # bytes of a float32
 ADAM = 8  # bytes of the two float32 moments of a parameter
@@ -33,12 +33,6 @@ class Parameters:
     largest_unit: int
     """Of the largest part that sharded strategies bring together at once: a layer of the network,
     or all that belongs to none."""
-    units: int
-    """Such parts."""
-    gathered: int = 0
-    """Counted once per use in a training forward pass (LNLN uses its text encoder twice)."""
-    unit_uses: int = 0
-    """Times a part is brought together in a training forward pass."""
 
 
 @dataclass(frozen=True)
@@ -73,37 +67,11 @@ class Footprint:
 
 def sizes_of(model: nn.Module) -> Parameters:
     """Counts a network's parameters, fake or real."""
-    layers = _units(model)
-    own = {name: _own(module) for name, module in model.named_modules()}
-    in_layer = [sum(own[n] for n in own if n == top or n.startswith(f"{top}.")) for top in layers]
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    layers = [sum(p.numel() for p in layer.parameters()) for item in lists for layer in item]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
-    largest = max([*in_layer, total - sum(in_layer)])
-    return Parameters(trained, total - trained, largest, len(layers) + 1)
-
-
-def parameters_of(skeleton: Skeleton, lengths: Lengths) -> Parameters:
-    """Counts the network's parameters, and how often one forward pass uses them."""
-    model = skeleton.model
-    layers = _units(model)
-    own = {name: _own(module) for name, module in model.named_modules()}
-    uses = skeleton.uses([name for name in own if own[name] or name in layers], lengths)
-    once = [name for name in own if name not in uses]  # read by their parent, as tables are
-    return replace(
-        sizes_of(model),
-        gathered=sum(own[name] for name in [*uses, *once]),
-        unit_uses=sum(name in layers for name in uses) + 1,
-    )
-
-
-def _own(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters(recurse=False))
-
-
-def _units(model: nn.Module) -> set[str]:
-    """Names of the repeated layers, which sharded strategies bring together one at a time."""
-    lists = [name for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
-    return {f"{name}.{i}" for name in lists for i in range(len(model.get_submodule(name)))}  # type: ignore[arg-type]
+    return Parameters(trained, total - trained, max([*layers, total - sum(layers)]))
 
 
 def activations(

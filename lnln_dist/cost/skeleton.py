@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 from lnln_dist.config import Config
 from lnln_dist.models import InputShapes, build_network
-from lnln_dist.models.encoder_checks import TokenizerInfo
 from lnln_dist.models.text import build_encoder
 from lnln_dist.types import Network, blank_batch
+from lnln_dist.vocabulary import TokenizerInfo
 
 SWITCH = "gradient_checkpointing"  # attribute of transformers' layers
 

@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from lnln_dist.data.schema import Family, TokenizerInfo
+from lnln_dist.data.schema import Family
 from lnln_dist.errors import DataError
+from lnln_dist.vocabulary import TokenizerInfo
 
 # ``vocabulary.vocabulary_sha256`` of the 30522 word pieces of bert-base-uncased.
 BERT_UNCASED = "56ab807c90f9195e8ee3436ceb2fdab015e85dda4e5bf736a9bcd8aedd53854c"

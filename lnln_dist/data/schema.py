@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.errors import DataError
 from lnln_dist.files import atomic_write
+from lnln_dist.vocabulary import Count, FileName, NotNegative, Record, Sha256, TokenizerInfo
 
 FORMAT_VERSION = 1
 INDEX = "index.json"
@@ -21,18 +22,9 @@ SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 FRAMES: tuple[FrameModality, ...] = ("audio", "vision")
 Family = Literal["mosi", "sims"]
 LabelName = Literal["label", "label_text", "label_audio", "label_vision"]
-Count = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# No folder parts, so that a file of the index cannot lie outside its folder.
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class SourceInfo(_Model):
+class SourceInfo(Record):
     """The feature file: its name without folders, and its content."""
 
     name: str
@@ -40,24 +32,7 @@ class SourceInfo(_Model):
     bytes: NotNegative
 
 
-class TokenizerInfo(_Model):
-    """Whose ids the tokens are."""
-
-    name: str
-    vocab_sha256: Sha256 | None
-    """``vocabulary.vocabulary_sha256`` of its vocabulary; None if unknown."""
-    vocab_size: Count | None
-    """Largest id plus one; None if unknown."""
-    pad_id: NotNegative
-    unk_id: NotNegative
-    cls_id: NotNegative
-    sep_id: NotNegative
-    folder: FileName | None = None
-    """Folder beside the index that holds its files; None if they were not given."""
-    files: dict[FileName, Sha256] = {}
-
-
-class ShardInfo(_Model):
+class ShardInfo(Record):
     """One Arrow IPC file."""
 
     file: FileName
@@ -66,7 +41,7 @@ class ShardInfo(_Model):
     sha256: Sha256
 
 
-class SplitInfo(_Model):
+class SplitInfo(Record):
     """One split: its shards in row order, and its sequence lengths in places."""
 
     rows: Count
@@ -83,7 +58,7 @@ class SplitInfo(_Model):
         return self
 
 
-class Index(_Model):
+class Index(Record):
     """Everything about prepared data that its shards do not say."""
 
     format_version: Literal[1]

@@ -13,8 +13,8 @@ from lnln_dist.data import tokens
 from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.presets import Preset
 from lnln_dist.data.repair import Tokens, read_tokens, sample_shape
-from lnln_dist.data.schema import TokenizerInfo
 from lnln_dist.errors import DataError
+from lnln_dist.vocabulary import TokenizerInfo
 
 TextChoice = Literal["auto", "text_bert", "raw_text"]
 DEFAULT_TOKENS = 50  # places of a sentence where the file has no text_bert to say so

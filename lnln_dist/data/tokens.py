@@ -12,15 +12,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.data.schema import TokenizerInfo
 from lnln_dist.errors import DataError
 from lnln_dist.files import sha256_file
-from lnln_dist.vocabulary import TOKENIZER_FILES, vocabulary_sha256
+from lnln_dist.vocabulary import (
+    READABLE,
+    SPECIAL,
+    TOKENIZER_FILES,
+    TokenizerInfo,
+    finder,
+    read_json,
+    read_tokenizer,
+    vocabulary_sha256,
+    word_pieces,
+)
 
 FOLDER = "tokenizer"
 CORPUS = "corpus"
-# In the order of their ids in a vocabulary made from the corpus.
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MOST_WORDS = 30_000
 _ROLES = {
     "pad": ("[PAD]", "<pad>"),
@@ -28,7 +35,6 @@ _ROLES = {
     "cls": ("[CLS]", "<s>"),
     "sep": ("[SEP]", "</s>"),
 }
-_READABLE = ("tokenizer.json", "vocab.txt")
 _HUB_TIMEOUT = 5.0  # seconds until the hub counts as out of reach
 
 
@@ -80,11 +86,14 @@ class TextTokenizer:
         for name in TOKENIZER_FILES:
             if self.folder is not None and (self.folder / name).is_file():
                 shutil.copyfile(self.folder / name, target / name)
-        if not (target / "tokenizer.json").exists():
+        converted = not (target / "tokenizer.json").exists()
+        if converted:
             self.backend.save(str(target / "tokenizer.json"))
-        settings = {} if self.folder is None else _json(self.folder / "tokenizer_config.json")
+        settings = {} if self.folder is None else read_json(self.folder / "tokenizer_config.json")
         # Without it transformers would have to guess the class, and code is not ours to pass on.
-        settings.setdefault("tokenizer_class", _class_name(self.backend))
+        # The class of other files would take what we converted to pieces again.
+        kind = _class_name(self.backend)
+        settings["tokenizer_class"] = kind if converted else settings.get("tokenizer_class", kind)
         settings.pop("auto_map", None)
         for role in _ROLES:
             settings[f"{role}_token"] = self.backend.id_to_token(getattr(self.info, f"{role}_id"))
@@ -97,36 +106,22 @@ def load_tokenizer(name: str) -> TextTokenizer:
     """A tokenizer from a local folder or the Hugging Face hub; runs no code of its own.
 
     Args:
-        name: folder with ``tokenizer.json`` or a BERT ``vocab.txt``, or a name on the hub.
+        name: folder with one of ``vocabulary.READABLE``, or a name on the hub.
 
     Raises:
         DataError: it cannot be found or read, or lacks [CLS], [SEP], [PAD] or [UNK].
     """
-    from tokenizers import Tokenizer
-
     folder = Path(name).expanduser()
     if not folder.is_dir():
         folder = _download(name)
-    settings = _json(folder / "tokenizer_config.json")
-    try:
-        if (folder / "tokenizer.json").is_file():
-            backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        elif (folder / "vocab.txt").is_file():
-            lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
-            vocabulary = {line.rstrip("\r"): i for i, line in enumerate(lines) if line}
-            backend = _word_pieces(vocabulary, lower=bool(settings.get("do_lower_case", True)))
-        else:
-            raise DataError(
-                f"tokenizer {name}: neither tokenizer.json nor vocab.txt in {folder}: give the "
-                "folder of a BERT-type tokenizer"
-            )
-    except DataError:
-        raise
-    # The tokenizers library raises bare Exceptions.
-    except Exception as err:
-        why = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise DataError(f"tokenizer {name}: its files cannot be read ({why:.120})") from err
-    special = {**_json(folder / "special_tokens_map.json"), **settings}
+    backend = read_tokenizer(name, finder(folder))
+    if backend is None:
+        raise DataError(
+            f"tokenizer {name}: neither tokenizer.json nor vocab.txt in {folder} (nor "
+            f"{', '.join(READABLE[2:])}): give the folder of a BERT-type tokenizer"
+        )
+    settings = read_json(folder / "tokenizer_config.json")
+    special = {**read_json(folder / "special_tokens_map.json"), **settings}
     return TextTokenizer(_plain(backend), _describe(name, backend, special), folder)
 
 
@@ -151,31 +146,8 @@ def corpus_tokenizer(texts: Iterable[str]) -> TextTokenizer:
     pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *frequent]
     # A dict drops words of one letter, which are there already.
     vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
-    backend = _plain(_word_pieces(vocabulary, lower=True))
+    backend = _plain(word_pieces(vocabulary, lower=True))
     return TextTokenizer(backend, _describe(CORPUS, backend, {}), None)
-
-
-def _word_pieces(vocabulary: dict[str, int], *, lower: bool) -> Any:
-    """A BERT tokenizer over a vocabulary."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from tokenizers.processors import TemplateProcessing
-
-    lacking = [token for token in SPECIAL[:4] if token not in vocabulary]
-    if lacking:
-        raise DataError(f"the vocabulary has no {', '.join(lacking)}: it is not one of BERT")
-    backend = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL[1]))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=lower)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
-    backend.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
-    )
-    backend.add_special_tokens(
-        [AddedToken(token, special=True) for token in SPECIAL if token in vocabulary]
-    )
-    return backend
 
 
 def _plain(backend: Any) -> Any:
@@ -221,27 +193,17 @@ def _class_name(backend: Any) -> str:
     return "BertTokenizer" if isinstance(backend.model, WordPiece) else "PreTrainedTokenizerFast"
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as err:
-        raise DataError(f"{path}: cannot be read as JSON: copy the tokenizer anew") from err
-    return content if isinstance(content, dict) else {}
-
-
 def _download(name: str) -> Path:
     """Folder of a tokenizer's files in the local cache, fetched if they are not there."""
     from huggingface_hub import constants, get_session, snapshot_download
 
-    remedy = f"give a local folder with {' or '.join(_READABLE)}, or --tokenizer {CORPUS}"
+    remedy = f"give a local folder with a BERT-type tokenizer, or --tokenizer {CORPUS}"
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists():
         raise DataError(f"tokenizer {name}: no such folder: {remedy}")
     wanted = [*TOKENIZER_FILES, "config.json"]
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-        if any((folder / file).is_file() for file in _READABLE):
+        if any((folder / file).is_file() for file in READABLE):
             return folder
     # Not in the cache, or not even a possible name: the next step says which.
     except Exception:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import try_to_load_from_cache
 
-from lnln_dist.config import Config
+from lnln_dist.config import Config, Strategy
 from lnln_dist.cost.host import available_bytes
 from lnln_dist.cost.memory import (
     HEADROOM,
@@ -16,17 +16,16 @@ from lnln_dist.cost.memory import (
     Activations,
     Footprint,
     Parameters,
-    Strategy,
     activations,
     footprint,
-    parameters_of,
+    sizes_of,
 )
 from lnln_dist.cost.skeleton import Lengths, Skeleton
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.doctor.findings import Finding, fail, from_error, ok, warn
 from lnln_dist.errors import TrainingError, UserError
-from lnln_dist.models.encoder_source import EncoderSource
+from lnln_dist.models.encoder import EncoderSource
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.runtime.launch import Launch, read_launch
 from lnln_dist.train.micro_batch import largest_that_fits
@@ -129,7 +128,7 @@ def check_memory(job: Job) -> tuple[Parameters | None, list[Finding]]:
         skeleton, longest = _skeleton(config, index)
     except UserError as err:
         return None, [from_error("model", err)]
-    counted = parameters_of(skeleton, longest)
+    counted = sizes_of(skeleton.model)
     frozen = f", {counted.frozen / 1e6:.1f} M frozen" if counted.frozen else ""
     findings = [ok("model", f"{counted.trained / 1e6:.1f} M trained parameters{frozen}")]
     share = -(-config.train.batch_size // job.processes)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
@@ -23,19 +22,20 @@ from transformers.utils import logging as chatter
 
 from lnln_dist.config import EncoderConfig
 from lnln_dist.errors import ConfigError, DataError
-from lnln_dist.models.encoder_checks import (
-    TokenizerInfo,
+from lnln_dist.models.encoder import (
+    EncoderSource,
     check_positions,
     check_vocabulary,
     check_weights,
 )
-from lnln_dist.models.encoder_options import recompute_activations, set_dropout
-from lnln_dist.models.encoder_source import EncoderSource
-from lnln_dist.vocabulary import TOKENIZER_FILES
+from lnln_dist.vocabulary import TOKENIZER_FILES, TokenizerInfo, read_tokenizer
 
 Freeze = Literal["none", "embeddings", "all"]
 
 TINY_DROPOUT = 0.1
+# Their layers mix padded places into the others, whatever the attention mask says.
+UNMASKED = ("convbert", "fnet", "nystromformer", "yoso")
+DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
 
 class TextEncoder(nn.Module):
@@ -75,6 +75,16 @@ class TextEncoder(nn.Module):
             model.get_submodule("embeddings").requires_grad_(False)
         if checkpoint_activations:
             recompute_activations(model)
+
+    @property
+    def note(self) -> str:
+        """What the user should know about how it computes; empty if there is nothing."""
+        if self.model.config._attn_implementation == "sdpa":
+            return ""
+        return (
+            f"encoder of type {self.model.config.model_type}: transformers has no fused attention "
+            "for it, the plain one takes more memory and time"
+        )
 
     def train(self, mode: bool = True) -> "TextEncoder":
         """As ``nn.Module.train``; a fully frozen encoder stays in evaluation mode."""
@@ -164,6 +174,41 @@ def load_encoder_skeleton(folder: Path, *, freeze: Freeze = "none") -> TextEncod
         return TextEncoder(_bare_model(model_config), freeze=freeze)
 
 
+def set_dropout(config: EncoderConfig, model_config: PreTrainedConfig) -> None:
+    """Writes the dropout that is asked for into an encoder's config; null leaves it alone.
+
+    Raises:
+        ConfigError: that kind of encoder has none.
+    """
+    if config.dropout is None:
+        return
+    names = [name for name in DROPOUTS if hasattr(model_config, name)]
+    if not names:
+        raise ConfigError(
+            f"model.encoder.dropout: {config.name} has no dropout setting to override: use null"
+        )
+    for name in names:
+        setattr(model_config, name, config.dropout)
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Makes each layer keep only its input and compute the rest again in the backward pass.
+
+    Raises:
+        ConfigError: that kind of encoder cannot do it.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(
+            "model.encoder.checkpoint_activations: an encoder of type "
+            f"{model.config.model_type} cannot do it: set it to false"
+        )
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False  # a decoder's setting; left on it is warned about
+    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    # Meant for adapters: it would make a frozen embedding's output ask for gradients.
+    model.disable_input_require_grads()
+
+
 def _tiny_config(config: EncoderConfig, tokenizer: TokenizerInfo, length: int) -> PreTrainedConfig:
     if tokenizer.vocab_size is None:
         raise DataError(
@@ -204,6 +249,11 @@ def _read_config(source: EncoderSource) -> PreTrainedConfig:
             f"model.encoder.name: {source.name} is a {config.model_type} model, "
             "not a BERT-type encoder"
         )
+    if config.model_type in UNMASKED:
+        raise ConfigError(
+            f"model.encoder.name: {source.name} is a {config.model_type} model, whose results "
+            "depend on the padding: take one that attends (BERT, RoBERTa, DeBERTa, MPNet, ...)"
+        )
     return config
 
 
@@ -215,9 +265,14 @@ def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], dict[
     return kind, {"add_pooling_layer": False} if poolable else {}
 
 
+def _attention(kind: type[PreTrainedModel]) -> str:
+    """The fused attention of torch, or the plain one where transformers knows no other."""
+    return "sdpa" if kind._supports_sdpa else "eager"
+
+
 def _bare_model(config: PreTrainedConfig) -> PreTrainedModel:
     kind, arguments = _model_class(config)
-    config._attn_implementation = "sdpa"
+    config._attn_implementation = _attention(kind)
     return kind(config, **arguments)
 
 
@@ -228,7 +283,7 @@ def _load_weights(source: EncoderSource, config: PreTrainedConfig) -> PreTrained
             source.place,
             config=config,
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation=_attention(kind),
             weights_only=True,
             trust_remote_code=False,
             local_files_only=bool(source.offline),
@@ -257,25 +312,16 @@ def _position_limit(model: PreTrainedModel) -> int | None:
 
 
 def _vocabulary(source: EncoderSource) -> Mapping[str, int] | None:
-    """Of the encoder's own tokenizer, or None if it comes without a readable kind.
+    """Of the encoder's own tokenizer, or None if it comes without one.
 
-    Read from the same files as data is tokenised with, as the tokenizer classes of transformers
-    add special tokens of their own.
+    Raises:
+        ConfigError: its files cannot be read.
     """
     try:
-        path = source.find("tokenizer.json")
-        if path is not None:
-            vocabulary: Mapping[str, int] = Tokenizer.from_file(str(path)).get_vocab()
-            return vocabulary
-        path = source.find("vocab.txt")
-        if path is None:
-            return None
-        lines = path.read_text(encoding="utf-8").split("\n")
-        return {line.rstrip("\r"): number for number, line in enumerate(lines) if line}
-    except Exception as err:  # the tokenizers library raises bare Exceptions
-        raise ConfigError(
-            f"model.encoder.name: cannot read the tokenizer of {source.name} ({_first_line(err)})"
-        ) from err
+        tokenizer = read_tokenizer(source.name, source.find)
+    except DataError as err:
+        raise ConfigError(f"model.encoder.name: cannot read the tokenizer: {err}") from err
+    return None if tokenizer is None else tokenizer.get_vocab()
 
 
 def _first_line(err: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from lnln_dist.cost.memory import Strategy
+from lnln_dist.config import Strategy
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime.launcher import Environment, check_alone, read_launcher
 

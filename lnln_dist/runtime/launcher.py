@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from lnln_dist.cost.memory import Strategy
+from lnln_dist.config import Strategy as Strategy
 from lnln_dist.errors import TrainingError
 
 Environment = Mapping[str, str]

@@ -17,7 +17,7 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 
-from lnln_dist.cost.memory import Strategy
+from lnln_dist.config import Strategy
 from lnln_dist.errors import TrainingError
 from lnln_dist.runtime.ddp import Ddp
 from lnln_dist.runtime.launch import Launch, Precision, read_launch

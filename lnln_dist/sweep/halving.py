@@ -15,7 +15,7 @@ from functools import partial
 from typing import Protocol
 
 
-class Cost(Protocol):
+class ScoreAt(Protocol):
     """Score of a candidate at a milestone, or None while it is not known."""
 
     def __call__(self, name: str, epoch: int) -> float | None:
@@ -65,7 +65,7 @@ def climb(
     *,
     epochs: Sequence[int],
     reduction: int,
-    cost: Cost,
+    cost: ScoreAt,
     closed: bool,
 ) -> list[Rung]:
     """The rungs of one bracket as far as they can be told.

@@ -161,7 +161,7 @@ def _screen(
 
 
 def _ladders(
-    rules: Rules, members: Sequence[Candidate], cost: halving.Cost, closed: bool
+    rules: Rules, members: Sequence[Candidate], cost: halving.ScoreAt, closed: bool
 ) -> list[list[halving.Rung]]:
     longest = min(rules.longest or math.inf, max(m.epochs for m in members))
     names = [m.name for m in members]
@@ -192,7 +192,7 @@ def _ladders(
 def _judge(
     members: Sequence[Candidate],
     ladders: Iterable[Iterable[halving.Rung]],
-    cost: halving.Cost,
+    cost: halving.ScoreAt,
     best: int | None,
     out: Plan,
 ) -> None:

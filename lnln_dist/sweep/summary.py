@@ -214,7 +214,7 @@ def _failures(results: Results) -> list[str]:
     ]
     if not rows:
         return []
-    note = f"{len(rows)} trials failed; `--resume --retry_failed` tries them again."
+    note = f"{len(rows)} trials failed; `--resume --retry-failed` tries them again."
     return ["## Failures", note, _table(["trial", "reason"], rows)]
 
 

@@ -47,7 +47,7 @@ def _command(argv: Sequence[str], notice: Notice) -> int:
     parser = make_parser(argv=argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
     config = settings.from_arguments(given)
-    if "print_config" in given:
+    if given.get("print_config"):
         sys.stdout.write(settings.dump(config))
         return 0
     if not given.get("output"):

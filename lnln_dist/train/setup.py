@@ -86,10 +86,10 @@ def assemble(
         config.model.encoder, tokenizer=index.tokenizer, max_length=shapes.text_length
     )
     task = Task(build_network(config, encoder, shapes))
-    progress_note, micro_batch = "", config.train.micro_batch
+    notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:
         found = choose_micro_batch(task, runtime, config, index, folder=folder)
-        progress_note, micro_batch = found.note, found.micro_batch
+        notes, micro_batch = [*notes, found.note], found.micro_batch
     state, start = _newest(folder, runtime)
     if start is None:
         runtime.on_main(lambda: _fill(folder, config, dataset, encoder, task, shapes, runtime))
@@ -97,8 +97,8 @@ def assemble(
     per_epoch, steps = _steps(config, dataset, runtime, micro_batch, state.step)
     total, top = per_epoch * config.train.epochs, _peak(runtime)
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
-    if progress_note:
-        progress.line(progress_note)
+    for note in filter(None, notes):
+        progress.line(note)
     return Training(
         config=config,
         folder=folder,

@@ -135,8 +135,8 @@ def test_two_processes_score_every_sample_once(
     trained: Path, tmp_path: Path, command: Command
 ) -> None:
     choice = ("--rates", "0.0,0.5", "--seeds", "1")
-    command("evaluate", trained, "--out", tmp_path / "one", *choice)
-    finish(start(trained, "--out", tmp_path / "two", *choice, module="lnln_dist.commands.evaluate"))
+    command("evaluate", trained, "--output", tmp_path / "one", *choice)
+    finish(start(trained, "--output", tmp_path / "two", *choice, module="lnln_dist.commands.evaluate"))
     one, two = (pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("one", "two"))
     assert two.groupby("rate").id.nunique().eq(24).all()
     assert len(two) == 48

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.dist, pytest.mark.slow, pytest.mark.timeout(600)]
 
 EPOCHS = 8
 TIMEOUT_S = 25  # of a silent peer; hosts may start that far apart on a busy machine
-CONFIGS = {"ddp": [], "zero2": ["--accelerate_config", "launch/accelerate/zero2.yaml"]}
+CONFIGS = {"ddp": [], "zero2": ["--accelerate-config", "launch/accelerate/zero2.yaml"]}
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_an_output_that_cannot_be_written(
     assert "cannot write" in refused("prepare", corpus / "corpus.pkl", place, *demo)
     data = ("--data.path", corpus / "data")
     assert "cannot write" in refused("train", "--config", TINY, *data, "--output", place)
-    assert "cannot write" in refused("evaluate", trained, "--out", place)
+    assert "cannot write" in refused("evaluate", trained, "--output", place)
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone"])
@@ -161,13 +161,13 @@ def test_another_tokenizer_than_the_encoders(
         (["train", "--config", TINY, "--output", "x", "--data.path", "nowhere"], "nowhere"),
         (["train", "--noise.clean_share", "1.2"], "noise.clean_share"),
         (["train", "--train.epoch", "1"], "did you mean --train.epochs"),
-        (["evaluate", "nowhere", "--out", "x"], "nowhere: no such run folder"),
-        (["evaluate", "nowhere", "--out", "x", "--rates", "0.1,x"], "--rates"),
+        (["evaluate", "nowhere", "--output", "x"], "nowhere: no such run folder"),
+        (["evaluate", "nowhere", "--output", "x", "--rates", "0.1,x"], "--rates"),
         (["synthesize", "x.pkl", "--samples", "1,2"], "--samples"),
         (["prepare", "nowhere.pkl", "out", "--dataset", "mosi"], "nowhere.pkl"),
         (["prepare", "nowhere.pkl", "out", "--dataset", "own"], "--family"),
         (["verify", "nowhere"], "nowhere"),
-        (["predict", "nowhere", "x", "--out", "y.csv"], "nowhere"),
+        (["predict", "nowhere", "x", "--output", "y.csv"], "nowhere"),
         (
             ["import-checkpoint", "no.pth", "out", "--encoder", "no", "--dataset", "mosi"],
             "no",

@@ -73,7 +73,7 @@ def test_evaluation_has_all_rates_metrics_and_floors(
     trained: Path, tmp_path: Path, command: Command
 ) -> None:
     out = tmp_path / "scores"
-    shown = command("evaluate", trained, "--out", out, "--seeds", "1,2").stdout
+    shown = command("evaluate", trained, "--output", out, "--seeds", "1,2").stdout
     assert "constant" in shown
     metrics = pd.read_csv(out / "metrics.csv", keep_default_na=True)
     own = metrics[metrics.model != "constant"]
@@ -95,7 +95,7 @@ def test_text_alone_is_scored_with_the_others_absent(
 ) -> None:
     out = tmp_path / "text"
     command(
-        *("evaluate", trained, "--out", out, "--rates", "0.0,0.5", "--seeds", "1"),
+        *("evaluate", trained, "--output", out, "--rates", "0.0,0.5", "--seeds", "1"),
         *("--absent", "audio,vision"),
     )
     own = pd.read_csv(out / "metrics.csv").query("model != 'constant'")
@@ -106,8 +106,8 @@ def test_text_alone_is_scored_with_the_others_absent(
 def test_predictions_of_a_pickle_equal_those_of_its_shards(
     corpus: Path, trained: Path, tmp_path: Path, command: Command
 ) -> None:
-    command("predict", trained, corpus / "data", "--out", tmp_path / "a.csv")
-    command("predict", trained, corpus / "corpus.pkl", "--out", tmp_path / "b.csv")
+    command("predict", trained, corpus / "data", "--output", tmp_path / "a.csv")
+    command("predict", trained, corpus / "corpus.pkl", "--output", tmp_path / "b.csv")
     a, b = pd.read_csv(tmp_path / "a.csv"), pd.read_csv(tmp_path / "b.csv")
     pd.testing.assert_frame_equal(a, b)
     assert len(a) == 24
@@ -123,8 +123,8 @@ def test_the_same_run_twice_is_the_same_bit_for_bit(
 
 
 def test_print_config_resolves_and_reads_back(tmp_path: Path, command: Command) -> None:
-    shown = command("train", "--config", TINY, "--train.seed", "5", "--print_config").stdout
+    shown = command("train", "--config", TINY, "--train.seed", "5", "--print-config").stdout
     (tmp_path / "resolved.yaml").write_text(shown)
     assert "seed: 5" in shown
-    again = command("train", "--config", tmp_path / "resolved.yaml", "--print_config").stdout
+    again = command("train", "--config", tmp_path / "resolved.yaml", "--print-config").stdout
     assert again == shown

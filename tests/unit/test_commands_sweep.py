@@ -20,7 +20,7 @@ def config(tmp_path: Path) -> str:
 
 
 def test_dry_run_with_an_override(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--config", config, "--dry_run", "--set", "seeds=[1, 2]", "--seconds_per_epoch", "2"]
+    given = ["--config", config, "--dry-run", "--set", "seeds=[1, 2]", "--seconds-per-epoch", "2"]
     assert command(given) == 0
     assert "8 settings x 2 seeds" in capsys.readouterr().out
 
@@ -41,18 +41,18 @@ def test_resolve_prints_a_sweep_that_stands_alone(
     [
         ([], "--config is missing"),
         (["--config", "CONFIG"], "--output is missing"),
-        (["--config", "CONFIG", "--set", "sceen.seeds=1", "--dry_run"], "did you mean screen"),
+        (["--config", "CONFIG", "--set", "sceen.seeds=1", "--dry-run"], "did you mean screen"),
         (["--confg", "x"], "did you mean --config"),
         (
-            ["--config", "CONFIG", "--output", "x", "--seconds_per_epoch", "2"],
-            "--seconds_per_epoch has a meaning with --dry_run only",
+            ["--config", "CONFIG", "--output", "x", "--seconds-per-epoch", "2"],
+            "--seconds-per-epoch has a meaning with --dry-run only",
         ),
         (
             ["--config", "CONFIG", "--output", "x", "--cpus", "2", "--address", "auto"],
             "--cpus is for a cluster of this machine, but --address names one",
         ),
-        (["--config", "CONFIG", "--dry_run", "--resolve"], "give one of them"),
-        (["--config", "/nowhere.yaml", "--dry_run"], "no such config file"),
+        (["--config", "CONFIG", "--dry-run", "--resolve"], "give one of them"),
+        (["--config", "/nowhere.yaml", "--dry-run"], "no such config file"),
     ],
 )
 def test_mistakes(config: str, argv: list[str], message: str) -> None:
@@ -96,7 +96,7 @@ def test_resume_alone_takes_the_sweep_as_it_was(
     ("options", "message"),
     [
         (["--cpus", "0"], "--cpus 0 must be greater than 0"),
-        (["--dry_run", "--seconds_per_epoch", "-1"], "--seconds_per_epoch -1 must be greater"),
+        (["--dry-run", "--seconds-per-epoch", "-1"], "--seconds-per-epoch -1 must be greater"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(config: str, options: list[str], message: str) -> None:

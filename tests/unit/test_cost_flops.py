@@ -72,7 +72,7 @@ def test_the_fit_recovers_any_quadratic() -> None:
     def counted(lengths: Lengths) -> float:
         return 5 + 3 * lengths.text + 7 * lengths.audio**2 + 2 * lengths.vision - lengths.vision**2
 
-    curve = flops.fit(counted)
+    curve = flops.interpolate(counted)
     assert (curve.constant, curve.slopes, curve.curvatures) == (5, (3, 0, 2), (0, 7, -1))
 
 

@@ -5,8 +5,9 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from lnln_dist.data.schema import INDEX, Index, TokenizerInfo, read_index, write_index
+from lnln_dist.data.schema import INDEX, Index, read_index, write_index
 from lnln_dist.errors import DataError
+from lnln_dist.vocabulary import TokenizerInfo
 
 LENGTHS = {"text": 4, "audio": 5, "vision": 6}
 

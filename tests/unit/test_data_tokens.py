@@ -94,6 +94,79 @@ def test_a_folder_with_vocab_txt_only(tmp_path, lower):
     assert (like in rows(made.encode(["LIKE"], limit=9))[0]) is lower
 
 
+def write_pieces(folder: Path, file: str, special: str, *, unknown: int, **config) -> Path:
+    """A SentencePiece model without that library; a piece costs more the later it comes."""
+    from transformers.utils import sentencepiece_model_pb2_new as schema
+
+    model = schema.ModelProto()
+    names = special.split()
+    pieces = [*names, "\u2581", "\u2581film", "\u2581a", *"sfilma"]
+    for i, piece in enumerate(dict.fromkeys(pieces)):
+        kind = 1 if i >= len(names) else 2 if i == unknown else 3  # normal, unknown, control
+        model.pieces.add(piece=piece, score=-float(i), type=kind)
+    model.trainer_spec.model_type = 1
+    model.trainer_spec.unk_id = unknown
+    folder.mkdir()
+    (folder / file).write_bytes(model.SerializeToString())
+    for name, content in config.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "special", "unknown", "expected"),
+    [
+        # Ids of "a films z" and the number of ids, by each family's published layout.
+        ("spm.model", "[PAD] [CLS] [SEP] [UNK]", 3, ([1, 6, 5, 7, 4, 3, 2], 14)),
+        ("spiece.model", "<pad> <unk> [CLS] [SEP] [MASK]", 1, ([2, 7, 6, 8, 5, 1, 3], 14)),
+        # fairseq's four come first, then the file's pieces from the fourth on, then <mask>.
+        ("sentencepiece.bpe.model", "<unk> <s> </s>", 0, ([0, 6, 5, 7, 4, 3, 2], 14)),
+    ],
+)
+def test_a_folder_with_pieces_only(tmp_path, file, special, unknown, expected):
+    folder = write_pieces(tmp_path / "given", file, special, unknown=unknown)
+    made = load_tokenizer(str(folder))
+    (ids,) = rows(made.encode(["a films z"], limit=50))
+    assert (ids, made.info.vocab_size) == expected
+    assert made.info.unk_id in ids and made.info.pad_id not in ids
+    info = made.save(tmp_path)
+    again = load_tokenizer(str(tmp_path / "tokenizer"))
+    assert again.info.vocab_sha256 == info.vocab_sha256
+    tokenizer, found = by_transformers(tmp_path / "tokenizer", ["a films z"])
+    assert rows(again.encode(["a films z"], limit=50)) == found == [ids]
+    assert vocabulary_sha256(tokenizer.get_vocab()) == info.vocab_sha256
+
+
+def test_pieces_of_another_family_are_refused_with_the_command(tmp_path):
+    config = {"tokenizer_config": {"tokenizer_class": "XLNetTokenizerFast"}}
+    folder = write_pieces(tmp_path / "x", "spiece.model", "<unk> <s> </s>", unknown=0, **config)
+    with pytest.raises(DataError, match=r"XLNetTokenizer is not .* python -c .*AutoTok") as caught:
+        load_tokenizer(str(folder))
+    assert "\n" not in str(caught.value) and str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("family", [None, "roberta"])
+def test_a_folder_with_a_byte_vocabulary_and_merges(tmp_path, family):
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    letters = sorted(ByteLevel.alphabet())
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *letters, "\u0120a", "fi", "fil", "film"]
+    words = {token: i for i, token in enumerate([*tokens, "\u0120film", "<mask>"])}
+    (tmp_path / "vocab.json").write_text(json.dumps(words))
+    with pytest.raises(DataError, match=r"no merges\.txt .* python -c"):
+        load_tokenizer(str(tmp_path))
+    merges = "#version: 0.2\n\u0120 a\nf i\nfi l\nfil m\n\u0120 film\n"
+    (tmp_path / "merges.txt").write_text(merges)
+    if family:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    made = load_tokenizer(str(tmp_path))
+    (ids,) = rows(made.encode(["a film"], limit=9))
+    assert ids == [0, words["a"], words["\u0120film"], 2]
+    assert made.info.vocab_sha256 == vocabulary_sha256(words)
+    made.save(tmp_path)
+    assert rows(load_tokenizer(str(tmp_path / "tokenizer")).encode(["a film"], limit=9)) == [ids]
+
+
 def test_special_tokens_in_a_sentence_are_text(tmp_path):
     made = load_tokenizer(str(write_vocabulary(tmp_path / "bert")))
     (ids,) = rows(made.encode(["film [SEP] film [CLS] [PAD]"], limit=50))

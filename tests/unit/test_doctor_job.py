@@ -10,7 +10,7 @@ from encoder_files import write_bert
 from lnln_dist.config import Config, EncoderConfig, TrainConfig
 from lnln_dist.doctor import job
 from lnln_dist.doctor.findings import Finding
-from lnln_dist.models import encoder_source
+from lnln_dist.models import encoder as encoders
 from lnln_dist.specs.lnln import LNLNConfig
 from lnln_dist.specs.registry import make_config
 
@@ -80,7 +80,7 @@ def test_an_encoder_that_is_here(tmp_path: Path) -> None:
 def test_an_encoder_of_the_hub(
     monkeypatch: pytest.MonkeyPatch, offline: str, cached: str, level: str
 ) -> None:
-    monkeypatch.setattr(encoder_source, "_why_offline", lambda: offline)
+    monkeypatch.setattr(encoders, "_why_offline", lambda: offline)
     monkeypatch.setattr(
         job, "try_to_load_from_cache", lambda _, file: f"/cache/{file}" if cached else None
     )

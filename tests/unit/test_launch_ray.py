@@ -97,7 +97,7 @@ def test_settings_on_the_command_line_are_resolved_before_submission(tmp_path: P
         (["--set", "sceen.seeds=1"], "did you mean screen"),
         (["--wat", "60"], "did you mean --wait"),
         (["--set"], "--set"),
-        (["--dry_run"], "give one of them"),
+        (["--dry-run"], "give one of them"),
     ],
 )
 def test_mistakes_are_found_before_submission(

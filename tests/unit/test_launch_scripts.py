@@ -9,7 +9,7 @@ from launch_files import LAUNCH, LOCAL, MULTI, ROOT, TRAIN, StandIns, after
 
 SCRIPTS = sorted([*LAUNCH.glob("*.sh"), LAUNCH / "slurm.sbatch"])
 ELASTIC = [LAUNCH / "elastic.sh", "--hosts", "1:4", "--main", "127.0.0.1"]
-ZERO = ["--accelerate_config", "launch/accelerate/zero2.yaml"]
+ZERO = ["--accelerate-config", "launch/accelerate/zero2.yaml"]
 ALONE = [LAUNCH / "multinode.sh", "--hosts", "1", "--rank", "0", "--main", "127.0.0.1"]
 
 
@@ -47,8 +47,14 @@ def test_one_process_needs_no_launcher(programs: StandIns) -> None:
     [
         [*ALONE, "--cpu", "1"],
         [*ALONE, "--gpus", "1"],
-        [*LOCAL, "--cpu", "1", "--accelerate_config", "launch/accelerate/cpu1.yaml"],
-        [*LOCAL, "--gpus", "1", "--accelerate_config", "launch/accelerate/one_gpu.yaml"],
+        [*LOCAL, "--cpu", "1", "--accelerate-config", "launch/accelerate/cpu1.yaml"],
+        [
+            *LOCAL,
+            "--gpus",
+            "1",
+            "--accelerate_config",
+            "launch/accelerate/one_gpu.yaml",
+        ],  # as before
     ],
 )
 def test_one_process_in_total_needs_no_launcher_either(
@@ -77,13 +83,13 @@ def test_one_process_of_a_strategy_goes_through_accelerate(programs: StandIns) -
 
 
 def test_a_config_of_one_process_is_for_one(programs: StandIns, tmp_path: Path) -> None:
-    single = ["--accelerate_config", "launch/accelerate/one_gpu.yaml"]
+    single = ["--accelerate-config", "launch/accelerate/one_gpu.yaml"]
     for line in ([*LOCAL, "--gpus", "2"], [*MULTI, "--gpus", "1"]):
         code, said = programs.run(*line, *single, *TRAIN)
         assert (code, "is for one process" in said) == (2, True)
     config = tmp_path / "half.yaml"
     config.write_text("distributed_type: 'NO'\nmixed_precision: bf16\n")
-    code, said = programs.run(*LOCAL, "--cpu", "1", "--accelerate_config", config, *TRAIN)
+    code, said = programs.run(*LOCAL, "--cpu", "1", "--accelerate-config", config, *TRAIN)
     assert (code, said.count("\n"), "train.precision" in said) == (2, 1, True)
 
 
@@ -137,7 +143,7 @@ def test_a_strategy_by_its_accelerate_config(programs: StandIns) -> None:
     assert after(line, "--deepspeed_multinode_launcher") == "standard"
     assert "--multi_gpu" not in line
     options = [
-        "--accelerate_config",
+        "--accelerate-config",
         "launch/accelerate/fsdp2.yaml",
         "--module",
         "lnln_dist.doctor",
@@ -170,7 +176,7 @@ WRONG = [
     ([*LOCAL, "--cpu", "2", "--gpus", "2", *TRAIN], "not both"),
     ([*LOCAL, "--cpu", "two", *TRAIN], "not a number: two"),
     ([*LOCAL, *TRAIN], "no GPU found"),
-    ([*LOCAL, "--cpu", "2", "--accelerate_config", "none.yaml", *TRAIN], "no such file"),
+    ([*LOCAL, "--cpu", "2", "--accelerate-config", "none.yaml", *TRAIN], "no such file"),
     ([*LOCAL, "--cpu"], "--cpu needs a value"),
     ([*MULTI, "--rank", "4", "--cpu", "1", *TRAIN], "--rank 4 of 4 hosts"),
     ([*MULTI, "--port", "x", "--cpu", "1", *TRAIN], "whole numbers"),

@@ -1,27 +1,45 @@
-"""The text encoder: what it accepts, freezes and saves."""
+"""The text encoder: what it accepts, freezes, saves, computes again, and refuses in one line."""
 
+import json
 import shutil
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from builders import TOKENIZER
 from encoder_files import SIZES, WORDS, build, inputs, words_of, write_bert
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     DistilBertConfig,
     DistilBertModel,
+    FNetConfig,
+    MPNetConfig,
+    MPNetModel,
     RobertaConfig,
     RobertaModel,
+    T5Config,
 )
+from transformers.utils.sentencepiece_model_pb2_new import ModelProto
 
+from lnln_dist import settings
 from lnln_dist.config import EncoderConfig
-from lnln_dist.errors import ConfigError
-from lnln_dist.models.text import build_encoder, load_encoder_skeleton, save_encoder
+from lnln_dist.errors import ConfigError, DataError
+from lnln_dist.models.text import (
+    TextEncoder,
+    build_encoder,
+    load_encoder_skeleton,
+    recompute_activations,
+    save_encoder,
+    set_dropout,
+)
 
 
 @pytest.fixture
@@ -36,14 +54,14 @@ def test_tiny_has_the_sizes_asked_for_and_repeats_under_a_seed() -> None:
         torch.manual_seed(5)
         made.append(build_encoder(config, tokenizer=TOKENIZER, max_length=12))
     one, other = made
-    settings = one.model.config
-    assert (settings.hidden_size, settings.num_hidden_layers, settings.num_attention_heads) == (
+    sizes = one.model.config
+    assert (sizes.hidden_size, sizes.num_hidden_layers, sizes.num_attention_heads) == (
         12,
         3,
         3,
     )
-    assert (settings.vocab_size, settings.pad_token_id) == (40, 0)
-    assert settings.hidden_dropout_prob == settings.attention_probs_dropout_prob == 0.2
+    assert (sizes.vocab_size, sizes.pad_token_id) == (40, 0)
+    assert sizes.hidden_dropout_prob == sizes.attention_probs_dropout_prob == 0.2
     assert one.width == 12
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     assert not any("pooler" in name for name, _ in one.named_parameters())
@@ -104,6 +122,69 @@ def test_roberta_positions_start_behind_the_padding_id(tmp_path: Path) -> None:
         build(tmp_path, length=19)
 
 
+DEBERTA = {
+    "relative_attention": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_buckets": 4,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+
+
+def write_plain(folder: Path, family: str) -> Path:
+    """A pretrained encoder that transformers has no fused attention for."""
+    torch.manual_seed(0)
+    if family == "mpnet":
+        model = MPNetModel(MPNetConfig(**SIZES, pad_token_id=1))
+    else:
+        model = DebertaV2Model(DebertaV2Config(**SIZES, **DEBERTA))
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)  # attention that is far from uniform
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "mpnet"])
+@pytest.mark.parametrize("mode", ["evaluated", "trained", "checkpointed"])
+def test_encoders_without_fused_attention_never_see_padding(
+    tmp_path: Path, family: str, mode: str
+) -> None:
+    saving = mode == "checkpointed"
+    folder = write_plain(tmp_path, family)
+    if saving and family == "mpnet":
+        with pytest.raises(ConfigError, match="type mpnet cannot do it: set it to false"):
+            build(folder, checkpoint_activations=True)
+        return
+    encoder = build(folder, dropout=0.0, checkpoint_activations=saving).train(mode != "evaluated")
+    ids, valid, segments = inputs()
+    hidden = encoder(ids, valid, segments)
+    other = encoder(torch.where(valid, ids, 7), valid, segments)
+    assert torch.equal(hidden[valid], other[valid])
+    alone = encoder(ids[1:, :3], valid[1:, :3], segments[1:, :3])
+    torch.testing.assert_close(hidden[1, :3], alone[0])
+    # The gradient of padded tokens' embeddings is zero too, unless other places use the token.
+    hidden[valid].sum().backward()
+    rows = encoder.model.get_submodule("embeddings.word_embeddings").weight.grad
+    unused = set(range(len(WORDS))) - set(ids[valid].tolist())
+    assert rows[sorted(unused)].abs().max() == 0 < rows.abs().max()
+
+
+def test_attention_that_is_not_fused_is_noted(folder: Path, tmp_path: Path) -> None:
+    assert build(folder).note == ""
+    encoder = build(write_plain(tmp_path / "mpnet", "mpnet"))
+    assert "type mpnet" in encoder.note and "\n" not in encoder.note
+    save_encoder(encoder, tmp_path / "saved")
+    assert load_encoder_skeleton(tmp_path / "saved").note == encoder.note
+
+
+def test_an_encoder_whose_layers_mix_padding_in_is_refused(tmp_path: Path) -> None:
+    FNetConfig().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="fnet model, whose results depend on the padding"):
+        build(tmp_path)
+
+
 def test_encoders_without_segments_or_pooler_work(tmp_path: Path) -> None:
     sizes = {"vocab_size": 40, "dim": 8, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
     DistilBertModel(DistilBertConfig(**sizes)).save_pretrained(tmp_path)
@@ -156,3 +237,229 @@ def test_a_real_pretrained_encoder_loads_offline(monkeypatch: pytest.MonkeyPatch
     encoder = build(place, words_of(ids, vocab_size=len(ids), **special), length=50)
     assert encoder.width == 384
     assert encoder.model.state_dict()["embeddings.word_embeddings.weight"].std() > 0.03
+
+
+def one_step(encoder: TextEncoder) -> tuple[torch.Tensor, list[torch.Tensor | None], int]:
+    """Output, gradients and bytes kept for the backward pass, from a fixed dropout stream."""
+    own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
+    kept = {}
+
+    def note(x: torch.Tensor) -> torch.Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    torch.manual_seed(3)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        hidden = encoder(*inputs())
+        # Twice, as the network does: complete and damaged text.
+        hidden = hidden + encoder(*inputs())
+    (hidden**2).sum().backward()
+    return hidden, [p.grad for p in encoder.parameters()], sum(kept.values())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("freeze", ["none", "embeddings"])
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_checkpointing_changes_memory_and_no_number(
+    tmp_path: Path, dropout: float, freeze: str, family: str
+) -> None:
+    folder = (write_bert if family == "bert" else partial(write_plain, family=family))(tmp_path)
+    changes = {"dropout": dropout, "freeze": freeze}
+    plain = one_step(build(folder, **changes).train())
+    saving = one_step(build(folder, checkpoint_activations=True, **changes).train())
+    assert torch.equal(plain[0], saving[0])
+    for one, other in zip(plain[1], saving[1], strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.equal(one, other)
+    assert any(grad is not None for grad in plain[1])
+    assert saving[2] < plain[2] / 2
+
+
+def test_dropout_really_acts_in_the_parity_test(folder: Path) -> None:
+    calm, rough = (one_step(build(folder, dropout=d).train())[0] for d in (0.0, 0.3))
+    assert not torch.allclose(calm, rough)
+
+
+def test_a_frozen_encoder_has_nothing_to_checkpoint() -> None:
+    with pytest.raises(ConfigError, match="no effect on a frozen encoder"):
+        settings.build({"model": {"encoder": {"checkpoint_activations": True, "freeze": "all"}}})
+
+
+def test_checkpointing_is_bookkeeping() -> None:
+    plain = settings.build({})
+    saving = settings.build({"model": {"encoder": {"checkpoint_activations": True}}})
+    assert settings.config_hash(plain) == settings.config_hash(saving)
+
+
+def test_an_encoder_that_cannot_is_refused() -> None:
+    kind = SimpleNamespace(model_type="abacus")
+    model = SimpleNamespace(supports_gradient_checkpointing=False, config=kind)
+    with pytest.raises(ConfigError, match="type abacus cannot do it"):
+        recompute_activations(model)
+
+
+def test_dropout_of_an_encoder_without_any() -> None:
+    config = settings.build({"model": {"encoder": {"dropout": 0.2}}}).model.encoder
+    with pytest.raises(ConfigError, match="no dropout setting"):
+        set_dropout(config, SimpleNamespace())
+
+
+def one_line(error: BaseException) -> str:
+    message = str(error)
+    assert "\n" not in message
+    return message
+
+
+def test_tiny_needs_to_know_the_vocabulary() -> None:
+    unknown = SimpleNamespace(**(vars(TOKENIZER) | {"vocab_size": None}))
+    with pytest.raises(DataError, match="--tokenizer"):
+        build_encoder(EncoderConfig(name="tiny"), tokenizer=unknown, max_length=12)
+
+
+def test_files_of_torch_are_read_without_running_them(folder: Path, tmp_path: Path) -> None:
+    stored = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(stored, folder / "pytorch_model.bin")
+    name = "embeddings.word_embeddings.weight"
+    assert torch.equal(build(folder).model.state_dict()[name], stored[name])
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({name: Evil()}, folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match="cannot load the weights"):
+        build(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def edit(folder: Path, *, drop: str = "", add: str = "") -> None:
+    stored = load_file(folder / "model.safetensors")
+    stored = {name: value for name, value in stored.items() if name != drop}
+    extra = {add: torch.zeros(1)} if add else {}
+    save_file(stored | extra, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_missing_and_unknown_weights_are_named(folder: Path) -> None:
+    edit(folder, add="encoder.layer.7.extra")
+    with pytest.raises(
+        ConfigError, match=r"unknown weights \(1: encoder\.layer\.7\.extra\)"
+    ) as err:
+        build(folder)
+    one_line(err.value)
+    edit(folder, drop="embeddings.LayerNorm.weight")
+    with pytest.raises(ConfigError, match=r"lacks weights .*embeddings\.LayerNorm") as err:
+        build(folder)
+    one_line(err.value)
+
+
+def test_weights_of_other_sizes_are_refused(folder: Path) -> None:
+    BertConfig(**SIZES | {"hidden_size": 12}).save_pretrained(folder)
+    with pytest.raises(ConfigError, match="cannot load the weights") as err:
+        build(folder)
+    one_line(err.value)
+
+
+def test_another_tokenizer_than_the_data_s_is_refused(folder: Path) -> None:
+    swapped = WORDS | {"word4": 5, "word5": 4}
+    with pytest.raises(
+        DataError, match=r"tokenizer words, encoder .* prepare .*--tokenizer"
+    ) as err:
+        build(folder, words_of(swapped))
+    one_line(err.value)
+
+
+def test_data_of_unknown_origin_must_agree_in_the_special_ids(folder: Path) -> None:
+    build(folder, words_of(WORDS, vocab_sha256=None))
+    with pytest.raises(DataError, match="--tokenizer"):
+        build(folder, words_of(WORDS, vocab_sha256=None, unk_id=2))
+
+
+def test_more_ids_than_the_encoder_has_are_refused_without_a_tokenizer_too(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    build(folder, words_of({"other": 0}))  # nothing to compare with
+    with pytest.raises(DataError, match="41 ids"):
+        build(folder, words_of(WORDS, vocab_size=41))
+
+
+def test_a_vocabulary_of_lines_counts_like_one_of_json(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    build(folder)
+    with pytest.raises(DataError, match="--tokenizer"):
+        build(folder, words_of(WORDS | {"more": 99}))
+
+
+def test_pieces_count_like_a_vocabulary_of_json(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    pieces = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "\u2581film"]
+    model = ModelProto()
+    for i, piece in enumerate(pieces):
+        model.pieces.add(piece=piece, score=0.0, type=1 if i > 3 else 3)
+    model.trainer_spec.unk_id = 3
+    (folder / "spm.model").write_bytes(model.SerializeToString())
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    words = {piece: i for i, piece in enumerate([*pieces, "[MASK]"])}
+    build(folder, words_of(words))
+    with pytest.raises(DataError, match="--tokenizer"):
+        build(folder, words_of(WORDS))
+
+
+def test_a_broken_tokenizer_is_an_error_not_an_unchecked_pass(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot read the tokenizer"):
+        build(folder)
+
+
+def test_text_longer_than_the_encoder_s_positions_is_refused(folder: Path) -> None:
+    build(folder, length=20)
+    with pytest.raises(ConfigError, match="takes 20 tokens, the data has up to 21"):
+        build(folder, length=21)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "a/b/c"])
+def test_a_folder_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"there is no folder {name}"):
+        build(name)
+
+
+def test_a_name_that_cannot_be_fetched_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+    with pytest.raises(ConfigError, match=r"HF_HUB_OFFLINE is set .* local folder .* tiny") as err:
+        build("no-such-encoder")
+    one_line(err.value)
+
+
+def test_a_hub_out_of_reach_is_one_line_without_waiting(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:9 is out of reach .* tiny") as err:
+        build("no-such-encoder")
+    one_line(err.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no config\.json"):
+        build(tmp_path)
+    (tmp_path / "config.json").write_text("{broken")
+    with pytest.raises(ConfigError, match=r"cannot read .*config\.json") as err:
+        build(tmp_path)
+    one_line(err.value)
+    T5Config().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="t5 model, not a BERT-type encoder"):
+        build(tmp_path)
+
+
+def test_remote_code_is_not_run(folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    content |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (folder / "config.json").write_text(json.dumps(content))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ConfigError, match="cannot read") as err:
+        build(folder)
+    one_line(err.value)
+    assert not (tmp_path / "ran").exists()

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from transformers import MPNetConfig, MPNetModel
 
 from lnln_dist import settings
 from lnln_dist.config import Config
@@ -70,6 +71,23 @@ def test_a_run_says_where_it_trains(
 ) -> None:
     run(config(data), tmp_path / "run", cpu=True, on_epoch=lambda _: True)
     assert capsys.readouterr().err.splitlines()[0] == "1 process on cpu: ddp in fp32"
+
+
+def test_a_run_says_once_that_its_encoder_has_no_fused_attention(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = open_dataset(data).index.tokenizer
+    sizes = {"vocab_size": tokenizer.vocab_size, "hidden_size": 8, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 2, "intermediate_size": 16}
+    encoder = MPNetModel(MPNetConfig(**sizes, pad_token_id=tokenizer.pad_id))
+    encoder.save_pretrained(tmp_path / "mpnet")
+    change = {"model": {"encoder": {"name": str(tmp_path / "mpnet")}}, "train": {"epochs": 1}}
+    run(
+        settings.build(settings.merge(settings.to_dict(config(data)), change)),
+        tmp_path / "run",
+        cpu=True,
+    )
+    assert capsys.readouterr().err.count("no fused attention") == 1
 
 
 def test_told_to_leave_before_it_began_a_run_does_nothing(data: Path, tmp_path: Path) -> None:

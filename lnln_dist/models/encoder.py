@@ -1,16 +1,23 @@
-"""Does a text encoder fit the prepared data? Plain values only, no transformers."""
+"""Which text encoder a name means, and whether it fits the prepared data; no transformers."""
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants, get_session, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
 from lnln_dist.errors import ConfigError, DataError
-from lnln_dist.vocabulary import vocabulary_sha256
+from lnln_dist.vocabulary import TokenizerInfo, vocabulary_sha256
 
+HUB_TIMEOUT = 5.0  # seconds until the hub counts as out of reach
 # Parts of published checkpoints that a bare encoder does not have.
 HEADS = (
     "pooler.",
     "cls.",
     "lm_head.",
+    "lm_predictions.",
+    "mask_predictions.",
     "vocab_",
     "qa_outputs.",
     "classifier.",
@@ -21,36 +28,55 @@ HEADS = (
 )
 
 
-class TokenizerInfo(Protocol):
-    """What the prepared data says about the tokenizer its ids come from."""
+@dataclass(frozen=True)
+class EncoderSource:
+    """A place transformers can load from."""
 
-    @property
-    def name(self) -> str:
-        """Name or folder it was loaded by."""
+    name: str
+    """As the user wrote it."""
+    place: str
+    """Absolute folder, or name on the hub."""
+    folder: Path | None
+    """The folder, if it is one."""
+    offline: str
+    """Why only files on this machine are used; empty if the hub is asked."""
 
-    @property
-    def vocab_size(self) -> int | None:
-        """Number of ids, None if unknown."""
+    @classmethod
+    def of(cls, name: str) -> "EncoderSource":
+        """Tells folders from names, and whether the hub can be asked.
 
-    @property
-    def vocab_sha256(self) -> str | None:
-        """``vocabulary_sha256`` of its vocabulary, None if unknown."""
+        Raises:
+            ConfigError: it looks like a folder and is none, or holds no config.json.
+        """
+        path = Path(name).expanduser()
+        if path.is_dir():
+            if not (path / "config.json").is_file():
+                raise ConfigError(
+                    f"model.encoder.name: {name} has no config.json, it is not an encoder"
+                )
+            return cls(name, str(path.absolute()), path, "it is a folder")
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise ConfigError(f"model.encoder.name: there is no folder {name}")
+        return cls(name, name, None, _why_offline())
 
-    @property
-    def pad_id(self) -> int:
-        """Id of padding."""
+    def find(self, file: str) -> Path | None:
+        """A file of the encoder on this machine, fetched if need be; None if it has none."""
+        if self.folder is not None:
+            return self.folder / file if (self.folder / file).is_file() else None
+        try:
+            return Path(hf_hub_download(self.place, file, local_files_only=bool(self.offline)))
+        except EntryNotFoundError:
+            return None
 
-    @property
-    def unk_id(self) -> int:
-        """Id that stands in for erased tokens."""
 
-    @property
-    def cls_id(self) -> int:
-        """Id of the first token."""
-
-    @property
-    def sep_id(self) -> int:
-        """Id of the last token."""
+def _why_offline() -> str:
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set and it is not in the local cache"
+    try:  # asked once: the hub's own client would go on retrying for half a minute
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+    except Exception:  # of several libraries, whatever stands between us and the hub
+        return f"{constants.ENDPOINT} is out of reach and it is not in the local cache"
+    return ""
 
 
 def check_vocabulary(

@@ -1,11 +1,17 @@
-"""Checks of an encoder against the data, on plain values."""
+"""Folders and names of encoders, and checks against the data on plain values."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from lnln_dist.errors import ConfigError, DataError
-from lnln_dist.models.encoder_checks import check_positions, check_vocabulary, check_weights
+from lnln_dist.models.encoder import (
+    EncoderSource,
+    check_positions,
+    check_vocabulary,
+    check_weights,
+)
 from lnln_dist.vocabulary import vocabulary_sha256
 
 WORDS = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
@@ -55,3 +61,48 @@ def test_heads_and_poolers_are_passed_over_with_and_without_prefix() -> None:
         check_weights("e", prefix="bert.", missing=[], unexpected=[*heads, "bert.encoder.x"])
     with pytest.raises(ConfigError, match=r"lacks weights \(5: a, b, c, \.\.\.\)"):
         check_weights("e", prefix="bert.", missing=list("edcba"), unexpected=[])
+
+
+def test_a_folder_is_taken_as_such_and_never_asks_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lnln_dist.models.encoder.get_session", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    with pytest.raises(ConfigError, match="not an encoder"):
+        EncoderSource.of("bert")
+    (tmp_path / "bert" / "config.json").write_text("{}")
+    source = EncoderSource.of("bert")
+    assert (source.place, source.folder) == (str(tmp_path / "bert"), Path("bert"))
+    assert source.offline
+
+
+class Session:
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def head(self, url: str, *, timeout: float) -> None:
+        if self.error:
+            raise self.error
+
+
+def test_the_hub_is_asked_when_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = "lnln_dist.models.encoder"
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: False)
+    monkeypatch.setattr(f"{module}.get_session", lambda: Session(None))
+    assert EncoderSource.of("bert-base-uncased").offline == ""
+    monkeypatch.setattr(f"{module}.get_session", lambda: Session(RuntimeError("no route")))
+    assert "out of reach" in EncoderSource.of("someone/bert").offline
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
+    assert "HF_HUB_OFFLINE" in EncoderSource.of("someone/bert").offline
+
+
+def test_files_are_found_in_folders_and_missing_ones_are_none(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    source = EncoderSource.of(str(tmp_path))
+    assert source.find("config.json") == tmp_path / "config.json"
+    assert source.find("vocab.txt") is None
+
+
+def test_a_file_that_is_not_in_the_cache_is_none_offline() -> None:
+    assert EncoderSource("no/such", "no/such", None, "offline").find("vocab.txt") is None
