@@ -40,6 +40,12 @@ def _parser() -> Parser:
         help="auto: the file's text_bert unless --tokenizer is given; text_bert with --tokenizer "
         "says that the file's ids are that tokenizer's",
     )
+    parser.add_argument(
+        "--label-column",
+        type=int,
+        metavar="K",
+        help="which of several labels per sample is the sentiment, from 0 (CMU-MOSEI's seven: 0)",
+    )
     for modality, default in (("text", "; 50 without text_bert"), ("audio", ""), ("vision", "")):
         parser.add_argument(
             f"--max-{modality}",
@@ -79,6 +85,7 @@ def command(argv: Sequence[str]) -> int:
             label_range=tuple(given["label_range"]) if given["label_range"] else None,
             tokenizer=given["tokenizer"],
             text_source=given["text_source"],
+            label_column=given["label_column"],
             max_lengths={m: n for m, n in limits.items() if n is not None} or None,
             shard_mb=given["shard_mb"],
             overwrite=given["overwrite"],
