@@ -5,6 +5,7 @@ MMSA-FET: ``video``, no axis of samples), and lists of samples (MAG, MISA: ``((w
 acoustic), label, segment)``).
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from lnln_dist.data.schema import FRAMES, SPLITS
@@ -30,6 +31,11 @@ def by_name(content: dict[Any, Any], others: dict[str, str]) -> dict[str, Any]:
         if other in named and named.get(own) is None:
             named[own] = named.pop(other)
     return named
+
+
+def split_name(given: str, names: Collection[str]) -> str:
+    """The split meant by a name that may be another layout's, such as ``dev``."""
+    return given if given in names else SPLIT_NAMES.get(given, given)
 
 
 def listed(names: Any) -> str:

@@ -10,12 +10,12 @@ import pandas as pd
 
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.convert import write_shards
-from lnln_dist.data.foreign import listed
+from lnln_dist.data.foreign import listed, split_name
 from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.presets import PRESETS, Preset
 from lnln_dist.data.repair import sample_shape
-from lnln_dist.data.schema import FRAMES, Index, SplitName
+from lnln_dist.data.schema import FRAMES, SPLITS, Index, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
 from lnln_dist.data.text import TextChoice
@@ -28,9 +28,8 @@ from lnln_dist.files import atomic_write
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 
-SPLIT: SplitName = (
-    "test"  # the split to predict if nothing is said, and what a file's split is stored as
-)
+# The split to predict if nothing is said, and the name a file's split is stored under.
+SPLIT: SplitName = "test"
 
 
 class Predicted(NamedTuple):
@@ -77,7 +76,7 @@ def predict_file(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             case, split = _file_case(opened, data, folder, split)
         else:
-            split = split or SPLIT
+            split = split_name(split or SPLIT, SPLITS)
             (case,) = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
         model = load_model(case.run, checkpoint).to(runtime.device)
         found = predict_case(case, model, CleanNoise(), runtime=runtime, batch_size=batch_size)
@@ -128,7 +127,7 @@ def _choose_split(file: FeatureFile, wanted: str | None) -> str:
         raise DataError(
             f"{file.name}: neither splits nor the fields audio and vision (found: {file.found})"
         )
-    if wanted is not None and wanted not in names:
+    if wanted is not None and (wanted := split_name(wanted, names)) not in names:
         raise DataError(f"{file.name}: no split {wanted}: choose one of {listed(names)}")
     if wanted is None and SPLIT not in names and len(names) > 1:
         raise DataError(f"{file.name}: no split {SPLIT}: choose one with --split: {listed(names)}")

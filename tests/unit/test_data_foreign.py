@@ -138,3 +138,28 @@ def test_a_split_on_its_own_and_a_list_on_its_own(tmp_path):
         assert len(file.take(name).ids) == 5
     with pytest.raises(DataError, match="no split train, valid, test"):
         read(tmp_path, feature_files.feature_split("t", 5))
+
+
+def test_foreign_layouts_reach_the_shards(tmp_path):
+    """Sentences tokenised, labels of one axis, frames without padding: as they were given."""
+    mult = {split: mult_split(n) for split, n in SIZES.items()}
+    for split in mult.values():
+        split["words"] = [WORDS[:3]] * len(split["id"])
+    mag = {split: mag_split(n) for split, n in SIZES.items()}
+    for name, content in (("mult", mult), ("mag", mag)):
+        (tmp_path / name).mkdir()
+        index, dataset = feature_files.converted(
+            tmp_path / name, content, dataset="mosi", tokenizer="corpus"
+        )
+        assert index.widths == {"audio": 3, "vision": 4}
+        valid = dataset.split("valid")
+        assert valid.raw_text(0).startswith("it")
+        if name == "mult":
+            assert valid.ids[0] == "v3-0$_$0.25$_$1"
+            np.testing.assert_allclose(valid.labels, mult["dev"]["labels"].ravel(), rtol=1e-6)
+            np.testing.assert_allclose(valid.frames("audio", 1), mult["dev"]["audio"][1], rtol=1e-6)
+        else:
+            (words, visual, _), label, _ = mag["dev"][1]
+            assert valid.labels[1] == pytest.approx(label.item(), rel=1e-6)
+            assert valid.raw_text(1) == " ".join(words)
+            np.testing.assert_allclose(valid.frames("vision", 1), visual, rtol=1e-6)

@@ -150,8 +150,10 @@ def test_the_only_split_is_taken_and_said(
         predict({"a": content["test"], "b": content["test"]})
     table, _ = predict({"a": content["test"], "b": content["valid"]}, split="a")
     same(table, whole)
-    with pytest.raises(DataError, match=r"no split dev: choose one of test"):
+    with pytest.raises(DataError, match=r"no split valid: choose one of test"):
         predict({"test": content["test"]}, split="dev")
+    table, _ = predict({"val": content["test"], "test": content["valid"]}, split="val")
+    same(table, whole)
     with pytest.raises(DataError, match=r"neither splits nor the fields audio and vision"):
         predict({"a": 1})
 
