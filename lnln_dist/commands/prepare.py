@@ -7,12 +7,23 @@ from lnln_dist.commands import make_parser, parse
 from lnln_dist.config import MODALITIES
 from lnln_dist.settings import Parser
 
+LAYOUT = (
+    "SRC.pkl is a dict with train, valid (or dev, val) and test, each a dict of fields with a row "
+    "per sample: audio and vision [n, T, D] or a list of n arrays [T, D]; raw_text, n strings (or "
+    "words, n lists of strings); regression_labels (or labels), [n] numbers, or [n, K] with "
+    "--label-column; and, where there are any, id, [n] strings or numbers or [n, k] of them; "
+    "text_bert [n, 3, T]: token ids, attention mask, segment ids; audio_lengths and "
+    "vision_lengths, [n] whole numbers; regression_labels_T, regression_labels_A, "
+    "regression_labels_V, [n]. No other field is read. A split may also be a list of ((words, "
+    "visual, acoustic), label, id)."
+)
+
 
 def _parser() -> Parser:
     parser = make_parser(
         "prepare",
-        "Turn an MMSA feature pickle into memory-mapped Arrow shards. The pickle cannot run code; "
-        "its quirks are repaired, counted and reported.",
+        "Turn a feature pickle into memory-mapped Arrow shards. The pickle cannot run code; its "
+        f"quirks are repaired, counted and reported. {LAYOUT}",
     )
     parser.add_argument("source", metavar="SRC.pkl", help="feature pickle: a path or an fsspec URI")
     parser.add_argument("target", metavar="OUT", help="folder to write")
@@ -39,6 +50,12 @@ def _parser() -> Parser:
         default="auto",
         help="auto: the file's text_bert unless --tokenizer is given; text_bert with --tokenizer "
         "says that the file's ids are that tokenizer's",
+    )
+    parser.add_argument(
+        "--label-column",
+        type=int,
+        metavar="K",
+        help="which of several labels per sample is the sentiment, from 0 (CMU-MOSEI's seven: 0)",
     )
     for modality, default in (("text", "; 50 without text_bert"), ("audio", ""), ("vision", "")):
         parser.add_argument(
@@ -79,6 +96,7 @@ def command(argv: Sequence[str]) -> int:
             label_range=tuple(given["label_range"]) if given["label_range"] else None,
             tokenizer=given["tokenizer"],
             text_source=given["text_source"],
+            label_column=given["label_column"],
             max_lengths={m: n for m, n in limits.items() if n is not None} or None,
             shard_mb=given["shard_mb"],
             overwrite=given["overwrite"],

@@ -33,6 +33,7 @@ class Conversion:
     preset: Preset
     layout: Layout
     text: TextSource
+    labelled: bool  # labels are checked, which a prediction does not need
     progress: Progress | None
 
     def run(self, split: SplitName, raw: RawSplit) -> tuple[SplitInfo, dict[str, int]]:
@@ -81,6 +82,8 @@ class Conversion:
         return info, {what: n for what, n in sorted(counts.items()) if n}
 
     def _labels(self, raw: RawSplit, where: str) -> list[NDArray[np.float32]]:
+        if not self.labelled:
+            return [np.asarray(raw.labels[label], np.float32) for label in self.layout.labels]
         return [
             repair.label_column(
                 raw.labels[label],

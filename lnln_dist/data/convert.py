@@ -7,7 +7,7 @@ from lnln_dist.config import Modality
 from lnln_dist.data.conversion import Conversion, Progress
 from lnln_dist.data.layout import find_layout, shared_videos
 from lnln_dist.data.mmsa import RawFile, read_pickle
-from lnln_dist.data.presets import find_preset
+from lnln_dist.data.presets import Preset, find_preset
 from lnln_dist.data.schema import (
     FRAMES,
     INDEX,
@@ -39,6 +39,7 @@ def prepare(
     label_range: tuple[float, float] | None = None,
     tokenizer: str | None = None,
     text_source: TextChoice = "auto",
+    label_column: int | None = None,
     max_lengths: Mapping[Modality, int] | None = None,
     shard_mb: float = 256,
     overwrite: bool = False,
@@ -53,6 +54,7 @@ def prepare(
         tokenizer: folder or hub name of a BERT-type tokenizer for ``raw_text``, or "corpus"
             for a vocabulary made from the training sentences.
         text_source: "text_bert" with a tokenizer says that the ids in the file are its own.
+        label_column: which of several labels per sample is the sentiment, from 0.
         max_lengths: most places kept per modality; longer sequences lose their ends (text keeps
             [SEP]). Without it the file's padded lengths; 50 for text without ``text_bert``.
         shard_mb: about how many megabytes (10^6 bytes) a shard has.
@@ -68,37 +70,81 @@ def prepare(
     limits = dict(max_lengths or {})
     _check_choices(folder, limits, shard_mb, overwrite)
     with atomic_folder(folder, overwrite=overwrite) as pending:
-        raw = read_pickle(source)
-        layout = find_layout(raw, limits, name=str(source))
-        text = choose_text(
-            raw,
+        return write_shards(
+            read_pickle(source, label_column=label_column),
+            pending,
             preset,
             tokenizer=tokenizer,
-            choice=text_source,
-            limit=limits.get("text"),
-            folder=pending,
+            text_source=text_source,
+            limits=limits,
+            shard_mb=shard_mb,
             name=str(source),
-        )
-        conversion = Conversion(
-            name=str(source),
-            folder=pending,
-            shard_bytes=int(shard_mb * MEGABYTE),
-            chunk_bytes=min(MOST_CHUNK, max(LEAST_CHUNK, raw.source.bytes // CHUNK_SHARE)),
-            preset=preset,
-            layout=layout,
-            text=text,
             progress=progress,
         )
-        return _convert(raw, conversion)
+
+
+def write_shards(
+    raw: RawFile,
+    folder: Path,
+    preset: Preset,
+    *,
+    tokenizer: str | None,
+    text_source: TextChoice,
+    limits: Mapping[Modality, int],
+    name: str,
+    shard_mb: float = 256,
+    labelled: bool = True,
+    progress: Progress | None = None,
+) -> Index:
+    """Writes the splits of a file that was read, and last of all the index.
+
+    Args:
+        raw: the file; its splits are let go of on the way.
+        folder: an empty folder.
+        preset: how the data is scored.
+        tokenizer: see ``prepare``.
+        text_source: see ``prepare``.
+        limits: most places kept per modality.
+        name: of the file, for messages.
+        shard_mb: see ``prepare``.
+        labelled: labels must be there and in range; else they are written as they are.
+        progress: see ``prepare``.
+
+    Raises:
+        DataError: the file or the choices are wrong.
+    """
+    layout = find_layout(raw, limits, name=name)
+    text = choose_text(
+        raw,
+        preset,
+        tokenizer=tokenizer,
+        choice=text_source,
+        limit=limits.get("text"),
+        folder=folder,
+        name=name,
+    )
+    conversion = Conversion(
+        name=name,
+        folder=folder,
+        shard_bytes=int(shard_mb * MEGABYTE),
+        chunk_bytes=min(MOST_CHUNK, max(LEAST_CHUNK, raw.source.bytes // CHUNK_SHARE)),
+        preset=preset,
+        layout=layout,
+        text=text,
+        labelled=labelled,
+        progress=progress,
+    )
+    return _convert(raw, conversion)
 
 
 def _convert(raw: RawFile, conversion: Conversion) -> Index:
     """Writes the shards of all splits and, last of all, the index."""
     preset, text, layout = conversion.preset, conversion.text, conversion.layout
-    overlap = shared_videos({split: raw.splits[split].ids for split in SPLITS})
+    names = [split for split in SPLITS if split in raw.splits]
+    overlap = shared_videos({split: raw.splits[split].ids for split in names})
     splits: dict[SplitName, SplitInfo] = {}
     repairs: dict[SplitName, dict[str, int]] = {}
-    for split in SPLITS:
+    for split in names:
         # Taken out of the file, so that its memory is free for the next one.
         splits[split], repairs[split] = conversion.run(split, raw.splits.pop(split))
     padded: dict[Modality, int] = {"text": text.padded}

@@ -1,4 +1,7 @@
-"""MMSA feature files: the fields in use of every split, by name, read without running anything."""
+"""Feature files: the fields in use of every split, by name, read without running anything.
+
+``read_features`` takes whatever can be predicted; ``read_pickle`` what can be trained on, too.
+"""
 
 import io
 from collections.abc import Sequence
@@ -6,11 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
-from lnln_dist.data.schema import FRAMES, SPLITS, FrameModality, LabelName, SourceInfo, SplitName
+from lnln_dist.data.foreign import find_splits, listed, split_fields
+from lnln_dist.data.schema import FRAMES, SPLITS, FrameModality, LabelName, SourceInfo
 from lnln_dist.data.source import HashedFile, open_source
 from lnln_dist.data.unpickle import load_plain
+from lnln_dist.data.values import (
+    Unpadded,
+    frames,
+    label_numbers,
+    rows,
+    sample_ids,
+    sentences,
+    texts,
+)
 from lnln_dist.errors import DataError
 
 LABELS: dict[LabelName, str] = {
@@ -19,8 +30,12 @@ LABELS: dict[LabelName, str] = {
     "label_audio": "regression_labels_A",
     "label_vision": "regression_labels_V",
 }
-REQUIRED = ("id", "raw_text", "audio", "vision", "regression_labels")
-KNOWN = (*REQUIRED, "text_bert", "audio_lengths", "vision_lengths", *list(LABELS.values())[1:])
+# Fields with a row per sample that are looked at in any case; without ``id`` rows are numbered.
+_ALWAYS = ("id", "audio", "vision", "text_bert", "audio_lengths", "vision_lengths")
+_NO_WORDS = (
+    "its text holds vectors, which no tokenizer can read: add the sentences as raw_text (from the "
+    "data set's transcripts), or take the MMSA file of that data set, which has them"
+)
 
 
 @dataclass(slots=True)
@@ -28,11 +43,12 @@ class RawSplit:
     """One split as the file has it: arrays or lists with ``len(ids)`` rows each, unchecked."""
 
     ids: list[str]
-    raw_text: list[str]
+    raw_text: list[str]  # empty strings where the file has none that can be used
     frames: dict[FrameModality, Any]  # [n, T, D]
     lengths: dict[FrameModality, Any]  # [n], None where the file gives none
     text_bert: Any | None  # [n, 3, T]: ids, attention mask, segments
     labels: dict[LabelName, Any]  # [n]
+    no_text: str | None  # why ``raw_text`` cannot be used
 
 
 @dataclass(slots=True)
@@ -40,43 +56,82 @@ class RawFile:
     """A feature file in memory; take splits out with ``pop`` to let go of them."""
 
     source: SourceInfo
-    splits: dict[SplitName, RawSplit]
+    splits: dict[str, RawSplit]
 
 
-def read_pickle(source: str | Path) -> RawFile:
-    """Reads a feature file; fields that are not used are let go of at once.
+@dataclass(slots=True)
+class FeatureFile:
+    """The splits of a feature file, looked at one by one."""
+
+    name: str  # of the file, for messages
+    source: SourceInfo
+    splits: dict[str, Any]  # as the file has them
+    found: str  # the names in the file, for messages
+
+    def take(self, split: str) -> RawSplit:
+        """A split, which is then let go of: only the fields in use stay.
+
+        Raises:
+            DataError: no frames, no text at all, or fields of unequal length.
+        """
+        return _split(self.splits.pop(split), split, f"{self.name}: {listed([split])}")
+
+
+def read_features(source: str | Path) -> FeatureFile:
+    """Reads a feature file of any number of splits, labels or not.
 
     Args:
         source: a path, or a URI that fsspec can open.
 
     Raises:
-        DataError: missing, not a pickle, with code in it, damaged, or without a needed split
-            or field; fields of unequal length.
+        DataError: missing, not a pickle, with code in it where it is read, or damaged.
     """
     name = str(source)
     with open_source(source) as file:
         content, info = _load(file, name)
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{name}: holds a {type(content).__name__}, not a dict with train, valid and test"
-        )
-    content = _by_name(content)
-    missing = [split for split in SPLITS if split not in content]
+    splits, found = find_splits(content, name)
+    return FeatureFile(name=name, source=info, splits=splits, found=found)
+
+
+def read_pickle(source: str | Path, *, label_column: int | None = None) -> RawFile:
+    """Reads a feature file to train on: three splits, all with ids of their own, text and labels.
+
+    Args:
+        source: a path, or a URI that fsspec can open.
+        label_column: which of several labels per sample is the sentiment, from 0.
+
+    Raises:
+        DataError: as ``read_features``; without a needed split or field; ids that occur twice.
+    """
+    file = read_features(source)
+    missing = [split for split in SPLITS if split not in file.splits]
     if missing:
         raise DataError(
-            f"{name}: no split {', '.join(missing)} (found: {', '.join(content) or 'nothing'}); "
-            "the file needs train, valid and test"
+            f"{file.name}: no split {', '.join(missing)} (found: {file.found}); the file needs "
+            "train, valid and test"
         )
-    # Taken out one by one: what is not used is gone before the next split is looked at.
-    return RawFile(
-        source=info,
-        splits={split: _split(content.pop(split), f"{name}: {split}") for split in SPLITS},
-    )
+    splits: dict[str, RawSplit] = {}
+    for split in SPLITS:
+        where = f"{file.name}: {split}"
+        splits[split] = found = file.take(split)
+        if found.no_text:
+            raise DataError(found.no_text)
+        if "label" not in found.labels:
+            raise DataError(f"{where}: no field {LABELS['label']}: training needs labels")
+        _refuse_duplicates(found.ids, where)
+        for label, values in found.labels.items():
+            found.labels[label] = label_numbers(
+                values,
+                ids=found.ids,
+                column=label_column if label == "label" else None,
+                where=f"{where}: {LABELS[label]}",
+            )
+    return RawFile(source=file.source, splits=splits)
 
 
 def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
     hashed = HashedFile(file)
-    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name)
+    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name, lenient=True)
     try:
         digest = hashed.finish()
     except OSError as err:
@@ -85,35 +140,60 @@ def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
     return content, SourceInfo(name=short, sha256=digest, bytes=hashed.size)
 
 
-def _split(content: Any, where: str) -> RawSplit:
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: holds a {type(content).__name__}, not a dict of fields")
-    fields = _by_name(content)
-    content.clear()
-    missing = [field for field in REQUIRED if fields.get(field) is None]
+def _split(content: Any, split: str, where: str) -> RawSplit:
+    # Not emptied on the way: another split may be the same object.
+    fields = {f: v for f, v in split_fields(content, where).items() if v is not None}
+    missing = [m for m in FRAMES if m not in fields]
     if missing:
-        raise DataError(
-            f"{where}: no field {', '.join(missing)} (found: {', '.join(fields) or 'nothing'})"
-        )
-    rows = {f: _rows(v, f"{where}: {f}") for f in KNOWN if (v := fields.get(f)) is not None}
-    if not rows["id"]:
+        raise DataError(f"{where}: no field {', '.join(missing)} (found: {listed(fields)})")
+    counts = {f: rows(fields[f], f"{where}: {f}") for f in _ALWAYS if f in fields}
+    first, size = next(iter(counts.items()))
+    if not size:
         raise DataError(f"{where}: the split is empty; every split needs samples")
-    for field, count in rows.items():
-        if count != rows["id"]:
+    for field, count in counts.items():
+        if count != size:
             raise DataError(
-                f"{where}: {field} has {count} rows, id has {rows['id']}: the fields of a split "
+                f"{where}: {field} has {count} rows, {first} has {size}: the fields of a split "
                 "must have one row per sample"
             )
-    ids = _texts(fields["id"], f"{where}: id")
-    _refuse_duplicates(ids, where)
+    ids = [f"{split}-{row}" for row in range(size)]
+    if "id" in fields:
+        ids = sample_ids(fields["id"], f"{where}: id")
+    raw_text, no_text = _raw_text(fields, ids, where)
+    if no_text and "text_bert" not in fields:
+        raise DataError(no_text)
+    given = {m: frames(fields[m]) for m in FRAMES}
+    own = {m: v.lengths if isinstance(v, Unpadded) else None for m, v in given.items()}
     return RawSplit(
         ids=ids,
-        raw_text=_texts(fields["raw_text"], f"{where}: raw_text"),
-        frames={m: fields[m] for m in FRAMES},
-        lengths={m: fields.get(f"{m}_lengths") for m in FRAMES},
+        raw_text=raw_text,
+        frames=given,
+        lengths={m: fields.get(f"{m}_lengths", own[m]) for m in FRAMES},
         text_bert=fields.get("text_bert"),
-        labels={label: fields[f] for label, f in LABELS.items() if fields.get(f) is not None},
+        labels={label: fields[f] for label, f in LABELS.items() if f in fields},
+        no_text=no_text,
     )
+
+
+def _raw_text(
+    fields: dict[str, Any], ids: Sequence[str], where: str
+) -> tuple[list[str], str | None]:
+    """The sentences, or as many empty strings and why there are none."""
+    field = "raw_text" if "raw_text" in fields else "words"
+    try:
+        if field not in fields:
+            vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
+            raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
+        count = rows(fields[field], f"{where}: {field}")
+        if count != len(ids):
+            raise DataError(
+                f"{where}: {field} has {count} rows, id has {len(ids)}: the fields of a split "
+                "must have one row per sample"
+            )
+        read = texts if field == "raw_text" else sentences
+        return read(fields[field], ids, f"{where}: {field}"), None
+    except DataError as err:
+        return [""] * len(ids), str(err)
 
 
 def _refuse_duplicates(ids: Sequence[str], where: str) -> None:
@@ -122,40 +202,3 @@ def _refuse_duplicates(ids: Sequence[str], where: str) -> None:
         if sample in seen:
             raise DataError(f"{where}: id {sample!r} occurs more than once: ids must be unique")
         seen.add(sample)
-
-
-def _by_name(content: dict[Any, Any]) -> dict[str, Any]:
-    return {_text(k) if isinstance(k, str | bytes) else repr(k): v for k, v in content.items()}
-
-
-def _rows(value: Any, where: str) -> int:
-    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
-        return len(value)
-    raise DataError(f"{where} is a {type(value).__name__}, not an array or list of samples")
-
-
-def _texts(values: Any, where: str) -> list[str]:
-    """One string per row of an array or list."""
-    if isinstance(values, np.ndarray):
-        if values.size != len(values):
-            raise DataError(f"{where} has the shape {values.shape}, not one string per sample")
-        values = values.ravel().tolist()
-    try:
-        return [_text(value) for value in values]
-    except TypeError as err:
-        raise DataError(f"{where} {err}, not one string per sample") from err
-
-
-def _text(value: Any) -> str:
-    """A string of Python 3, of Python 2 (bytes), or the digits of a whole number."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            return value.decode("latin1")
-    if isinstance(value, str):
-        # Lone surrogates cannot be written as UTF-8.
-        return str(value).encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return str(int(value))
-    raise TypeError(f"holds a {type(value).__name__}")

@@ -86,7 +86,8 @@ class Index(Record):
     def _check(self) -> "Index":
         _require(self.widths, FRAMES)
         _require(self.padded_lengths, MODALITIES)
-        _require(self.splits, SPLITS)
+        if not self.splits:
+            raise ValueError("no split")
         if self.labels[0] != "label" or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must begin with label and name each column once")
         if not self.label_range[0] < self.label_range[1]:
@@ -110,7 +111,7 @@ class Index(Record):
                 "labels",
             },
         )
-        shards = {n: [shard.sha256 for shard in self.splits[n].shards] for n in SPLITS}
+        shards = {n: [shard.sha256 for shard in self.splits[n].shards] for n in self.splits}
         return _digest({**decisive, "tokenizer": tokenizer, "shards": shards})
 
 
@@ -165,6 +166,10 @@ def read_index(folder: Path) -> Index:
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         why = re.sub(r"^Value error, ", "", first["msg"])
         raise DataError(f"{path}: {where}: {why}: {remedy}") from err
+    try:
+        _require(index.splits, SPLITS)
+    except ValueError as err:
+        raise DataError(f"{path}: splits: {err}: {remedy}") from err
     if checksum != _digest(content):
         raise DataError(f"{path}: changed since it was written (its checksum differs): {remedy}")
     return index

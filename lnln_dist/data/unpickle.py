@@ -4,8 +4,12 @@ A pickle is a program: it names Python callables and calls them. Here every name
 answered by a small stand-in of this file, so a hostile file can do no more than fail. Even
 ``numpy.ndarray`` and ``numpy.dtype`` are stand-ins: numpy trusts the state it is given, and a
 forged one (say an object array over raw bytes) would let a file invent pointers.
+
+What a file holds beside that is refused, or, where its reader asks for it, becomes a ``Refused``:
+an object that does nothing, so that a field which nobody reads cannot keep a file from being read.
 """
 
+import contextlib
 import io
 import itertools
 import math
@@ -17,6 +21,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lnln_dist.data.kinds import damage, foreign
 from lnln_dist.errors import DataError
 
 _KIND = re.compile(r"([biufSUO?])(\d*)")
@@ -24,8 +29,45 @@ _BIG = 1 << 20  # bytes from which a memo entry is worth forgetting
 _ARRAY = object()  # what a file gets for the name numpy.ndarray: good for _reconstruct only
 
 
+_SAVE_AGAIN = "save it again with plain numpy arrays, lists and strings only"
+
+
 class RefusedError(Exception):
     """The file asks for something that is not plain data; the message says what."""
+
+
+class Refused:
+    """Stands where a file holds what is refused: takes whatever is done to it and does nothing."""
+
+    what = "something refused"
+
+    def __new__(cls, *_: object, **__: object) -> "Refused":
+        """Forgets its arguments."""
+        return object.__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def _ignore(self, *_: object, **__: object) -> None: ...
+
+    __setstate__ = __setitem__ = append = extend = add = _ignore
+
+
+def _refused(what: str) -> type[Refused]:
+    return type("Refused", (Refused,), {"what": what})
+
+
+def refusal(value: object) -> str | None:
+    """What was refused about a value that was read leniently; None if nothing was."""
+    if isinstance(value, type) and issubclass(value, Refused):
+        return value.what
+    if isinstance(value, Refused):
+        return value.what
+    return getattr(value, "refused", None) if isinstance(value, _Array) else None
+
+
+def shown(name: str) -> str:
+    """A name out of a file for a message: as it is if it is harmless, else escaped and cut."""
+    return name if re.fullmatch(r"[\w.$-]{1,60}", name, re.ASCII) else f"{name[:60]!a}"
 
 
 class _Dtype:
@@ -39,9 +81,9 @@ class _Dtype:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, order, *structure = state[:5]
-        if any(part is not None for part in structure):
-            raise RefusedError("an array of records")
         self.order = order.decode("latin1") if isinstance(order, bytes) else order
+        if any(part is not None for part in structure):
+            self.text = "records"
 
     def real(self) -> np.dtype[Any]:
         """The numpy dtype meant.
@@ -49,6 +91,8 @@ class _Dtype:
         Raises:
             RefusedError: not a boolean, integer, float, string or object type.
         """
+        if self.text == "records":
+            raise RefusedError("an array of records")
         found = _KIND.fullmatch(self.text)
         if found is None or self.order not in ("<", ">", "|", "="):
             raise RefusedError(f"an array of type {self.text!r}")
@@ -59,6 +103,8 @@ class _Dtype:
 
 class _Array(np.ndarray[Any, Any]):
     """An array whose pickled state is checked before numpy sees it."""
+
+    refused: str | None = None
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
@@ -75,6 +121,16 @@ class _Array(np.ndarray[Any, Any]):
         super().__setstate__(state)
 
 
+class _LenientArray(_Array):
+    """One that stays empty and says why if its state is refused."""
+
+    def __setstate__(self, state: Any) -> None:
+        try:
+            super().__setstate__(state)
+        except RefusedError as err:
+            self.refused = str(err)
+
+
 def _real(dtype: object) -> np.dtype[Any]:
     if not isinstance(dtype, _Dtype):
         raise RefusedError("an array without a type")
@@ -88,9 +144,17 @@ def _shape(shape: object) -> tuple[int, ...]:
 
 
 def _reconstruct(kind: object, *_: object) -> _Array:
+    return _new_array(_Array, kind)
+
+
+def _reconstruct_lenient(kind: object, *_: object) -> _Array:
+    return _new_array(_LenientArray, kind)
+
+
+def _new_array(own: type[_Array], kind: object) -> _Array:
     if kind is not _ARRAY:
         raise RefusedError("an array of a class of its own")
-    return np.ndarray.__new__(_Array, (0,), np.dtype("i1"))
+    return np.ndarray.__new__(own, (0,), np.dtype("i1"))
 
 
 def _frombuffer(
@@ -143,6 +207,16 @@ class _StandIn:
         raise RefusedError("a change of one of the reader's own functions")
 
 
+class _LenientStandIn(_StandIn):
+    """One that answers with a ``Refused`` where the function refuses."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self._function(*arguments)
+        except RefusedError as err:
+            return _refused(str(err))()
+
+
 def _allowed() -> dict[tuple[str, str], Any]:
     table: dict[tuple[str, str], Any] = {
         ("numpy", "dtype"): _StandIn(_Dtype),
@@ -163,24 +237,34 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 
 _ALLOWED = _allowed()
+_LENIENT = {
+    name: _LenientStandIn(
+        _reconstruct_lenient if value._function is _reconstruct else value._function
+    )
+    if isinstance(value, _StandIn)
+    else value
+    for name, value in _ALLOWED.items()
+}
 
 
 class _Guard:
     """What both unpicklers share: only stand-ins, and nothing outside the file."""
 
+    lenient = False
+
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a global.
 
         Raises:
-            DataError: it is not on the list.
+            DataError: it is not on the list, and the reader is not lenient.
         """
         try:
-            return _ALLOWED[module, name]
+            return (_LENIENT if self.lenient else _ALLOWED)[module, name]
         except KeyError:
-            raise DataError(
-                f"the file would run code: {module}.{name} is refused; save it again with plain "
-                "numpy arrays, lists and strings only"
-            ) from None
+            what = shown(f"{module}.{name}")
+            if self.lenient:
+                return _refused(what)
+            raise DataError(f"the file would run code: {what} is refused; {_SAVE_AGAIN}") from None
 
     def persistent_load(self, pid: object) -> Any:
         """Refuses references to objects outside the file.
@@ -189,8 +273,7 @@ class _Guard:
             DataError: always.
         """
         raise DataError(
-            f"not a pickle of plain data (it refers to {pid!r:.40}, outside itself): save it again "
-            "with plain numpy arrays, lists and strings only"
+            f"not a pickle of plain data (it refers to {pid!r:.40}, outside itself): {_SAVE_AGAIN}"
         )
 
 
@@ -210,7 +293,9 @@ class _SparingUnpickler(_Guard, pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """As above, with an ``encode`` that forgets the text it was given."""
         found = super().find_class(module, name)
-        return _StandIn(self._encode) if found is _ALLOWED["_codecs", "encode"] else found
+        if (module, name) != ("_codecs", "encode"):
+            return found
+        return (_LenientStandIn if self.lenient else _StandIn)(self._encode)
 
     def _encode(self, text: str, codec: str = "latin1") -> bytes:
         data = _encode(text, codec)
@@ -223,7 +308,7 @@ class _SparingUnpickler(_Guard, pickle._Unpickler):
         return data
 
 
-def load_plain(file: io.BufferedReader, *, name: str) -> Any:
+def load_plain(file: io.BufferedReader, *, name: str, lenient: bool = False) -> Any:
     """Loads numbers, strings, lists, dicts and arrays of a pickle without running anything of it.
 
     Strings of Python 2 arrive as ``bytes``: that keeps their arrays from being copied through
@@ -232,14 +317,20 @@ def load_plain(file: io.BufferedReader, *, name: str) -> Any:
     Args:
         file: the opened pickle.
         name: of the file, for messages.
+        lenient: put a ``Refused`` where the file holds what is refused, instead of giving up;
+            the reader asks ``refusal`` about what it uses.
 
     Raises:
         DataError: it asks for code, is not a pickle, is damaged, or does not fit into memory.
     """
     try:
-        head = file.peek(2)[:2]
-        late = head[:1] == pickle.PROTO and head[1:] > b"\x02"
-        return (_FastUnpickler if late else _SparingUnpickler)(file, encoding="bytes").load()
+        head = file.peek()
+        if kind := foreign(head):
+            raise DataError(f"not a pickle but {kind}")
+        late = head[:1] == pickle.PROTO and head[1:2] > b"\x02"
+        unpickler = (_FastUnpickler if late else _SparingUnpickler)(file, encoding="bytes")
+        unpickler.lenient = lenient
+        return unpickler.load()
     except DataError as err:
         raise DataError(f"{name}: {err}") from None
     except RefusedError as err:
@@ -254,7 +345,15 @@ def load_plain(file: io.BufferedReader, *, name: str) -> Any:
         raise DataError(f"{name}: cannot be read ({err.strerror or err})") from err
     # A damaged pickle can raise nearly anything while it is put together.
     except Exception as err:
-        why = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise DataError(
-            f"{name}: not a pickle, or a damaged or truncated one ({why:.80}): copy it again"
-        ) from err
+        raise DataError(f"{name}: {_explain(file, head, err)}") from err
+
+
+def _explain(file: io.BufferedReader, head: bytes, err: Exception) -> str:
+    why = (str(err).strip().splitlines() or [type(err).__name__])[0]
+    ended = False
+    with contextlib.suppress(OSError, MemoryError):
+        ended = not file.read(1)
+    if kind := damage(head, why, ended=ended):
+        return f"not a pickle but {kind}"
+    why = why if why.isprintable() else ascii(why)[1:-1]
+    return f"not a pickle, or a damaged or truncated one ({why:.80}): copy it again"

@@ -1,42 +1,65 @@
-"""Predictions of one run for one split, as a CSV file."""
+"""Predictions of one run for one split of prepared data or of a feature file, as a CSV file."""
 
 import contextlib
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from lnln_dist.data.convert import prepare
+from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.convert import write_shards
+from lnln_dist.data.foreign import listed, split_name
+from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
-from lnln_dist.data.presets import PRESETS
-from lnln_dist.errors import UserError
-from lnln_dist.evaluate.cases import open_cases, predict_case
+from lnln_dist.data.presets import PRESETS, Preset
+from lnln_dist.data.repair import sample_shape
+from lnln_dist.data.schema import FRAMES, SPLITS, Index, SplitName
+from lnln_dist.data.shards import ShardedDataset
+from lnln_dist.data.source import local_path
+from lnln_dist.data.text import TextChoice
+from lnln_dist.data.values import label_numbers
+from lnln_dist.errors import DataError, UserError
+from lnln_dist.evaluate.cases import Case, open_cases, predict_case
+from lnln_dist.evaluate.fit import check_fit
 from lnln_dist.evaluate.load import load_model
 from lnln_dist.files import atomic_write
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 
+# The split to predict if nothing is said, and the name a file's split is stored under.
+SPLIT: SplitName = "test"
+
+
+class Predicted(NamedTuple):
+    """What was written, and what a reader of it should know."""
+
+    table: pd.DataFrame
+    split: str
+    notes: list[str]
+
 
 def predict_file(
     run: Path,
-    data: Path,
+    data: str | Path,
     *,
     output: Path,
     runtime: Runtime,
-    split: str = "test",
+    split: str | None = None,
     checkpoint: str = "best",
     batch_size: int = 128,
     overwrite: bool = False,
-) -> pd.DataFrame:
+) -> Predicted:
     """Predicts a split without added noise; call it on all ranks.
 
     Args:
         run: run folder.
-        data: prepared data, or an MMSA pickle, which is prepared into a temporary folder first.
-        output: CSV file to write: id, label, prediction, and what the model tells beside it.
+        data: prepared data, or a feature file with or without labels and splits, a path or URI.
+        output: CSV file to write: id, label (empty where there is none), prediction, and what the
+            model tells beside it.
         runtime: this process and its peers.
-        split: the split to predict.
+        split: the split to predict; None: test, or else the only one there.
         checkpoint: name of a best checkpoint.
         batch_size: samples per forward pass and rank.
         overwrite: replace an existing file.
@@ -47,11 +70,15 @@ def predict_file(
     if output.exists() and not overwrite:
         raise UserError(f"{output} exists: choose another file, remove it or pass --overwrite")
     with contextlib.ExitStack() as stack:
-        place = data
-        if data.is_file():
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "prepared"
-            _prepare(data, place, Run(run))
-        (case,) = open_cases([run], data=str(place), split=split, checkpoint=checkpoint)
+        opened, place = Run(run), local_path(data)
+        if place is not None and not place.exists():
+            raise DataError(f"{data}: no such folder or file")
+        if place is None or place.is_file():
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            case, split = _file_case(opened, data, folder, split)
+        else:
+            split = split_name(split or SPLIT, SPLITS)
+            (case,) = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
         model = load_model(case.run, checkpoint).to(runtime.device)
         (found,) = predict_case(case, model, [CleanNoise()], runtime=runtime, batch_size=batch_size)
         table = pd.DataFrame(
@@ -64,25 +91,115 @@ def predict_file(
         )
     text = table.to_csv(index=False, lineterminator="\n")
     runtime.on_main(lambda: atomic_write(output, text))
-    return table
+    return Predicted(table, split, case.notes)
 
 
-def _prepare(source: Path, target: Path, run: Run) -> None:
-    """Prepares a feature file for a run, with token ids of the run's tokenizer.
+def _file_case(run: Run, data: str | Path, folder: Path, split: str | None) -> tuple[Case, str]:
+    """A split of a feature file, prepared for a run in ``folder``; and the split's name."""
+    file = read_features(data)
+    split = _choose_split(file, split)
+    raw, notes = file.take(split), []
+    if split != SPLIT:
+        notes.append(f"the file has no split {SPLIT}: predicting {listed([split])}")
+    _check_widths(run, raw, str(data))
+    notes += _only_the_label(raw, str(data))
+    # The other splits' memory is free from here on.
+    raw_file = RawFile(source=file.source, splits={SPLIT: raw})
+    del file
+    index, text_note = _prepare(raw_file, folder, run, str(data))
+    notes += [*text_note, *_cut_notes(index)]
+    dataset = ShardedDataset(folder, index)
+    check_fit(run, dataset, SPLIT)
+    case = Case(
+        name=run.folder.name,
+        run=run,
+        data=str(data),
+        index=index,
+        split=dataset.split(SPLIT),
+        notes=notes,
+        checkpoints={},
+    )
+    return case, split
+
+
+def _choose_split(file: FeatureFile, wanted: str | None) -> str:
+    names = list(file.splits)
+    if not names:
+        raise DataError(
+            f"{file.name}: neither splits nor the fields audio and vision (found: {file.found})"
+        )
+    if wanted is not None and (wanted := split_name(wanted, names)) not in names:
+        raise DataError(f"{file.name}: no split {wanted}: choose one of {listed(names)}")
+    if wanted is None and SPLIT not in names and len(names) > 1:
+        raise DataError(f"{file.name}: no split {SPLIT}: choose one with --split: {listed(names)}")
+    return wanted or (SPLIT if SPLIT in names else names[0])
+
+
+def _check_widths(run: Run, raw: RawSplit, name: str) -> None:
+    widths = {"audio": run.info.shapes.audio_width, "vision": run.info.shapes.vision_width}
+    for m in FRAMES:
+        shape = sample_shape(raw.frames[m], where=f"{name}: {m}")
+        if len(shape) == 2 and shape[1] != widths[m]:
+            raise DataError(
+                f"{name}: {m} frames have {shape[1]} features, {run.folder} was trained with "
+                f"{widths[m]}: extract them as for the training data"
+            )
+
+
+def _only_the_label(raw: RawSplit, name: str) -> list[str]:
+    """Leaves a split with one label column, NaN where there is no number; says why."""
+    values, notes = raw.labels.get("label"), []
+    raw.labels = {"label": np.full(len(raw.ids), np.nan)}
+    if values is not None:
+        try:
+            where = f"{name}: {LABELS['label']}"
+            raw.labels["label"] = label_numbers(values, ids=raw.ids, column=None, where=where)
+        except DataError as err:
+            notes.append(f"the label column stays empty: {err}")
+    return notes
+
+
+def _prepare(raw: RawFile, folder: Path, run: Run, name: str) -> tuple[Index, list[str]]:
+    """Prepares a split for a run, with token ids of the run's tokenizer and its places.
 
     The file's own ids are taken where they are that tokenizer's: for a checkpoint of the
     released code, which knows no others, and where a public data set's tokenizer is the run's.
-    Else its sentences are tokenised.
+    Else its sentences are tokenised, and without sentences the ids must look like the run's.
     """
     info, preset = run.info, PRESETS.get(run.info.dataset)
-    ids_of = preset.tokenizer.vocab_sha256 if preset and preset.tokenizer else None
-    known = info.vocab_sha256 is None or info.vocab_sha256 == ids_of
-    prepare(
-        source,
-        target,
-        dataset=info.dataset,
-        family=info.family,
-        label_range=info.label_range,
-        tokenizer=None if known else str(run.encoder_folder),
-        text_source="text_bert" if known or info.origin == "imported" else "raw_text",
+    own = preset.tokenizer if preset else None
+    known = info.vocab_sha256 is None or info.vocab_sha256 == (own and own.vocab_sha256)
+    split, notes = raw.splits[SPLIT], []
+    given = split.text_bert is not None and (
+        known or info.origin == "imported" or split.no_text is not None
     )
+    text_source: TextChoice = "text_bert" if given else "raw_text"
+    if given and not known and info.origin == "trained":
+        notes.append("text_bert is taken for ids of the run's tokenizer: there is no raw_text")
+    limits: dict[Modality, int] = {m: info.shapes.length(m) for m in MODALITIES}
+    index = write_shards(
+        raw,
+        folder,
+        Preset(
+            dataset=info.dataset,
+            family=info.family,
+            label_range=info.label_range,
+            tokenizer=own,
+        ),
+        tokenizer=None if given and known and own else str(run.encoder_folder),
+        text_source=text_source,
+        limits=limits,
+        name=name,
+        labelled=False,
+    )
+    # Padding ``corpus`` pads to the run's places, however short the file's own sequences are.
+    return index.model_copy(update={"padded_lengths": limits}), notes
+
+
+def _cut_notes(index: Index) -> list[str]:
+    return [
+        f"{count} samples have more {m} than the {index.padded_lengths[m]} places the run takes: "
+        "their ends were cut off"
+        for m in MODALITIES
+        if (count := index.repairs[SPLIT].get(f"{m}.cut"))
+    ]

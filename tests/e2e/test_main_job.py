@@ -1,6 +1,7 @@
 """Synthesize, prepare, train, evaluate, predict: the whole path, and what it leaves behind."""
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,24 @@ def test_predictions_of_a_pickle_equal_those_of_its_shards(
     a, b = pd.read_csv(tmp_path / "a.csv"), pd.read_csv(tmp_path / "b.csv")
     pd.testing.assert_frame_equal(a, b)
     assert len(a) == 24
+
+
+def test_a_file_of_one_unlabelled_split_is_predicted(
+    corpus: Path, trained: Path, tmp_path: Path, command: Command
+) -> None:
+    test = pickle.loads((corpus / "corpus.pkl").read_bytes())["test"]
+    del test["regression_labels"], test["id"]
+    (tmp_path / "own.pkl").write_bytes(pickle.dumps({"unlabelled": test}))
+    shown = command("predict", trained, tmp_path / "own.pkl", "--out", tmp_path / "own.csv").stdout
+    assert shown == (
+        "note: the file has no split test: predicting unlabelled\n"
+        f"{tmp_path / 'own.csv'}: 24 predictions of split unlabelled\n"
+    )
+    own = pd.read_csv(tmp_path / "own.csv")
+    command("predict", trained, corpus / "data", "--out", tmp_path / "whole.csv")
+    pd.testing.assert_series_equal(own.prediction, pd.read_csv(tmp_path / "whole.csv").prediction)
+    assert own.label.isna().all()
+    assert own.id.tolist() == [f"unlabelled-{row}" for row in range(24)]
 
 
 def test_the_same_run_twice_is_the_same_bit_for_bit(

@@ -110,5 +110,5 @@ def test_predict_takes_the_feature_file_itself(
         shared / "parity" / "official_evaluation" / "mosi_small.pkl",
         output=results.parent / "predictions.csv",
         runtime=Runtime(cpu=True),
-    )
+    ).table
     np.testing.assert_allclose(table.prediction, expected["0.0"]["preds"], rtol=0, atol=PREDICTION)

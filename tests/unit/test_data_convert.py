@@ -70,7 +70,7 @@ def spoil(split, field, row, value):
         (lambda c: c["test"].update(id=[]), {}, "the split is empty"),
         (lambda c: c["test"].update(vision=[[["x"] * 4] * 6] * 7), {}, "vision: holds <U1"),
         (
-            lambda c: c["test"].update(vision=[[[0.0] * 4] * 6] * 6 + [[[0.0] * 4] * 5]),
+            lambda c: c["test"].update(vision=[[[0.0] * 4] * 6] * 6 + [[[0.0] * 3] * 6]),
             {},
             "vision: rows of different shapes",
         ),

@@ -1,15 +1,20 @@
 """Feature files: fields by name, whatever wrote them; one line for each thing wrong."""
 
+import datetime
 import gzip
 import hashlib
 
 import feature_files
 import numpy as np
+import pandas as pd
 import pytest
 
-from lnln_dist.data.mmsa import read_pickle
+from lnln_dist.data.mmsa import read_features, read_pickle
 from lnln_dist.data.schema import SPLITS
 from lnln_dist.errors import DataError
+
+# Nothing that an unpickler of plain data makes.
+UNREAD = datetime.date(2020, 2, 2)
 
 
 @pytest.fixture
@@ -84,6 +89,77 @@ def test_ids_may_be_whole_numbers_and_texts_odd(tmp_path, content):
     assert split.raw_text == ["\u00e9t\u00e9", "? lone", "", "\u4f60\u597d", "x\0y"]
 
 
+def test_two_splits_may_be_one_object(tmp_path, content):
+    content["valid"] = content["test"]
+    raw = read_pickle(feature_files.write(tmp_path / "f.pkl", content))
+    assert raw.splits["valid"].ids == raw.splits["test"].ids == content["test"]["id"]
+    assert np.array_equal(raw.splits["valid"].frames["audio"], content["test"]["audio"])
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_what_nothing_reads_cannot_fail_the_read(tmp_path, content, protocol):
+    """Dates, tables of pandas, arrays of records or of complex numbers beside the known fields."""
+    records = np.zeros(3, dtype=[("a", "f4"), ("b", "O")])
+    for split in SPLITS:
+        content[split]["recorded"] = [UNREAD, pd.Timestamp("2020-02-02")]
+        content[split]["table"] = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+        content[split]["spectrum"] = np.ones(4, np.complex64)
+        content[split]["records"] = records
+        content[split]["annotations"] = [records, {1: UNREAD}, {UNREAD}]
+        content[split]["text"] = np.array(["2020-02-02"], "M8[D]")
+    raw = read_pickle(feature_files.write(tmp_path / "f.pkl", content, protocol=protocol))
+    assert np.array_equal(raw.splits["test"].frames["vision"], content["test"]["vision"])
+    assert raw.splits["train"].ids == content["train"]["id"]
+
+
+def test_ids_are_numbered_where_there_are_none(tmp_path, content):
+    del content["valid"]["id"]
+    raw = read_pickle(feature_files.write(tmp_path / "f.pkl", content))
+    assert raw.splits["valid"].ids == [f"valid-{row}" for row in range(5)]
+
+
+def test_a_column_of_several_labels(tmp_path, content):
+    expected = {}
+    for split, n in feature_files.SIZES.items():
+        labels = np.arange(7 * n).reshape(n, 1, 7)
+        content[split]["regression_labels"] = labels
+        expected[split] = labels[:, 0, 3].tolist()
+    path = feature_files.write(tmp_path / "f.pkl", content)
+    raw = read_pickle(path, label_column=3)
+    assert {s: v.labels["label"].tolist() for s, v in raw.splits.items()} == expected
+    with pytest.raises(DataError, match="7 values per sample: no --label-column 7"):
+        read_pickle(path, label_column=7)
+
+
+def test_splits_under_other_names(tmp_path, content):
+    content["dev"] = content.pop("valid")
+    raw = read_pickle(feature_files.write(tmp_path / "f.pkl", content))
+    assert raw.splits["valid"].ids == content["dev"]["id"]
+
+
+def test_a_file_to_predict_needs_frames_and_text_only(tmp_path, content):
+    split = {name: content["test"][name] for name in ("audio", "vision", "text_bert")}
+    file = read_features(feature_files.write(tmp_path / "f.pkl", {"night": split, "config": {}}))
+    assert list(file.splits) == ["night"]
+    raw = file.take("night")
+    assert raw.ids == [f"night-{row}" for row in range(7)]
+    assert (raw.labels, raw.raw_text) == ({}, [""] * 7)
+    del split["text_bert"]
+    file = read_features(feature_files.write(tmp_path / "f.pkl", {"night": split}))
+    with pytest.raises(DataError, match=r"night: no field raw_text \(found: audio, vision\)"):
+        file.take("night")
+
+
+def test_names_out_of_a_file_are_escaped(tmp_path, content):
+    content["test"] = {"\x1b[31mred\n": 1}
+    path = feature_files.write(tmp_path / "f.pkl", content)
+    with pytest.raises(DataError, match=r"no field audio, vision \(found: '.x1b\[31mred.n'\)"):
+        read_pickle(path)
+    path.write_bytes(b"\x80\x02c\x1b[31m\nred\nq\x00.")
+    with pytest.raises(DataError, match=r"would run code: '.x1b\[31m\.red'"):
+        read_pickle(path)
+
+
 def drop(split, field):
     return lambda content: content[split].pop(field)
 
@@ -106,9 +182,23 @@ def put(split, field, value):
         (put("train", "audio_lengths", [1, 2]), "audio_lengths has 2 rows, id has 12"),
         (put("test", "id", list("abcdefa")), "id 'a' occurs more than once"),
         (put("test", "id", "abcdefg"), "test: id is a str"),
-        (put("test", "id", [1.5] * 7), "id holds a float, not one string per sample"),
-        (put("test", "id", np.zeros((7, 2))), r"id has the shape \(7, 2\)"),
+        (put("test", "id", [True] * 7), "id holds a bool in row 0: an id is a string, a number"),
+        (put("test", "id", [1.5] * 7), "id '1.5' occurs more than once"),
+        (put("test", "id", np.zeros((7, 2))), r"id '0\$_\$0' occurs more than once"),
         (put("test", "raw_text", [None] * 7), "raw_text holds a NoneType"),
+        (
+            put("test", "raw_text", ["a", float("nan"), *"cdefg"]),
+            r"raw_text holds a float in sample 'test0\$_\$1'.*write an empty string",
+        ),
+        (put("test", "raw_text", ["a"] * 6), "raw_text has 6 rows, id has 7"),
+        (
+            put("test", "regression_labels", ["1.5", "Positive", *"23-01"]),
+            r"sample 'test0\$_\$1' has the label 'Positive', not a number",
+        ),
+        (put("test", "regression_labels", [0.5] * 6), "regression_labels has 6 rows, id has 7"),
+        (put("test", "regression_labels", np.zeros((7, 7))), "7 values per sample.*--label-column"),
+        (put("test", "audio", UNREAD), r"test: audio holds datetime\.date, which is refused"),
+        (lambda c: c.__setitem__("train", UNREAD), r"train: holds datetime\.date, not a dict"),
         (put("test", "audio", 3), "audio is a int"),
         (put("test", "audio", np.array(3.0)), "audio is a "),
     ],

@@ -1,0 +1,254 @@
+"""What a row of a field means, however the file spells it: texts, ids, labels, unpadded frames."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnln_dist.data.unpickle import refusal
+from lnln_dist.errors import DataError
+
+ID_PARTS = "$_$"  # joins the parts of an id, video first
+
+
+def depth(value: Any) -> int:
+    """Axes of an array or nested list, by its first entries."""
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return value.ndim
+    if isinstance(value, np.ndarray):
+        return value.ndim if not value.size else value.ndim + depth(value.flat[0])
+    if isinstance(value, list | tuple):
+        return 1 + (depth(value[0]) if value else 0)
+    return 0
+
+
+def rows(value: Any, where: str) -> int:
+    """Samples in an array or list.
+
+    Raises:
+        DataError: it is something else, or the file holds something refused there.
+    """
+    if what := refusal(value):
+        raise DataError(
+            f"{where} holds {what}, which is refused (it might run code): save it again as a plain "
+            "numpy array (of a tensor: x.numpy())"
+        )
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+        return len(value)
+    raise DataError(f"{where} is a {type(value).__name__}, not an array or list of samples")
+
+
+def text(value: Any) -> str:
+    """A string of Python 3, of Python 2 (bytes), or the digits of a whole number.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value.decode("latin1")
+    if isinstance(value, str):
+        # Lone surrogates cannot be written as UTF-8.
+        return str(value).encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    raise TypeError(f"holds a {refusal(value) or type(value).__name__}")
+
+
+def texts(values: Any, ids: Sequence[str], where: str) -> list[str]:
+    """One sentence per row of an array or list.
+
+    Raises:
+        DataError: another shape, or a row that is no string; the message names the sample.
+    """
+    values = _flat(values, f"{where} has the shape %s, not one string per sample")
+    out = []
+    for row, value in enumerate(values):
+        try:
+            out.append(text(value))
+        except TypeError as err:
+            raise DataError(
+                f"{where} {err} in sample {ids[row]!r}, not one string per sample: write an empty "
+                "string where nothing is said"
+            ) from err
+    return out
+
+
+def sentences(values: Any, ids: Sequence[str], where: str) -> list[str]:
+    """Rows of words, put together with blanks.
+
+    Raises:
+        DataError: words that are no strings, such as the numbers of a word list.
+    """
+    out = []
+    for row, words in enumerate(values):
+        listed = words.ravel().tolist() if isinstance(words, np.ndarray) else words
+        if isinstance(listed, str | bytes):
+            listed = [listed]
+        if not isinstance(listed, list | tuple) or not all(
+            isinstance(word, str | bytes) for word in listed
+        ):
+            raise DataError(
+                f"{where} of sample {ids[row]!r} are no strings but numbers of a word list that is "
+                "not in the file: put the words themselves there (word2id.pickle has them)"
+            )
+        out.append(" ".join(text(word) for word in listed))
+    return out
+
+
+def sample_ids(values: Any, where: str) -> list[str]:
+    """Ids as strings: numbers by their digits, several parts joined by ``ID_PARTS``.
+
+    Raises:
+        DataError: an id is none of these; the message says in which row.
+    """
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    out = []
+    for row, value in enumerate(listed):
+        try:
+            out.append(_id(value))
+        except TypeError as err:
+            raise DataError(
+                f"{where} {err} in row {row}: an id is a string, a number or several of them"
+            ) from err
+    return out
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple) and value:
+        return ID_PARTS.join(_id(part) for part in value)
+    if isinstance(value, float | np.floating) and math.isfinite(value):
+        return str(int(value)) if value == int(value) else repr(float(value))
+    return text(value)
+
+
+def label_numbers(
+    values: Any, *, ids: Sequence[str], column: int | None, where: str
+) -> NDArray[np.float64]:
+    """One number per sample, [N], NaN for None.
+
+    Args:
+        values: [N], [N, 1], [N, 1, 1], ... or several per sample, [N, K] and [N, 1, K].
+        ids: of the samples.
+        column: which of K values, from 0; None if there is but one.
+        where: for messages.
+
+    Raises:
+        DataError: not numbers, or several per sample and no ``column``; names the sample.
+    """
+    count = rows(values, where)
+    if count != len(ids):
+        raise DataError(f"{where} has {count} rows, id has {len(ids)}: one label per sample")
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        array_NK = values.reshape(count, -1)
+    else:
+        array_NK = _label_rows(values, ids, where)
+    width = array_NK.shape[1]
+    if column is None and width > 1:
+        raise DataError(
+            f"{where} has {width} values per sample, not one number per sample: choose one "
+            f"with --label-column 0 to {width - 1} (CMU-MOSEI: 0 is the sentiment)"
+        )
+    if not 0 <= (column or 0) < width:
+        raise DataError(f"{where} has {width} values per sample: no --label-column {column}")
+    return np.asarray(array_NK[:, column or 0], dtype=np.float64)
+
+
+def _label_rows(values: Any, ids: Sequence[str], where: str) -> NDArray[np.float64]:
+    """Labels of a list or of an array of strings or objects, [N, K]."""
+    out: list[list[float]] = []
+    for row, value in enumerate(values):
+        numbers = _label(value)
+        if numbers is None:
+            raise DataError(
+                f"{where}: sample {ids[row]!r} has the label {refusal(value) or ascii(value):.40}, "
+                "not a number: write sentiments as numbers"
+            )
+        if out and len(numbers) != len(out[0]):
+            raise DataError(
+                f"{where}: sample {ids[row]!r} has {len(numbers)} labels, the others have "
+                f"{len(out[0])}: give all samples as many"
+            )
+        out.append(numbers)
+    return np.array(out, dtype=np.float64)
+
+
+def _label(value: Any) -> list[float] | None:
+    if value is None:
+        return [math.nan]
+    if isinstance(value, bytes | str):
+        try:
+            return [float(value)]
+        except ValueError:
+            return None
+    if isinstance(value, np.ndarray | list | tuple):
+        parts = [_label(part) for part in value]
+        return None if None in parts else [x for part in parts if part for x in part]
+    return [float(value)] if isinstance(value, int | float | np.number | np.bool_) else None
+
+
+def _flat(values: Any, complaint: str) -> Any:
+    if not isinstance(values, np.ndarray):
+        return values
+    if values.size != len(values):
+        raise DataError(complaint % (values.shape,))
+    return values.ravel().tolist()
+
+
+class Unpadded:
+    """Frames of unequal length, [T, D] per sample, padded with zeros where they are looked at.
+
+    Args:
+        samples: one array a sample; all with D features.
+    """
+
+    def __init__(self, samples: list[NDArray[Any]]) -> None:
+        self._samples = samples
+        self.lengths = [len(sample) for sample in samples]
+        self.dtype = np.result_type(*samples)
+        self.itemsize = self.dtype.itemsize
+        self._shape = max(self.lengths), samples[0].shape[1]
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, at: int | slice) -> NDArray[Any]:
+        """A sample, [T, D], or several, [N, T, D]; T is that of the longest of all."""
+        if not isinstance(at, slice):
+            sample_TD: NDArray[Any] = self[at : at + 1 or None][0]
+            return sample_TD
+        part = self._samples[at]
+        padded_NTD: NDArray[Any] = np.zeros((len(part), *self._shape), dtype=self.dtype)
+        for row, sample in enumerate(part):
+            padded_NTD[row, : len(sample)] = sample
+        return padded_NTD
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[at] for at in range(len(self)))
+
+
+def frames(values: Any) -> Any:
+    """Frames as they are, or as ``Unpadded`` if they are a list of samples of unequal length."""
+    ragged = isinstance(values, list | tuple) or (
+        isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.hasobject
+    )
+    if not ragged or not all(isinstance(v, np.ndarray | list | tuple) for v in values):
+        return values
+    if len({len(v) for v in values}) < 2:
+        return values
+    try:
+        samples = [np.asarray(v) for v in values]
+    except ValueError:  # ragged within a sample: refused by whoever looks at its shape
+        return values
+    widths = {sample.shape[1] for sample in samples if sample.ndim == 2 and len(sample)}
+    if len(widths) != 1 or any(sample.dtype.kind not in "biuf" for sample in samples):
+        return values
+    width = widths.pop()
+    samples = [s if len(s) else s.reshape(0, width) for s in samples if s.ndim == 2 or not len(s)]
+    return Unpadded(samples) if len(samples) == len(values) else values

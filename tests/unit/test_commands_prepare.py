@@ -1,0 +1,24 @@
+"""What a feature file must hold is said where people look for it."""
+
+import pytest
+from launch_files import ROOT
+
+from lnln_dist.commands.prepare import command
+from lnln_dist.data.mmsa import LABELS
+
+
+def test_the_layout_is_in_the_help_and_on_the_front_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    page = (ROOT / "README.md").read_text().split("## Your data")[1].split("\n## ")[0]
+    fields = ("id", "raw_text", "words", "text_bert", "audio", "vision", "labels", "dev", "val")
+    for field in (*fields, "audio_lengths", "vision_lengths", *LABELS.values()):
+        assert field in shown
+        # The page writes `regression_labels_T`, `_A`, `_V`.
+        assert f"`{field}`" in page or f"`_{field[-1]}`" in page
+    for shape in ("[n, T, D]", "[n, 3, T]"):
+        assert shape in shown
+        assert shape in page
