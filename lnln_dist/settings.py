@@ -141,10 +141,10 @@ def model_name(raw: Mapping[str, Any]) -> str | None:
 
 def read_config(path: Path) -> dict[str, Any]:
     """A config file with its bases merged in, as plain nested mappings, keys checked."""
-    return _read_all([path])
+    return read_configs([path])
 
 
-def _read_all(paths: Sequence[Path], above: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read_configs(paths: Sequence[Path], above: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Files in order with their bases, and ``above`` over them; each file's keys are checked.
 
     A file is checked against the model in force where it is laid: that of its own ``model.name``
@@ -414,4 +414,4 @@ def from_arguments(arguments: Mapping[str, Any]) -> Config:
     """Parsed options (without defaults) -> config: the files in order, then the overrides."""
     names = {field.name for field in dataclasses.fields(Config)}
     paths = [Path(name) for name in arguments.get("config", [])]
-    return build(_read_all(paths, {k: v for k, v in arguments.items() if k in names}))
+    return build(read_configs(paths, {k: v for k, v in arguments.items() if k in names}))

@@ -11,6 +11,7 @@ from typing import Any
 
 from lnln_dist import settings
 from lnln_dist.errors import ConfigError
+from lnln_dist.specs.registry import DEFAULT
 from lnln_dist.sweep.study import Axis, Span, SweepConfig
 
 DATA = "data.path"
@@ -53,13 +54,25 @@ def strata(sweep: SweepConfig) -> list[str]:
     ]
 
 
-def _check_names(name: str, axis: Axis) -> None:
+def models(sweep: SweepConfig) -> list[str]:
+    """Names of the models that some of its settings have."""
+    named = [settings.model_name(sweep.settings) or DEFAULT]
+    for name, axis in sweep.axes.items():
+        if name == "model.name":
+            named += axis.grid or axis.choice or ()
+        for changes in (points(axis) or {}).values():
+            named += [changes["model.name"]] if "model.name" in changes else []
+    return list(dict.fromkeys(named))
+
+
+def _check_names(sweep: SweepConfig, name: str, axis: Axis) -> None:
     for word in (name, *(points(axis) or ())):
         if not _NAME.fullmatch(word):
             raise ConfigError(
                 f"axes.{name}: {word!r} names files: use only letters, digits and . _ - +"
             )
-    inside = [key for key in settings.leaf_keys() if key.startswith(f"{name}.")]
+    keys = [key for model in models(sweep) for key in settings.leaf_keys(model)]
+    inside = [key for key in keys if key.startswith(f"{name}.")]
     if inside and points(axis) is None:
         raise ConfigError(
             f"axes.{name}: {name} has several settings: name one of them, such as {inside[0]}"
@@ -70,10 +83,11 @@ def check(sweep: SweepConfig) -> None:
     """Refuses misspelt keys, two axes over one setting, and axes that may not be swept."""
     owner: dict[str, str] = {}
     for name, axis in sweep.axes.items():
-        _check_names(name, axis)
+        _check_names(sweep, name, axis)
         named = points(axis)
         for point, changes in ({"": {name: 0}} if named is None else named).items():
-            settings.check_keys(changes, at=f"axes.{name}.{point}: " if point else "axes.")
+            at = f"axes.{name}.{point}: " if point else "axes."
+            settings.check_keys(changes, at=at, models=models(sweep))
         for key in sorted(changed_keys(name, axis)):
             if key in REFUSED:
                 raise ConfigError(f"axes.{name}: {key}: {REFUSED[key]}")

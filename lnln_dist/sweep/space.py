@@ -58,7 +58,7 @@ class Space:
         changes = settings.nest(axes.apply(self.sweep, values))
         # Trials are many: the newest checkpoint is all that resuming needs.
         own = {"train": {"seed": seed, "keep_checkpoints": 1}}
-        return settings.build(settings.merge(settings.merge(self.sweep.settings, changes), own))
+        return settings.build(settings.lay(settings.lay(self.sweep.settings, changes), own))
 
     def add(self, values: Mapping[str, Any]) -> Setting | None:
         """Adds a candidate at the end, or drops it if an equal one is there.
@@ -152,14 +152,13 @@ def freeze(sweep: SweepConfig) -> SweepConfig:
 
     What it means no longer depends on the folder it is read from, so it can be submitted.
     """
-    common: dict[str, Any] = {}
-    for name in sweep.config:
-        common = settings.merge(common, settings.read_config(Path(name)))
     own = settings.nest(settings.flatten(sweep.settings))
-    settings.check_keys(own, at="settings.")
+    common = settings.read_configs([Path(name) for name in sweep.config])
+    laid = replace(sweep, settings=settings.lay(common, own))
+    settings.check_keys(own, at="settings.", models=axes.models(laid))
     for key in sorted(axes.OWN.keys() & settings.flatten(own)):
         raise ConfigError(f"settings.{key}: {axes.OWN[key]}")
-    flat = settings.flatten(settings.merge(common, own))
+    flat = settings.flatten(laid.settings)
     # What the sweep sets itself is left out: a training config may say it, to no effect here.
     flat = {key: _absolute(key, value) for key, value in flat.items() if key not in axes.OWN}
     return replace(

@@ -10,6 +10,8 @@ from launcher import run_scenarios
 
 ZERO = ("zero1", "zero2", "zero3")
 STRATEGIES = ("ddp", *ZERO, "fsdp2")
+SPREAD = ("ddp", "zero2", "zero3", "fsdp2")
+OTHERS = ("text", "own_model:SPEC")  # models beside LNLN
 # Optimizer steps: of a training, of its checkpoint, of a short one.
 STEPS, MIDDLE, SHORT = 20, 14, 6
 TIMEOUT_S = 240  # of a group of ranks; it takes a fifth of that on two idle cores
@@ -49,6 +51,8 @@ def scenarios(folder: Path) -> list[tuple[int, dict[str, dict[str, Any]]]]:
         "fsdp2": training("fsdp2"),
         "frozen": training("ddp", freeze="all", steps=SHORT),
     }
+    for model in OTHERS:
+        one[model] = training("ddp", model=model, steps=SHORT)
     two = {name: training(name, **saving(f"2-{name}")) for name in STRATEGIES}
     two["zero3"]["deepspeed"] = CUT
     two |= {
@@ -59,7 +63,9 @@ def scenarios(folder: Path) -> list[tuple[int, dict[str, dict[str, Any]]]]:
         "zero3 frozen": training("zero3", freeze="all", steps=SHORT, deepspeed=CUT),
         "fsdp2 frozen": training("fsdp2", freeze="all", steps=SHORT),
     }
-    for name in ("ddp", "zero2", "zero3", "fsdp2"):
+    for model in OTHERS:
+        two |= {f"{name} {model}": training(name, model=model, steps=SHORT) for name in SPREAD}
+    for name in SPREAD:
         two[f"{name} checkpointed"] = training(name, checkpoint_activations=True, steps=SHORT)
     two["zero3 checkpointed"]["deepspeed"] = CUT
     then: dict[str, dict[str, Any]] = {}

@@ -15,24 +15,26 @@ from typing import Any
 
 import torch
 from builders import SHAPES, TOKENIZER, random_batch, small_config, take
-from torch import distributed
+from torch import distributed, nn
 
+from lnln_dist import settings
 from lnln_dist.config import OptimConfig, TrainConfig
-from lnln_dist.specs.lnln import LNLNLoss
-from lnln_dist.specs.registry import make_config
 from lnln_dist.cost.skeleton import SWITCH
 from lnln_dist.data.plan import SamplingPlan
 from lnln_dist.errors import TrainingError
+from lnln_dist.models import build_network
 from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import build_encoder
 from lnln_dist.monitor.health import Meter
 from lnln_dist.runtime import FullState, Runtime
+from lnln_dist.specs.lnln import LNLNLoss
+from lnln_dist.specs.registry import make_config
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
-from lnln_dist.train.loop import train_step
 from lnln_dist.train.leaving import Notice
+from lnln_dist.train.loop import train_step
 from lnln_dist.train.task import Task
-from lnln_dist.types import Batch
+from lnln_dist.types import Batch, Losses
 
 SIZE = 13  # samples; steps of 5, 5 and 3
 PARTS = ("embedding", "completeness", "proxy", "reconstructor", "fusion")
@@ -62,18 +64,25 @@ def corpus() -> Batch:
     return whole
 
 
-def make_task(freeze: str = "none", *, checkpoint_activations: bool = False) -> Task:
+def make_task(
+    freeze: str = "none", *, checkpoint_activations: bool = False, model: str = "lnln"
+) -> Task:
     """A small network with random weights, the same on every rank."""
     torch.manual_seed(1)
     config = small_config(freeze=freeze, **SHALLOW)
     given = replace(config.encoder, checkpoint_activations=checkpoint_activations)
     encoder = build_encoder(given, tokenizer=TOKENIZER, max_length=SHAPES.text_length)
-    model = LNLN(config, encoder, SHAPES)
+    if model == "lnln":
+        network: nn.Module = LNLN(config, encoder, SHAPES)
+    else:
+        sizes = {"width": config.width, "tokens": config.tokens, "heads": config.heads}
+        raw = {"model": {"name": model, **(sizes if model == "text" else {})}}
+        network = build_network(settings.build(raw), encoder, SHAPES)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn_like(parameter)
-    return Task(model)
+    return Task(network)
 
 
 def set_up(runtime: Runtime, *, start: str | None, **network: Any) -> Any:
@@ -130,6 +139,7 @@ def train(
     offload: bool = False,
     freeze: str = "none",
     checkpoint_activations: bool = False,
+    model: str = "lnln",
     micro_batch: int | None = 2,
     steps: int = 20,
     start: str | None = None,
@@ -144,6 +154,7 @@ def train(
         offload: optimizer state in host memory.
         freeze: part of the encoder that is not trained.
         checkpoint_activations: of the encoder, as in the config.
+        model: name of the model.
         micro_batch: as ``train.micro_batch``.
         steps: optimizer step to stop before.
         start: folder of a run to go on from.
@@ -153,9 +164,15 @@ def train(
     with launched(deepspeed):
         runtime = Runtime(precision=precision, cpu=True, strategy=strategy, offload=offload)
     run = set_up(
-        runtime, start=start, freeze=freeze, checkpoint_activations=checkpoint_activations
+        runtime,
+        start=start,
+        freeze=freeze,
+        checkpoint_activations=checkpoint_activations,
+        model=model,
     )
-    plan = SamplingPlan(size=SIZE, batch_size=5, world=runtime.world, micro_batch=micro_batch, seed=3)
+    plan = SamplingPlan(
+        size=SIZE, batch_size=5, world=runtime.world, micro_batch=micro_batch, seed=3
+    )
     data, first, losses, norms = corpus(), run.state.step, [], []
     for step in range(run.state.step, steps):
         epoch, within = divmod(step, plan.steps_per_epoch)
@@ -197,7 +214,7 @@ def uneven_evaluation(runtime: Runtime, wrapped: Any, data: Batch) -> torch.Tens
         model = task.get_submodule("model").eval()
         for _ in range(2 if runtime.is_main else 1):
             with runtime.autocast():
-                outputs = model(data, complete=False)
+                outputs = model.predict(data)
     wrapped.train()
     result: torch.Tensor = outputs.sentiment_B.float()
     return result
@@ -210,14 +227,15 @@ def spoil(*, strategy: str, where: str) -> dict[str, Any]:
     before = runtime.full_state(run.task, run.optimizer).weights
     bare = run.task
 
-    def spoiled(batch: Batch) -> dict[str, torch.Tensor]:
-        sums: dict[str, torch.Tensor] = bare(batch)
+    def spoiled(batch: Batch) -> Losses:
+        losses: Losses = bare(batch)
+        sums = losses.terms
         if runtime.rank == runtime.world - 1:
             if where == "loss":
                 sums["sentiment"] = sums["sentiment"] * float("nan")
             else:  # the root of zero: its value is finite, its slope is not
                 sums["sentiment"] = sums["sentiment"] + (0 * sums["sentiment"]).abs().sqrt()
-        return sums
+        return losses
 
     run.task = spoiled
     run.runtime = SimpleNamespace(

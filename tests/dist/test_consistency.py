@@ -8,8 +8,8 @@ import pytest
 import tiny_runs
 
 from lnln_dist import console, settings
-from lnln_dist.specs.registry import make_config
 from lnln_dist.runtime import Runtime
+from lnln_dist.specs.registry import make_config
 from lnln_dist.train.consistency import check_equal_on_ranks
 from lnln_dist.train.program import run
 
@@ -87,7 +87,10 @@ def test_a_rank_that_does_not_come_is_named(tmp_path: Path) -> None:
         [sys.executable, __file__, "training", *places, "2"],
         folder=tmp_path,
         timeout_s=100,
-        **{"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+        RANK="0",
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=port,
     )
     assert code == console.EXIT_USER, said
     assert f"waited 2 s at 127.0.0.1:{port} for rank 1 of 2: " in said

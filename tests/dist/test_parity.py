@@ -7,7 +7,7 @@ the gradient. In float32 what is left is rounding.
 
 import pytest
 from comparing import loss_gap, norm_gap, tensor_gap
-from conftest import SHORT, STEPS, STRATEGIES, Table
+from conftest import OTHERS, SHORT, SPREAD, STEPS, STRATEGIES, Table
 
 pytestmark = [pytest.mark.dist, pytest.mark.timeout(900)]
 LOSS, NORM, TENSOR = 2e-6, 1e-5, 5e-6
@@ -42,7 +42,17 @@ def test_offload_changes_no_number(table: Table, name: str) -> None:
     assert norm_gap(table(1, "whole"), table(2, name)) < NORM
 
 
-@pytest.mark.parametrize("name", ["ddp", "zero2", "zero3", "fsdp2"])
+@pytest.mark.parametrize("model", OTHERS)
+@pytest.mark.parametrize("name", SPREAD)
+def test_other_models_train_alike_under_every_strategy(table: Table, name: str, model: str) -> None:
+    base, other = table(1, model), table(2, f"{name} {model}")
+    assert loss_gap(base, other) < LOSS
+    assert norm_gap(base, other) < NORM
+    assert tensor_gap(base, other, "weights") < TENSOR
+    assert float((base["evaluated"] - other["evaluated"]).abs().max()) < TENSOR
+
+
+@pytest.mark.parametrize("name", SPREAD)
 def test_computing_activations_again_changes_no_number(table: Table, name: str) -> None:
     plain, again = table(2, name), table(2, f"{name} checkpointed")
     assert len(again["losses"]) == SHORT

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -136,7 +134,9 @@ def test_two_processes_score_every_sample_once(
 ) -> None:
     choice = ("--rates", "0.0,0.5", "--seeds", "1")
     command("evaluate", trained, "--output", tmp_path / "one", *choice)
-    finish(start(trained, "--output", tmp_path / "two", *choice, module="lnln_dist.commands.evaluate"))
+    finish(
+        start(trained, "--output", tmp_path / "two", *choice, module="lnln_dist.commands.evaluate")
+    )
     one, two = (pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("one", "two"))
     assert two.groupby("rate").id.nunique().eq(24).all()
     assert len(two) == 48

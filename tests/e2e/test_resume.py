@@ -18,14 +18,18 @@ pytestmark = pytest.mark.e2e
 OPTIONS = ("--train.checkpoint_steps", "2", "--model.encoder.dropout", "0.1")
 
 
-def start(corpus: Path, output: Path) -> "subprocess.Popen[bytes]":
-    arguments = ["train", "--config", TINY, "--data.path", corpus / "data", "--output", output]
+def launched(*arguments: str | Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", "lnln_dist", *map(str, arguments), *OPTIONS],
+        [sys.executable, "-m", "lnln_dist", *map(str, arguments)],
         env=os.environ | ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def start(corpus: Path, output: Path) -> "subprocess.Popen[bytes]":
+    data = ("--data.path", corpus / "data")
+    return launched("train", "--config", TINY, *data, "--output", output, *OPTIONS)
 
 
 def wait_for(path: Path, process: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
@@ -34,6 +38,16 @@ def wait_for(path: Path, process: "subprocess.Popen[bytes]", seconds: float = 12
         assert process.poll() is None, "the run ended before it could be interrupted"
         assert time.monotonic() < end, f"{path} did not appear"
         time.sleep(0.002)
+
+
+def killed_after(arguments: tuple[str | Path, ...], output: Path, *, step: int) -> None:
+    """A training killed in the middle, after a checkpoint."""
+    process = launched(*arguments)
+    wait_for(output / "checkpoints" / f"step-{step:08d}", process)
+    process.kill()
+    process.wait()
+    done = [p.name for p in (output / "checkpoints").glob("step-*")]
+    assert "step-00000010" not in done, "killed too late to show anything"
 
 
 def same(one: Path, other: Path) -> bool:
@@ -52,15 +66,10 @@ def undisturbed(corpus: Path, command: Command) -> Path:
 def test_killed_and_resumed_equals_undisturbed(
     corpus: Path, undisturbed: Path, command: Command
 ) -> None:
-    output = corpus / "killed"
-    process = start(corpus, output)
-    wait_for(output / "checkpoints" / "step-00000002", process)
-    process.kill()
-    process.wait()
-    done = [p.name for p in (output / "checkpoints").glob("step-*")]
-    assert "step-00000010" not in done, "killed too late to show anything"
-    data = ("--data.path", corpus / "data")
-    command("train", "--config", TINY, *data, "--output", output, *OPTIONS, "--resume")
+    output, data = corpus / "killed", ("--data.path", corpus / "data")
+    train = ("train", "--config", TINY, *data, "--output", output, *OPTIONS)
+    killed_after(train, output, step=2)
+    command(*train, "--resume")
     final = Path("checkpoints") / "step-00000010" / "model.safetensors"
     assert same(undisturbed / final, output / final)
     assert same(undisturbed / "best/best.safetensors", output / "best/best.safetensors")

@@ -45,6 +45,40 @@ def test_what_is_swept_is_known_by_its_settings() -> None:
     )
 
 
+def test_models_are_an_axis_and_each_has_its_own_settings(tmp_path: Path) -> None:
+    (tmp_path / "lnln.yaml").write_text("model: {width: 64, fusion_depth: 2}")
+    points = {
+        "text": {"model.name": "text", "loss.sentiment": 2.0},
+        "low": {"loss.adversarial": 0.1},
+        "own": {"model.name": "own_model:SPEC", "model.hidden": 4},
+    }
+    made = resolve(config=[str(tmp_path / "lnln.yaml")], axes={"network": {"grid": points}})
+    configs = {s.name: made.config(s.values, 1) for s in made.settings}
+    text, low, own = (configs[f"network-{name}"] for name in ("text", "low", "own"))
+    assert (text.model.name, text.model.width, text.loss.sentiment) == ("text", 64, 2.0)
+    assert (low.model.name, low.model.fusion_depth, low.loss.adversarial) == ("lnln", 2, 0.1)
+    assert (own.model.hidden, own.loss.size) == (4, 0.01)
+    plain = resolve(axes={"model.name": {"grid": ["lnln", "text", "own_model:SPEC"]}})
+    names = ["name-lnln", "name-own-model-SPEC", "name-text"]
+    assert sorted(s.name for s in plain.settings) == names
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"model.name": {"grid": ["lnln", "txt"]}}, "there is no model 'txt'"),
+        ({"model.hidden": {"grid": [1, 2]}}, "axes.model.hidden: unknown key of model lnln"),
+        (
+            {"model.name": {"grid": ["lnln", "text"]}, **WEIGHTS},
+            "setting name-text.*: loss.adversarial: unknown key of model text",
+        ),
+    ],
+)
+def test_a_setting_that_a_model_does_not_have_is_no_axis_of_it(axes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(axes=axes)
+
+
 def test_two_data_sets_of_one_name_do_not_compete() -> None:
     made = resolve(axes={"data.path": {"grid": ["/d/mosi/shards", "/d/mosei/shards"]}, **WEIGHTS})
     assert len(made.strata) == 2
