@@ -31,7 +31,7 @@ LABELS: dict[LabelName, str] = {
     "label_vision": "regression_labels_V",
 }
 # Fields with a row per sample that are looked at in any case; without ``id`` rows are numbered.
-_ALWAYS = ("id", "audio", "vision", "text_bert", "audio_lengths", "vision_lengths")
+_ALWAYS = ("id", "audio", "vision", "audio_lengths", "vision_lengths")
 _NO_WORDS = (
     "its text holds vectors, which no tokenizer can read: add the sentences as raw_text (from the "
     "data set's transcripts), or take the MMSA file of that data set, which has them"
@@ -48,7 +48,7 @@ class RawSplit:
     lengths: dict[FrameModality, Any]  # [n], None where the file gives none
     text_bert: Any | None  # [n, 3, T]: ids, attention mask, segments
     labels: dict[LabelName, Any]  # [n]
-    no_text: str | None  # why ``raw_text`` cannot be used
+    unusable: dict[str, str]  # ``raw_text`` or ``text_bert``: why it cannot be used
 
 
 @dataclass(slots=True)
@@ -114,8 +114,8 @@ def read_pickle(source: str | Path, *, label_column: int | None = None) -> RawFi
     for split in SPLITS:
         where = f"{file.name}: {split}"
         splits[split] = found = file.take(split)
-        if found.no_text:
-            raise DataError(found.no_text)
+        for problem in found.unusable.values():
+            raise DataError(problem)
         if "label" not in found.labels:
             raise DataError(f"{where}: no field {LABELS['label']}: training needs labels")
         _refuse_duplicates(found.ids, where)
@@ -146,54 +146,64 @@ def _split(content: Any, split: str, where: str) -> RawSplit:
     missing = [m for m in FRAMES if m not in fields]
     if missing:
         raise DataError(f"{where}: no field {', '.join(missing)} (found: {listed(fields)})")
-    counts = {f: rows(fields[f], f"{where}: {f}") for f in _ALWAYS if f in fields}
-    first, size = next(iter(counts.items()))
+    first = _leading(fields)
+    size = rows(fields[first], f"{where}: {first}")
     if not size:
         raise DataError(f"{where}: the split is empty; every split needs samples")
-    for field, count in counts.items():
-        if count != size:
-            raise DataError(
-                f"{where}: {field} has {count} rows, {first} has {size}: the fields of a split "
-                "must have one row per sample"
-            )
+    for field in _ALWAYS:
+        if field in fields:
+            _check_rows(fields, field, size, where)
     ids = [f"{split}-{row}" for row in range(size)]
     if "id" in fields:
         ids = sample_ids(fields["id"], f"{where}: id")
-    raw_text, no_text = _raw_text(fields, ids, where)
-    if no_text and "text_bert" not in fields:
-        raise DataError(no_text)
-    given = {m: frames(fields[m]) for m in FRAMES}
+    unusable: dict[str, str] = {}
+    text_bert, raw_text = fields.get("text_bert"), [""] * size
+    try:
+        if text_bert is not None:
+            _check_rows(fields, "text_bert", size, where)
+    except DataError as err:
+        text_bert, unusable["text_bert"] = None, str(err)
+    try:
+        raw_text = _raw_text(fields, ids, where)
+    except DataError as err:
+        unusable["raw_text"] = str(err)
+    if text_bert is None and "raw_text" in unusable:
+        raise DataError(next(iter(unusable.values())))
+    given = {m: frames(fields[m], ids=ids, where=f"{where}: {m}") for m in FRAMES}
     own = {m: v.lengths if isinstance(v, Unpadded) else None for m, v in given.items()}
     return RawSplit(
         ids=ids,
         raw_text=raw_text,
         frames=given,
         lengths={m: fields.get(f"{m}_lengths", own[m]) for m in FRAMES},
-        text_bert=fields.get("text_bert"),
+        text_bert=text_bert,
         labels={label: fields[f] for label, f in LABELS.items() if f in fields},
-        no_text=no_text,
+        unusable=unusable,
     )
 
 
-def _raw_text(
-    fields: dict[str, Any], ids: Sequence[str], where: str
-) -> tuple[list[str], str | None]:
-    """The sentences, or as many empty strings and why there are none."""
+def _leading(fields: dict[str, Any]) -> str:
+    """The field that says how many samples there are."""
+    return "id" if "id" in fields else FRAMES[0]
+
+
+def _check_rows(fields: dict[str, Any], field: str, size: int, where: str) -> None:
+    count = rows(fields[field], f"{where}: {field}")
+    if count != size:
+        raise DataError(
+            f"{where}: {field} has {count} rows, {_leading(fields)} has {size}: the fields of a "
+            "split must have one row per sample"
+        )
+
+
+def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str) -> list[str]:
     field = "raw_text" if "raw_text" in fields else "words"
-    try:
-        if field not in fields:
-            vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
-            raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
-        count = rows(fields[field], f"{where}: {field}")
-        if count != len(ids):
-            raise DataError(
-                f"{where}: {field} has {count} rows, id has {len(ids)}: the fields of a split "
-                "must have one row per sample"
-            )
-        read = texts if field == "raw_text" else sentences
-        return read(fields[field], ids, f"{where}: {field}"), None
-    except DataError as err:
-        return [""] * len(ids), str(err)
+    if field not in fields:
+        vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
+        raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
+    _check_rows(fields, field, len(ids), where)
+    read = texts if field == "raw_text" else sentences
+    return read(fields[field], ids, f"{where}: {field}")
 
 
 def _refuse_duplicates(ids: Sequence[str], where: str) -> None:

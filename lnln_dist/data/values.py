@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.data.unpickle import refusal
+from lnln_dist.data.unpickle import kind_of, refusal
 from lnln_dist.errors import DataError
 
 ID_PARTS = "$_$"  # joins the parts of an id, video first
@@ -37,7 +37,7 @@ def rows(value: Any, where: str) -> int:
         )
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
         return len(value)
-    raise DataError(f"{where} is a {type(value).__name__}, not an array or list of samples")
+    raise DataError(f"{where} is {kind_of(value)}, not an array or list of samples")
 
 
 def text(value: Any) -> str:
@@ -56,7 +56,7 @@ def text(value: Any) -> str:
         return str(value).encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(int(value))
-    raise TypeError(f"holds a {refusal(value) or type(value).__name__}")
+    raise TypeError(f"holds {kind_of(value)}")
 
 
 def texts(values: Any, ids: Sequence[str], where: str) -> list[str]:
@@ -233,22 +233,37 @@ class Unpadded:
         return (self[at] for at in range(len(self)))
 
 
-def frames(values: Any) -> Any:
-    """Frames as they are, or as ``Unpadded`` if they are a list of samples of unequal length."""
-    ragged = isinstance(values, list | tuple) or (
-        isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.hasobject
-    )
-    if not ragged or not all(isinstance(v, np.ndarray | list | tuple) for v in values):
+def frames(values: Any, *, ids: Sequence[str], where: str) -> Any:
+    """Frames as they are, or as ``Unpadded`` if they are a list of samples of unequal length.
+
+    None stands for a sample without frames.
+
+    Raises:
+        DataError: samples of different widths, or ragged within; names the first such.
+    """
+    if isinstance(values, np.ndarray) and not (values.ndim == 1 and values.dtype.hasobject):
         return values
-    if len({len(v) for v in values}) < 2:
+    if not all(v is None or isinstance(v, np.ndarray | list | tuple) for v in values):
         return values
-    try:
-        samples = [np.asarray(v) for v in values]
-    except ValueError:  # ragged within a sample: refused by whoever looks at its shape
+    if len({-1 if v is None else len(v) for v in values}) < 2:
         return values
-    widths = {sample.shape[1] for sample in samples if sample.ndim == 2 and len(sample)}
-    if len(widths) != 1 or any(sample.dtype.kind not in "biuf" for sample in samples):
-        return values
-    width = widths.pop()
-    samples = [s if len(s) else s.reshape(0, width) for s in samples if s.ndim == 2 or not len(s)]
-    return Unpadded(samples) if len(samples) == len(values) else values
+    samples: list[NDArray[Any]] = []
+    width = None
+    for sample, value in zip(ids, values, strict=True):
+        if value is None or not len(value):
+            samples.append(np.zeros((0, 0), np.float32))
+            continue
+        try:
+            samples.append(np.asarray(value))
+        except ValueError as err:
+            raise DataError(f"{where}: rows of different shapes within sample {sample!r}") from err
+        shape = samples[-1].shape
+        if len(shape) != 2 or samples[-1].dtype.kind not in "biuf":
+            return values  # refused by whoever looks at shapes and numbers
+        if width is not None and shape[1] != width:
+            raise DataError(
+                f"{where}: rows of different shapes: sample {sample!r} has {shape[1]} features per "
+                f"frame, those before it {width}"
+            )
+        width = shape[1]
+    return Unpadded([s if len(s) else s.reshape(0, width or 0) for s in samples])

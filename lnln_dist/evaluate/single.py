@@ -169,9 +169,10 @@ def _prepare(raw: RawFile, folder: Path, run: Run, name: str) -> tuple[Index, li
     info, preset = run.info, PRESETS.get(run.info.dataset)
     own = preset.tokenizer if preset else None
     known = info.vocab_sha256 is None or info.vocab_sha256 == (own and own.vocab_sha256)
-    split, notes = raw.splits[SPLIT], []
+    split = raw.splits[SPLIT]
+    notes = [f"text_bert is not used: {e}" for f, e in split.unusable.items() if f == "text_bert"]
     given = split.text_bert is not None and (
-        known or info.origin == "imported" or split.no_text is not None
+        known or info.origin == "imported" or "raw_text" in split.unusable
     )
     text_source: TextChoice = "text_bert" if given else "raw_text"
     if given and not known and info.origin == "trained":

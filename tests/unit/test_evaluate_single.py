@@ -239,6 +239,16 @@ def test_ids_without_sentences_must_be_the_runs(
         predict(content)
 
 
+def test_token_ids_that_cannot_be_used_give_way_to_sentences(
+    content: dict[str, Any], whole: pd.DataFrame, predict: Predict
+) -> None:
+    content["test"]["text_bert"] = np.zeros((3, 12))
+    table, said = predict(content)
+    same(table, whole)
+    assert "text_bert is not used: " in said
+    assert "text_bert has 3 rows, id has 11" in said
+
+
 def test_a_file_without_any_text(content: dict[str, Any], predict: Predict) -> None:
     del content["test"]["raw_text"]
     with pytest.raises(DataError, match="test: no field raw_text"):
