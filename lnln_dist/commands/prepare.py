@@ -76,6 +76,12 @@ def _parser() -> Parser:
             help=f"cut {modality} to N places (default: as the file{default})",
         )
     parser.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="E",
+        help="of the byte strings in a file of Python 2: utf-8 (default), latin1, gbk, ...",
+    )
+    parser.add_argument(
         "--allow-cut",
         action="store_true",
         help="where audio_lengths or vision_lengths contradict the frames, drop the frames outside "
@@ -122,6 +128,7 @@ def command(argv: Sequence[str]) -> int:
             tokenizer=given["tokenizer"],
             text_source=given["text_source"],
             label_column=given["label_column"],
+            encoding=given["encoding"],
             max_lengths={m: n for m, n in limits.items() if n is not None} or None,
             allow_cut=given["allow_cut"],
             group_by=given["group_by"],

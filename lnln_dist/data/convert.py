@@ -31,6 +31,7 @@ from lnln_dist.data.schema import (
 from lnln_dist.data.source import local_only
 from lnln_dist.data.text import TextChoice, TextSource, choose_text
 from lnln_dist.data.tokens import FOLDER
+from lnln_dist.data.values import UTF_8
 from lnln_dist.data.writer import (
     ScaleSum,
     ShardWriter,
@@ -63,6 +64,7 @@ def prepare(
     tokenizer: str | None = None,
     text_source: TextChoice = "auto",
     label_column: int | None = None,
+    encoding: str = UTF_8,
     max_lengths: Mapping[Modality, int] | None = None,
     allow_cut: bool = False,
     group_by: str | None = None,
@@ -82,6 +84,7 @@ def prepare(
             for a vocabulary made from the training sentences.
         text_source: "text_bert" with a tokenizer says that the ids in the file are its own.
         label_column: which of several labels per sample is the sentiment, from 0.
+        encoding: of byte strings in the file, which Python 2 wrote.
         max_lengths: most places kept per modality; longer sequences lose their ends (text keeps
             [SEP]). Without it the file's padded lengths; 50 for text without ``text_bert``.
         allow_cut: where frames contradict their lengths, drop what lies outside.
@@ -102,7 +105,7 @@ def prepare(
     pattern = None if group_by is None else _group_pattern(group_by)
     with atomic_folder(folder, overwrite=overwrite) as pending:
         return write_shards(
-            read_pickle(source, label_column=label_column),
+            read_pickle(source, label_column=label_column, encoding=encoding),
             pending,
             preset,
             tokenizer=tokenizer,
