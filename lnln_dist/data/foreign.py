@@ -26,7 +26,8 @@ ONE_SPLIT = "all"  # name of the samples of a file without splits
 
 def by_name(content: dict[Any, Any], others: dict[str, str]) -> dict[str, Any]:
     """A dict with strings for names, those of other layouts translated."""
-    named = {text(k) if isinstance(k, str | bytes) else repr(k): v for k, v in content.items()}
+    strings = {k: k.decode("utf-8", "replace") if isinstance(k, bytes) else k for k in content}
+    named = {text(s) if isinstance(s, str) else repr(s): content[k] for k, s in strings.items()}
     for other, own in others.items():
         if other in named and named.get(own) is None:
             named[own] = named.pop(other)

@@ -14,6 +14,7 @@ from lnln_dist.data.schema import FRAMES, SPLITS, FrameModality, LabelName, Sour
 from lnln_dist.data.source import HashedFile, open_source
 from lnln_dist.data.unpickle import load_plain
 from lnln_dist.data.values import (
+    UTF_8,
     Unpadded,
     frames,
     label_numbers,
@@ -67,6 +68,7 @@ class FeatureFile:
     source: SourceInfo
     splits: dict[str, Any]  # as the file has them
     found: str  # the names in the file, for messages
+    encoding: str  # of byte strings
 
     def take(self, split: str) -> RawSplit:
         """A split, which is then let go of: only the fields in use stay.
@@ -74,36 +76,46 @@ class FeatureFile:
         Raises:
             DataError: no frames, no text at all, or fields of unequal length.
         """
-        return _split(self.splits.pop(split), split, f"{self.name}: {listed([split])}")
+        where = f"{self.name}: {listed([split])}"
+        return _split(self.splits.pop(split), split, where, self.encoding)
 
 
-def read_features(source: str | Path) -> FeatureFile:
+def read_features(source: str | Path, *, encoding: str = UTF_8) -> FeatureFile:
     """Reads a feature file of any number of splits, labels or not.
 
     Args:
         source: a path, or a URI that fsspec can open.
+        encoding: of byte strings, which Python 2 wrote.
 
     Raises:
-        DataError: missing, not a pickle, with code in it where it is read, or damaged.
+        DataError: an unknown encoding; the file is missing, not a pickle, with code in it where
+            it is read, or damaged.
     """
+    try:
+        b"-".decode(encoding, "replace")  # an empty one asks for no codec
+    except LookupError as err:
+        raise DataError(f"--encoding {encoding}: no encoding of text that Python knows") from err
     name = str(source)
     with open_source(source) as file:
         content, info = _load(file, name)
     splits, found = find_splits(content, name)
-    return FeatureFile(name=name, source=info, splits=splits, found=found)
+    return FeatureFile(name=name, source=info, splits=splits, found=found, encoding=encoding)
 
 
-def read_pickle(source: str | Path, *, label_column: int | None = None) -> RawFile:
+def read_pickle(
+    source: str | Path, *, label_column: int | None = None, encoding: str = UTF_8
+) -> RawFile:
     """Reads a feature file to train on: three splits, all with ids of their own, text and labels.
 
     Args:
         source: a path, or a URI that fsspec can open.
         label_column: which of several labels per sample is the sentiment, from 0.
+        encoding: of byte strings, which Python 2 wrote.
 
     Raises:
         DataError: as ``read_features``; without a needed split or field; ids that occur twice.
     """
-    file = read_features(source)
+    file = read_features(source, encoding=encoding)
     missing = [split for split in SPLITS if split not in file.splits]
     if missing:
         raise DataError(
@@ -140,7 +152,7 @@ def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
     return content, SourceInfo(name=short, sha256=digest, bytes=hashed.size)
 
 
-def _split(content: Any, split: str, where: str) -> RawSplit:
+def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
     # Not emptied on the way: another split may be the same object.
     fields = {f: v for f, v in split_fields(content, where).items() if v is not None}
     missing = [m for m in FRAMES if m not in fields]
@@ -155,7 +167,7 @@ def _split(content: Any, split: str, where: str) -> RawSplit:
             _check_rows(fields, field, size, where)
     ids = [f"{split}-{row}" for row in range(size)]
     if "id" in fields:
-        ids = sample_ids(fields["id"], f"{where}: id")
+        ids = sample_ids(fields["id"], f"{where}: id", encoding)
     unusable: dict[str, str] = {}
     text_bert, raw_text = fields.get("text_bert"), [""] * size
     try:
@@ -164,7 +176,7 @@ def _split(content: Any, split: str, where: str) -> RawSplit:
     except DataError as err:
         text_bert, unusable["text_bert"] = None, str(err)
     try:
-        raw_text = _raw_text(fields, ids, where)
+        raw_text = _raw_text(fields, ids, where, encoding)
     except DataError as err:
         unusable["raw_text"] = str(err)
     if text_bert is None and "raw_text" in unusable:
@@ -196,14 +208,14 @@ def _check_rows(fields: dict[str, Any], field: str, size: int, where: str) -> No
         )
 
 
-def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str) -> list[str]:
+def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str, encoding: str) -> list[str]:
     field = "raw_text" if "raw_text" in fields else "words"
     if field not in fields:
         vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
         raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
     _check_rows(fields, field, len(ids), where)
     read = texts if field == "raw_text" else sentences
-    return read(fields[field], ids, f"{where}: {field}")
+    return read(fields[field], ids, f"{where}: {field}", encoding)
 
 
 def _refuse_duplicates(ids: Sequence[str], where: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.convert import write_shards
+from lnln_dist.data.convert import LabelChoice, write_shards
 from lnln_dist.data.foreign import listed, split_name
 from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
@@ -191,7 +191,7 @@ def _prepare(raw: RawFile, folder: Path, run: Run, name: str) -> tuple[Index, li
         text_source=text_source,
         limits=limits,
         name=name,
-        labelled=False,
+        labels=LabelChoice(check=False),
     )
     # Padding ``corpus`` pads to the run's places, however short the file's own sequences are.
     return index.model_copy(update={"padded_lengths": limits}), notes
