@@ -16,6 +16,14 @@ from lnln_dist.errors import DataError
 TOLERANCE = 1e-5  # how far float32 may put a label outside its range
 
 
+class TokensError(DataError):
+    """The ids of ``text_bert`` cannot be used; ``problem`` is the message without the remedy."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}: {remedy}")
+        self.problem = problem
+
+
 class Tokens(NamedTuple):
     """The ``text_bert`` field of a split."""
 
@@ -122,7 +130,8 @@ def read_tokens(values: Any, *, ids: Sequence[str], where: str) -> Tokens:
 
     def refuse(wrong_N: Any, what: str) -> None:
         if wrong_N.any():
-            raise DataError(f"{where}: sample {ids[int(wrong_N.argmax())]!r}: {what}: {retokenise}")
+            sample = ids[int(wrong_N.argmax())]
+            raise TokensError(f"{where}: sample {sample!r}: {what}", retokenise)
 
     whole = np.isfinite(array) & (array >= 0) & (array < 2**31) & (array == np.floor(array))
     refuse(~whole.all(axis=(1, 2)), "token ids that are not whole numbers >= 0")

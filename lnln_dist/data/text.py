@@ -11,7 +11,7 @@ import numpy as np
 from lnln_dist.data import tokens
 from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.presets import Preset
-from lnln_dist.data.repair import Tokens, read_tokens, sample_shape
+from lnln_dist.data.repair import Tokens, TokensError, read_tokens, sample_shape
 from lnln_dist.errors import DataError
 from lnln_dist.vocabulary import TokenizerInfo
 
@@ -165,9 +165,10 @@ def _check_ids(
 
     def refuse(wrong_N: Any, what: str) -> None:
         if wrong_N.any():
-            raise DataError(
+            raise TokensError(
                 f"{where}: sample {ids[int(wrong_N.argmax())]!r}: {what}, so the ids are of "
-                f"another tokenizer than {info.name}: {remedy}"
+                f"another tokenizer than {info.name}",
+                remedy,
             )
 
     if info.vocab_size is not None:

@@ -61,7 +61,7 @@ def text(value: Any, encoding: str = UTF_8) -> str:
 
 def _not_text(err: UnicodeDecodeError) -> str:
     return (
-        f"bytes that are not {err.encoding}: say what they are with prepare --encoding, such as "
+        f"bytes that are not {err.encoding}: say what they are with --encoding, such as "
         "latin1 or gbk"
     )
 
