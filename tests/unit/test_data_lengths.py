@@ -61,7 +61,7 @@ def raw_file(sequences, places, *, front, lengths, mask=None):
         lengths={"audio": count if lengths else None, "vision": None},
         text_bert=mask,
         labels={},
-        no_text=None,
+        unusable={},
     )
     return RawFile(source=None, splits={"train": split}), padded
 
