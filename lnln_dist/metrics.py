@@ -2,7 +2,8 @@
 
 Families: ``mosi`` (CMU-MOSI, CMU-MOSEI; labels in [-3, 3]) and ``sims`` (CH-SIMS; [-1, 1]).
 The definitions are those of the LNLN paper (arXiv 2409.20012, section 4.2) and its released code
-after the correction of the F1 arguments. Values are fractions, not per cent, and not rounded;
+after the correction of the F1 arguments. For labels in another range the scores that are still
+defined are given, the others are nan. Values are fractions, not per cent, and not rounded;
 tables of the released code are rounded to 4 places.
 """
 
@@ -26,6 +27,8 @@ DIRECTION: dict[str, Literal[1, -1]] = {
     name: -1 if name == "mae" else 1 for names in METRICS.values() for name in names
 }
 LABEL_RANGE: dict[Family, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
+_BINARY = ("acc2_non0", "f1_non0", "acc2_has0", "f1_has0", "acc2", "f1")  # need a zero inside
+_ANY_RANGE = ("mae", "corr")
 
 _SIMS_EDGES: dict[str, tuple[float, ...]] = {
     "acc5": (-0.7, -0.1, 0.1, 0.7),
@@ -48,27 +51,65 @@ class Robustness(NamedTuple):
     drop: float  # from the lowest to the highest rate; positive means it got worse
 
 
-def scores(prediction: ArrayLike, label: ArrayLike, family: Family) -> dict[str, float]:
+def defined(family: Family, label_range: tuple[float, float]) -> tuple[str, ...]:
+    """The scores of a family that mean something for labels in a range, in its order.
+
+    Classes of several steps are cut for the family's own range; two classes need labels on both
+    sides of zero; error and correlation suit any range.
+    """
+    if tuple(label_range) == LABEL_RANGE[family]:
+        return METRICS[family]
+    low, high = label_range
+    kept = _ANY_RANGE + (_BINARY if low < 0 < high else ())
+    return tuple(name for name in METRICS[family] if name in kept)
+
+
+def left_out(family: Family, label_range: tuple[float, float]) -> str:
+    """Which scores labels in a range leave undefined, as a line; empty if none."""
+    kept = defined(family, label_range)
+    lacking = [name for name in METRICS[family] if name not in kept]
+    if not lacking:
+        return ""
+    (low, high), (least, most) = label_range, LABEL_RANGE[family]
+    return (
+        f"left out, as not defined for labels in [{low:g}, {high:g}]: {', '.join(lacking)} "
+        f"(prepare --rescale-labels maps the labels onto [{least:g}, {most:g}])"
+    )
+
+
+def scores(
+    prediction: ArrayLike,
+    label: ArrayLike,
+    family: Family,
+    label_range: tuple[float, float] | None = None,
+) -> dict[str, float]:
     """All scores of a family, in the order of ``METRICS[family]``.
 
     Args:
         prediction: [n], any finite numbers.
         label: [n], the true sentiment.
         family: which definitions apply.
+        label_range: lowest and highest possible label; None: the family's.
 
     Returns:
-        Name -> value. ``corr`` is nan where it is undefined (prediction or label constant, or
-        n = 1); ``acc2_non0`` and ``f1_non0`` are nan when every label is zero.
+        Name -> value. nan stands for what is undefined: any score outside ``defined``; ``corr``
+        if prediction or label is constant, or n = 1; ``acc2_non0`` and ``f1_non0`` if every
+        label is zero.
 
     Raises:
         ValueError: shapes differ or are not [n], n is 0, a value is not finite, or the family
             is unknown.
     """
     pred, true = _checked(prediction, label, family)
-    return _mosi(pred, true) if family == "mosi" else _sims(pred, true)
+    label_range = label_range or LABEL_RANGE[family]
+    found = _mosi(pred, true) if family == "mosi" else _sims(pred, true, label_range)
+    meant = defined(family, label_range)
+    return {name: value if name in meant else math.nan for name, value in found.items()}
 
 
-def floors(label: ArrayLike, family: Family) -> dict[str, float]:
+def floors(
+    label: ArrayLike, family: Family, label_range: tuple[float, float] | None = None
+) -> dict[str, float]:
     """The best value of each score that any constant predictor can reach on these labels.
 
     Class scores depend on a constant only through the class it falls into, so one value per class
@@ -78,18 +119,21 @@ def floors(label: ArrayLike, family: Family) -> dict[str, float]:
     Args:
         label: [n], the true sentiment.
         family: which definitions apply.
+        label_range: lowest and highest possible label; None: the family's.
 
     Returns:
-        Name -> value; ``corr`` is nan, since a constant has no correlation.
+        Name -> value; nan where ``scores`` has it, and for ``corr``, since a constant has no
+        correlation.
 
     Raises:
         ValueError: as for ``scores``.
     """
     true = np.asarray(label, dtype=np.float64)
     _checked(true, true, family)
-    low, high = LABEL_RANGE[family]
-    median = float(np.median(np.clip(true, low, high) if family == "sims" else true))
-    tables = [scores(np.full_like(true, c), true, family) for c in (*_CLASS_VALUES[family], median)]
+    label_range = label_range or LABEL_RANGE[family]
+    median = float(np.median(np.clip(true, *label_range) if family == "sims" else true))
+    constants = (*_CLASS_VALUES[family], median)
+    tables = [scores(np.full_like(true, c), true, family, label_range) for c in constants]
     best = {}
     for name in METRICS[family]:
         values = [table[name] for table in tables]
@@ -163,10 +207,11 @@ def _mosi(pred: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, flo
     return out | {"mae": float(np.abs(pred - true).mean()), "corr": _pearson(pred, true)}
 
 
-def _sims(pred: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
+def _sims(
+    pred: NDArray[np.float64], true: NDArray[np.float64], label_range: tuple[float, float]
+) -> dict[str, float]:
     """Scores of SIMS; everything on values clipped to the label range."""
-    low, high = LABEL_RANGE["sims"]
-    pred, true = np.clip(pred, low, high), np.clip(true, low, high)
+    pred, true = np.clip(pred, *label_range), np.clip(true, *label_range)
     out = {}
     for name in ("acc5", "acc3"):
         same = _interval(pred, _SIMS_EDGES[name]) == _interval(true, _SIMS_EDGES[name])

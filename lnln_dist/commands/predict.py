@@ -20,6 +20,14 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--split", help="split to predict (default: test, or the only one)")
     parser.add_argument("--checkpoint", default="best", help="which best checkpoint")
     parser.add_argument("--batch-size", type=int, default=128, help="samples per forward pass")
+    parser.add_argument(
+        "--encoding", default="utf-8", metavar="E", help="of byte strings in a feature file"
+    )
+    parser.add_argument(
+        "--allow-cut",
+        action="store_true",
+        help="drop frames outside the lengths that a feature file gives instead of refusing it",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
     given = parse(parser, argv)
@@ -37,6 +45,8 @@ def command(argv: Sequence[str]) -> int:
             split=given["split"],
             checkpoint=given["checkpoint"],
             batch_size=given["batch_size"],
+            encoding=given["encoding"],
+            allow_cut=given["allow_cut"],
             overwrite=given["overwrite"],
         )
     finally:

@@ -39,6 +39,17 @@ def _parser() -> Parser:
         "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of an own data set"
     )
     parser.add_argument(
+        "--rescale-labels",
+        action="store_true",
+        help="map --label-range linearly onto the family's range ([-3, 3] or [-1, 1]); without it "
+        "scores that are not defined for other labels are left out",
+    )
+    parser.add_argument(
+        "--clip-labels",
+        action="store_true",
+        help="set labels outside the range to its ends, counted, instead of refusing the file",
+    )
+    parser.add_argument(
         "--tokenizer",
         metavar="PATH",
         help="tokenise raw_text with this BERT-type tokenizer (a folder or a hub name), or with "
@@ -64,6 +75,24 @@ def _parser() -> Parser:
             metavar="N",
             help=f"cut {modality} to N places (default: as the file{default})",
         )
+    parser.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="E",
+        help="of the byte strings in a file of Python 2: utf-8 (default), latin1, gbk, ...",
+    )
+    parser.add_argument(
+        "--allow-cut",
+        action="store_true",
+        help="where audio_lengths or vision_lengths contradict the frames, drop the frames outside "
+        "them, counted, instead of refusing the file (padding in front is found without this)",
+    )
+    parser.add_argument(
+        "--group-by",
+        metavar="REGEX",
+        help="finds the video at the beginning of an id as its one group, e.g. '(.+)_\\d+', to see "
+        "whether one is in two splits (default: ids are VIDEO$_$CLIP)",
+    )
     parser.add_argument("--shard-mb", type=float, default=256, help="about this many MB per shard")
     parser.add_argument("--overwrite", action="store_true", help="replace prepared data in OUT")
     return parser
@@ -94,10 +123,15 @@ def command(argv: Sequence[str]) -> int:
             dataset=given["dataset"],
             family=given["family"],
             label_range=tuple(given["label_range"]) if given["label_range"] else None,
+            rescale_labels=given["rescale_labels"],
+            clip_labels=given["clip_labels"],
             tokenizer=given["tokenizer"],
             text_source=given["text_source"],
             label_column=given["label_column"],
+            encoding=given["encoding"],
             max_lengths={m: n for m, n in limits.items() if n is not None} or None,
+            allow_cut=given["allow_cut"],
+            group_by=given["group_by"],
             shard_mb=given["shard_mb"],
             overwrite=given["overwrite"],
             progress=advance,

@@ -8,12 +8,16 @@ from lnln_dist.commands import make_parser, parse
 
 def command(argv: Sequence[str]) -> int:
     """Checks prepared data; exit code 1 if something is wrong with it."""
-    parser = make_parser("verify", "Hash and read prepared data again; name what is damaged.")
+    parser = make_parser(
+        "verify",
+        "Hash and read prepared data again; name what is damaged, and features whose scale will "
+        "trouble a training.",
+    )
     parser.add_argument("folder", metavar="DIR", help="folder written by prepare")
     given = parse(parser, argv)
     from lnln_dist.data.shards import open_dataset
     from lnln_dist.data.summary import describe
-    from lnln_dist.data.verify import verify
+    from lnln_dist.data.verify import measure, verify
 
     findings = verify(given["folder"])
     for finding in findings:
@@ -25,6 +29,6 @@ def command(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    print(describe(open_dataset(given["folder"]).index))
+    print(describe(open_dataset(given["folder"]).index, measure(given["folder"])))
     print("all hashes, counts and values are right")
     return 0

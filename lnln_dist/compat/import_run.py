@@ -5,10 +5,10 @@ from pathlib import Path
 from lnln_dist.compat.official_checkpoint import OfficialModel, read_official
 from lnln_dist.config import Config, DataConfig, OptimConfig, SelectConfig
 from lnln_dist.data.presets import find_preset
-from lnln_dist.data.schema import Family
 from lnln_dist.data.tokens import load_tokenizer
 from lnln_dist.errors import CheckpointError
 from lnln_dist.files import atomic_folder, sha256_file
+from lnln_dist.metrics import Family
 from lnln_dist.models.text import load_encoder_skeleton, save_encoder
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, save_best, write_run
 from lnln_dist.settings import config_hash

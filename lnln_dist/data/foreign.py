@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from lnln_dist.data.schema import FRAMES, SPLITS
-from lnln_dist.data.unpickle import refusal, shown
+from lnln_dist.data.unpickle import kind_of, refusal, shown
 from lnln_dist.data.values import depth, text
 from lnln_dist.errors import DataError
 
@@ -26,7 +26,8 @@ ONE_SPLIT = "all"  # name of the samples of a file without splits
 
 def by_name(content: dict[Any, Any], others: dict[str, str]) -> dict[str, Any]:
     """A dict with strings for names, those of other layouts translated."""
-    named = {text(k) if isinstance(k, str | bytes) else repr(k): v for k, v in content.items()}
+    strings = {k: k.decode("utf-8", "replace") if isinstance(k, bytes) else k for k in content}
+    named = {text(s) if isinstance(s, str) else repr(s): content[k] for k, s in strings.items()}
     for other, own in others.items():
         if other in named and named.get(own) is None:
             named[own] = named.pop(other)
@@ -54,9 +55,7 @@ def find_splits(content: Any, name: str) -> tuple[dict[str, Any], str]:
     if _is_samples(content):
         return {ONE_SPLIT: content}, "a list of samples"
     if not isinstance(content, dict):
-        raise DataError(
-            f"{name}: holds a {type(content).__name__}, not a dict with train, valid and test"
-        )
+        raise DataError(f"{name}: holds {kind_of(content)}, not a dict with train, valid and test")
     named = by_name(content, SPLIT_NAMES)
     splits = {key: v for key, v in named.items() if key in SPLITS or _is_split(v)}
     if not splits and _is_split(content):
@@ -92,8 +91,7 @@ def split_fields(content: Any, where: str) -> dict[str, Any]:
         return _with_sample_axis(fields) if _is_one_clip(fields) else fields
     if _is_samples(content):
         return _transposed(content, where)
-    what = refusal(content) or f"a {type(content).__name__}"
-    raise DataError(f"{where}: holds {what}, not a dict of fields")
+    raise DataError(f"{where}: holds {kind_of(content)}, not a dict of fields")
 
 
 def _transposed(samples: Any, where: str) -> dict[str, Any]:

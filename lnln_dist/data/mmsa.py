@@ -14,6 +14,7 @@ from lnln_dist.data.schema import FRAMES, SPLITS, FrameModality, LabelName, Sour
 from lnln_dist.data.source import HashedFile, open_source
 from lnln_dist.data.unpickle import load_plain
 from lnln_dist.data.values import (
+    UTF_8,
     Unpadded,
     frames,
     label_numbers,
@@ -31,7 +32,7 @@ LABELS: dict[LabelName, str] = {
     "label_vision": "regression_labels_V",
 }
 # Fields with a row per sample that are looked at in any case; without ``id`` rows are numbered.
-_ALWAYS = ("id", "audio", "vision", "text_bert", "audio_lengths", "vision_lengths")
+_ALWAYS = ("id", "audio", "vision", "audio_lengths", "vision_lengths")
 _NO_WORDS = (
     "its text holds vectors, which no tokenizer can read: add the sentences as raw_text (from the "
     "data set's transcripts), or take the MMSA file of that data set, which has them"
@@ -48,7 +49,7 @@ class RawSplit:
     lengths: dict[FrameModality, Any]  # [n], None where the file gives none
     text_bert: Any | None  # [n, 3, T]: ids, attention mask, segments
     labels: dict[LabelName, Any]  # [n]
-    no_text: str | None  # why ``raw_text`` cannot be used
+    unusable: dict[str, str]  # ``raw_text`` or ``text_bert``: why it cannot be used
 
 
 @dataclass(slots=True)
@@ -67,6 +68,7 @@ class FeatureFile:
     source: SourceInfo
     splits: dict[str, Any]  # as the file has them
     found: str  # the names in the file, for messages
+    encoding: str  # of byte strings
 
     def take(self, split: str) -> RawSplit:
         """A split, which is then let go of: only the fields in use stay.
@@ -74,36 +76,46 @@ class FeatureFile:
         Raises:
             DataError: no frames, no text at all, or fields of unequal length.
         """
-        return _split(self.splits.pop(split), split, f"{self.name}: {listed([split])}")
+        where = f"{self.name}: {listed([split])}"
+        return _split(self.splits.pop(split), split, where, self.encoding)
 
 
-def read_features(source: str | Path) -> FeatureFile:
+def read_features(source: str | Path, *, encoding: str = UTF_8) -> FeatureFile:
     """Reads a feature file of any number of splits, labels or not.
 
     Args:
         source: a path, or a URI that fsspec can open.
+        encoding: of byte strings, which Python 2 wrote.
 
     Raises:
-        DataError: missing, not a pickle, with code in it where it is read, or damaged.
+        DataError: an unknown encoding; the file is missing, not a pickle, with code in it where
+            it is read, or damaged.
     """
+    try:
+        b"-".decode(encoding, "replace")  # an empty one asks for no codec
+    except LookupError as err:
+        raise DataError(f"--encoding {encoding}: no encoding of text that Python knows") from err
     name = str(source)
     with open_source(source) as file:
         content, info = _load(file, name)
     splits, found = find_splits(content, name)
-    return FeatureFile(name=name, source=info, splits=splits, found=found)
+    return FeatureFile(name=name, source=info, splits=splits, found=found, encoding=encoding)
 
 
-def read_pickle(source: str | Path, *, label_column: int | None = None) -> RawFile:
+def read_pickle(
+    source: str | Path, *, label_column: int | None = None, encoding: str = UTF_8
+) -> RawFile:
     """Reads a feature file to train on: three splits, all with ids of their own, text and labels.
 
     Args:
         source: a path, or a URI that fsspec can open.
         label_column: which of several labels per sample is the sentiment, from 0.
+        encoding: of byte strings, which Python 2 wrote.
 
     Raises:
         DataError: as ``read_features``; without a needed split or field; ids that occur twice.
     """
-    file = read_features(source)
+    file = read_features(source, encoding=encoding)
     missing = [split for split in SPLITS if split not in file.splits]
     if missing:
         raise DataError(
@@ -114,8 +126,8 @@ def read_pickle(source: str | Path, *, label_column: int | None = None) -> RawFi
     for split in SPLITS:
         where = f"{file.name}: {split}"
         splits[split] = found = file.take(split)
-        if found.no_text:
-            raise DataError(found.no_text)
+        for problem in found.unusable.values():
+            raise DataError(problem)
         if "label" not in found.labels:
             raise DataError(f"{where}: no field {LABELS['label']}: training needs labels")
         _refuse_duplicates(found.ids, where)
@@ -140,60 +152,70 @@ def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
     return content, SourceInfo(name=short, sha256=digest, bytes=hashed.size)
 
 
-def _split(content: Any, split: str, where: str) -> RawSplit:
+def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
     # Not emptied on the way: another split may be the same object.
     fields = {f: v for f, v in split_fields(content, where).items() if v is not None}
     missing = [m for m in FRAMES if m not in fields]
     if missing:
         raise DataError(f"{where}: no field {', '.join(missing)} (found: {listed(fields)})")
-    counts = {f: rows(fields[f], f"{where}: {f}") for f in _ALWAYS if f in fields}
-    first, size = next(iter(counts.items()))
+    first = _leading(fields)
+    size = rows(fields[first], f"{where}: {first}")
     if not size:
         raise DataError(f"{where}: the split is empty; every split needs samples")
-    for field, count in counts.items():
-        if count != size:
-            raise DataError(
-                f"{where}: {field} has {count} rows, {first} has {size}: the fields of a split "
-                "must have one row per sample"
-            )
+    for field in _ALWAYS:
+        if field in fields:
+            _check_rows(fields, field, size, where)
     ids = [f"{split}-{row}" for row in range(size)]
     if "id" in fields:
-        ids = sample_ids(fields["id"], f"{where}: id")
-    raw_text, no_text = _raw_text(fields, ids, where)
-    if no_text and "text_bert" not in fields:
-        raise DataError(no_text)
-    given = {m: frames(fields[m]) for m in FRAMES}
+        ids = sample_ids(fields["id"], f"{where}: id", encoding)
+    unusable: dict[str, str] = {}
+    text_bert, raw_text = fields.get("text_bert"), [""] * size
+    try:
+        if text_bert is not None:
+            _check_rows(fields, "text_bert", size, where)
+    except DataError as err:
+        text_bert, unusable["text_bert"] = None, str(err)
+    try:
+        raw_text = _raw_text(fields, ids, where, encoding)
+    except DataError as err:
+        unusable["raw_text"] = str(err)
+    if text_bert is None and "raw_text" in unusable:
+        raise DataError(next(iter(unusable.values())))
+    given = {m: frames(fields[m], ids=ids, where=f"{where}: {m}") for m in FRAMES}
     own = {m: v.lengths if isinstance(v, Unpadded) else None for m, v in given.items()}
     return RawSplit(
         ids=ids,
         raw_text=raw_text,
         frames=given,
         lengths={m: fields.get(f"{m}_lengths", own[m]) for m in FRAMES},
-        text_bert=fields.get("text_bert"),
+        text_bert=text_bert,
         labels={label: fields[f] for label, f in LABELS.items() if f in fields},
-        no_text=no_text,
+        unusable=unusable,
     )
 
 
-def _raw_text(
-    fields: dict[str, Any], ids: Sequence[str], where: str
-) -> tuple[list[str], str | None]:
-    """The sentences, or as many empty strings and why there are none."""
+def _leading(fields: dict[str, Any]) -> str:
+    """The field that says how many samples there are."""
+    return "id" if "id" in fields else FRAMES[0]
+
+
+def _check_rows(fields: dict[str, Any], field: str, size: int, where: str) -> None:
+    count = rows(fields[field], f"{where}: {field}")
+    if count != size:
+        raise DataError(
+            f"{where}: {field} has {count} rows, {_leading(fields)} has {size}: the fields of a "
+            "split must have one row per sample"
+        )
+
+
+def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str, encoding: str) -> list[str]:
     field = "raw_text" if "raw_text" in fields else "words"
-    try:
-        if field not in fields:
-            vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
-            raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
-        count = rows(fields[field], f"{where}: {field}")
-        if count != len(ids):
-            raise DataError(
-                f"{where}: {field} has {count} rows, id has {len(ids)}: the fields of a split "
-                "must have one row per sample"
-            )
-        read = texts if field == "raw_text" else sentences
-        return read(fields[field], ids, f"{where}: {field}"), None
-    except DataError as err:
-        return [""] * len(ids), str(err)
+    if field not in fields:
+        vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
+        raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
+    _check_rows(fields, field, len(ids), where)
+    read = texts if field == "raw_text" else sentences
+    return read(fields[field], ids, f"{where}: {field}", encoding)
 
 
 def _refuse_duplicates(ids: Sequence[str], where: str) -> None:

@@ -1,11 +1,21 @@
 """What is known beforehand about the public data sets, and how own ones are named."""
 
 import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lnln_dist.data.schema import Family
+import numpy as np
+from numpy.typing import NDArray
+
+from lnln_dist.data.schema import FRAMES, FrameModality
 from lnln_dist.errors import DataError
+from lnln_dist.metrics import LABEL_RANGE, Family
 from lnln_dist.vocabulary import TokenizerInfo
+
+CHINESE = re.compile("[\u4e00-\u9fff]")
+FEW = 20  # labels that may well lie on one side by chance
+MANY = 100  # labels that reach the ends of the range in any real corpus
 
 # ``vocabulary.vocabulary_sha256`` of the 30522 word pieces of bert-base-uncased.
 BERT_UNCASED = "56ab807c90f9195e8ee3436ceb2fdab015e85dda4e5bf736a9bcd8aedd53854c"
@@ -31,22 +41,48 @@ class Preset:
     family: Family
     label_range: tuple[float, float]
     tokenizer: TokenizerInfo | None
+    widths: tuple[int, int] | None = None  # of its published features, audio and vision
+
+    @property
+    def family_range(self) -> tuple[float, float]:
+        """Labels for which all scores of the family are defined."""
+        return LABEL_RANGE[self.family]
+
+    def rescale(self, label_N: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Labels mapped linearly from ``label_range`` onto ``family_range``."""
+        low, high = self.family_range
+        share_N = (label_N.astype(np.float64) - self.label_range[0]) / (
+            self.label_range[1] - self.label_range[0]
+        )
+        return np.asarray(low + share_N * (high - low), np.float32)
 
 
 _UNCASED = _bert("bert-base-uncased", 30522, BERT_UNCASED)
+
+
+def _public(
+    dataset: str,
+    family: Family,
+    tokenizer: TokenizerInfo | None,
+    widths: tuple[int, int] | None = None,
+) -> Preset:
+    return Preset(
+        dataset=dataset,
+        family=family,
+        label_range=LABEL_RANGE[family],
+        tokenizer=tokenizer,
+        widths=widths,
+    )
+
+
 PRESETS = {
     preset.dataset: preset
     for preset in (
         # The built-in synthetic corpus, which comes as sentences.
-        Preset(dataset="demo", family="mosi", label_range=(-3.0, 3.0), tokenizer=None),
-        Preset(dataset="mosi", family="mosi", label_range=(-3.0, 3.0), tokenizer=_UNCASED),
-        Preset(dataset="mosei", family="mosi", label_range=(-3.0, 3.0), tokenizer=_UNCASED),
-        Preset(
-            dataset="sims",
-            family="sims",
-            label_range=(-1.0, 1.0),
-            tokenizer=_bert("bert-base-chinese", 21128, None),
-        ),
+        _public("demo", "mosi", None),
+        _public("mosi", "mosi", _UNCASED, (5, 20)),
+        _public("mosei", "mosi", _UNCASED, (74, 35)),
+        _public("sims", "sims", _bert("bert-base-chinese", 21128, None), (33, 709)),
     )
 }
 
@@ -80,3 +116,52 @@ def find_preset(
     return Preset(
         dataset=dataset, family=family, label_range=(float(low), float(high)), tokenizer=None
     )
+
+
+def check_set(
+    preset: Preset,
+    *,
+    widths: Mapping[FrameModality, int],
+    sentences: Sequence[str],
+    label_N: NDArray[np.float32],
+    name: str,
+) -> None:
+    """Refuses a file that is plainly of another data set than the one named.
+
+    Args:
+        preset: the data set named.
+        widths: features per frame.
+        sentences: of the training split.
+        label_N: of the training split, all in the preset's range.
+        name: of the file, for messages.
+
+    Raises:
+        DataError: features of another public set, Chinese for English, or labels that reach
+            one side or one end of the range only.
+    """
+    found = tuple(widths[m] for m in FRAMES)
+    for other in PRESETS.values():
+        if preset.widths not in (None, found) and other.widths == found:
+            raise DataError(
+                f"{name}: has the features of {other.dataset} (audio {found[0]}, vision {found[1]} "
+                f"per frame), not of {preset.dataset}: give --dataset {other.dataset}, or a name "
+                "of your own with --family and --label-range"
+            )
+    chinese = sum(CHINESE.search(sentence) is not None for sentence in sentences)
+    if preset.tokenizer == _UNCASED and chinese > len(sentences) / 2:
+        raise DataError(
+            f"{name}: its sentences are Chinese, so it is not {preset.dataset}: give --dataset "
+            "sims, or a name of your own with --family and --label-range"
+        )
+    low, high = preset.label_range
+    least, most = float(label_N.min()), float(label_N.max())
+    one_sided = len(label_N) >= FEW and low < 0 < high and (least >= 0 or most <= 0)
+    # CH-SIMS or rescaled labels under the name of MOSI.
+    narrow = len(label_N) >= MANY and preset.widths and max(-least, most) <= high / 2
+    if one_sided or narrow:
+        remedy = "a name of your own, --family and" if preset.dataset in PRESETS else "another"
+        raise DataError(
+            f"{name}: the training labels lie in [{least:g}, {most:g}], not in [{low:g}, {high:g}] "
+            f"as those of {preset.dataset}: give {remedy} --label-range, and --rescale-labels to "
+            "map it onto the family's"
+        )

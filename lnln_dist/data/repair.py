@@ -16,6 +16,14 @@ from lnln_dist.errors import DataError
 TOLERANCE = 1e-5  # how far float32 may put a label outside its range
 
 
+class TokensError(DataError):
+    """The ids of ``text_bert`` cannot be used; ``problem`` is the message without the remedy."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}: {remedy}")
+        self.problem = problem
+
+
 class Tokens(NamedTuple):
     """The ``text_bert`` field of a split."""
 
@@ -53,6 +61,18 @@ def sample_shape(values: Any, *, where: str) -> tuple[int, ...]:
         raise DataError(f"{where}: rows of different lengths: pad them to one length") from err
 
 
+def frames_of(values: Any, rows: slice, *, where: str) -> NDArray[Any]:
+    """Padded frames of some samples, [N, T, D], of an array or nested list.
+
+    Raises:
+        DataError: samples of different shapes, or something else than numbers.
+    """
+    chunk_NTD = numeric(values[rows], where=where)
+    if chunk_NTD.shape[1:] != sample_shape(values, where=where):
+        raise DataError(f"{where}: samples of different shapes: pad them to one length")
+    return chunk_NTD
+
+
 def one_per_sample(values: Any, *, where: str) -> NDArray[Any]:
     """A vector of numbers, [N], from [N] or [N, 1].
 
@@ -66,9 +86,14 @@ def one_per_sample(values: Any, *, where: str) -> NDArray[Any]:
 
 
 def label_column(
-    values: Any, *, ids: Sequence[str], label_range: tuple[float, float], where: str
-) -> NDArray[np.float32]:
-    """Labels, float32 [N].
+    values: Any,
+    *,
+    ids: Sequence[str],
+    label_range: tuple[float, float],
+    where: str,
+    clip: bool = False,
+) -> tuple[NDArray[np.float32], int]:
+    """Labels, float32 [N], and how many were taken for an end of ``label_range`` (``clip``).
 
     Raises:
         DataError: one is not finite or outside ``label_range``; the message names the sample.
@@ -76,14 +101,16 @@ def label_column(
     array = one_per_sample(values, where=where)
     low, high = label_range
     # Written so that NaN counts as outside.
-    wrong = np.flatnonzero(~((array >= low - TOLERANCE) & (array <= high + TOLERANCE)))
+    outside_N = ~((array >= low - TOLERANCE) & (array <= high + TOLERANCE))
+    wrong = np.flatnonzero(outside_N & ~np.isfinite(array) if clip else outside_N)
     if len(wrong):
         row = int(wrong[0])
+        remedy = "" if not np.isfinite(array[row]) else ", or pass --clip-labels"
         raise DataError(
             f"{where}: sample {ids[row]!r} has the label {array[row]}, outside [{low:g}, {high:g}] "
-            f"({len(wrong)} such samples): correct the file or name another data set"
+            f"({len(wrong)} such samples): correct the file or name another data set{remedy}"
         )
-    return np.asarray(np.clip(array, low, high), dtype=np.float32)
+    return np.asarray(np.clip(array, low, high), dtype=np.float32), int(outside_N.sum())
 
 
 def read_tokens(values: Any, *, ids: Sequence[str], where: str) -> Tokens:
@@ -103,7 +130,8 @@ def read_tokens(values: Any, *, ids: Sequence[str], where: str) -> Tokens:
 
     def refuse(wrong_N: Any, what: str) -> None:
         if wrong_N.any():
-            raise DataError(f"{where}: sample {ids[int(wrong_N.argmax())]!r}: {what}: {retokenise}")
+            sample = ids[int(wrong_N.argmax())]
+            raise TokensError(f"{where}: sample {sample!r}: {what}", retokenise)
 
     whole = np.isfinite(array) & (array >= 0) & (array < 2**31) & (array == np.floor(array))
     refuse(~whole.all(axis=(1, 2)), "token ids that are not whole numbers >= 0")
@@ -116,38 +144,10 @@ def read_tokens(values: Any, *, ids: Sequence[str], where: str) -> Tokens:
     return Tokens(ids_NT, segments_NT.astype(np.int8), lengths_N)
 
 
-def given_lengths(
-    values: Any, *, padded: int, ids: Sequence[str], field: str, counts: Counter[str], where: str
-) -> NDArray[np.int64]:
-    """Sequence lengths as the file gives them, [N], in 0..``padded``.
-
-    Counts ``FIELD.over_padding``: longer than the padded sequence, so cut to it.
-
-    Raises:
-        DataError: one is not a whole number >= 0; the message names the sample.
-    """
-    array = one_per_sample(values, where=where)
-    wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0) & (array == np.floor(array))))
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            f"{where}: sample {ids[row]!r} has the length {array[row]}, not a whole number >= 0"
-        )
-    counts[f"{field}.over_padding"] += int((array > padded).sum())
-    return np.asarray(np.minimum(array, padded), dtype=np.int64)
-
-
-def lengths_from_zeros(chunk_NTD: NDArray[Any]) -> NDArray[np.int64]:
-    """Places up to the last frame that is not all zero, [N]."""
-    filled_NT = (chunk_NTD != 0).any(axis=2)
-    last_N = chunk_NTD.shape[1] - np.argmax(filled_NT[:, ::-1], axis=1)
-    lengths_N: NDArray[np.int64] = np.where(filled_NT.any(axis=1), last_N, 0).astype(np.int64)
-    return lengths_N
-
-
 def pack_frames(
     chunk_NTD: NDArray[Any],
     lengths_N: NDArray[np.int64],
+    start_N: NDArray[np.int64] | None = None,
     *,
     limit: int,
     field: str,
@@ -161,13 +161,14 @@ def pack_frames(
     Args:
         chunk_NTD: padded frames.
         lengths_N: valid frames, 0..T.
+        start_N: place of the first; None: 0.
         limit: most frames kept.
         field: name in ``counts``.
         counts: adds ``empty``, ``cut``, ``beyond_length`` (frames), ``float64`` (samples), and
             ``nan``, ``plus_inf``, ``minus_inf`` (values), each as ``FIELD.what``.
     """
-    places_T = np.arange(chunk_NTD.shape[1])
-    dropped_SD = chunk_NTD[places_T >= lengths_N[:, None]]
+    place_NT = np.arange(chunk_NTD.shape[1]) - (0 if start_N is None else start_N[:, None])
+    dropped_SD = chunk_NTD[(place_NT < 0) | (place_NT >= lengths_N[:, None])]
     found = Counter(
         empty=int((lengths_N == 0).sum()),
         cut=int((lengths_N > limit).sum()),
@@ -177,7 +178,7 @@ def pack_frames(
         else 0,
     )
     kept_N = np.clip(lengths_N, 1, limit)
-    packed_SD = chunk_NTD[places_T < kept_N[:, None]]
+    packed_SD = chunk_NTD[(place_NT >= 0) & (place_NT < kept_N[:, None])]
     with np.errstate(over="ignore"):  # counted as infinite just below
         packed_SD = packed_SD.astype(np.float32, order="C", copy=False)
     packed_SD[(np.cumsum(kept_N) - kept_N)[lengths_N == 0]] = 0

@@ -11,16 +11,17 @@ from pydantic import Field, ValidationError, model_validator
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.errors import DataError
 from lnln_dist.files import atomic_write
+from lnln_dist.metrics import Family
 from lnln_dist.vocabulary import Count, FileName, NotNegative, Record, Sha256, TokenizerInfo
 
 FORMAT_VERSION = 1
 INDEX = "index.json"
+VIDEO = r"(.+?)\$_\$"  # ids of the public sets: VIDEO$_$CLIP
 
 SplitName = Literal["train", "valid", "test"]
 FrameModality = Literal["audio", "vision"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 FRAMES: tuple[FrameModality, ...] = ("audio", "vision")
-Family = Literal["mosi", "sims"]
 LabelName = Literal["label", "label_text", "label_audio", "label_vision"]
 
 
@@ -58,6 +59,24 @@ class SplitInfo(Record):
         return self
 
 
+class Scale(Record):
+    """How large the features of a modality are."""
+
+    largest: tuple[Annotated[float, Field(ge=0)], ...]
+    """Largest magnitude of each feature, in the order of the columns."""
+    zero_frames: dict[SplitName, NotNegative]
+    """Frames that are wholly zero, per split."""
+
+
+class VideoCheck(Record):
+    """How videos were told from the samples' ids."""
+
+    pattern: str
+    """Regular expression whose group is the video."""
+    understood: NotNegative
+    """Ids that it fits, of all splits together."""
+
+
 class Index(Record):
     """Everything about prepared data that its shards do not say."""
 
@@ -74,12 +93,18 @@ class Index(Record):
     padded_lengths: dict[Modality, Count]
     """Places of the padded source: the sizes of the model's position tables."""
     label_range: tuple[float, float]
+    rescaled_from: tuple[float, float] | None = None
+    """The source's label range, if its labels were mapped linearly onto ``label_range``."""
     labels: Annotated[tuple[LabelName, ...], Field(min_length=1)]
     """Label columns of the shards; the first is the one to predict."""
     repairs: dict[SplitName, dict[str, NotNegative]]
     """What was mended or dropped, per split: names in ``summary.MEANING``, counts."""
     overlap: dict[str, NotNegative]
     """Videos that two splits share, by pair such as ``train/valid``."""
+    videos: VideoCheck | None = None
+    """None in data prepared before this was noted."""
+    scales: dict[FrameModality, Scale] | None = None
+    """None in data prepared before this was noted."""
     splits: dict[SplitName, SplitInfo]
 
     @model_validator(mode="after")

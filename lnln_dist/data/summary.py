@@ -1,7 +1,17 @@
 """The import report: an index in words."""
 
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
 from lnln_dist.config import MODALITIES
-from lnln_dist.data.schema import SPLITS, Index
+from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale
+from lnln_dist.metrics import left_out
+
+FP16_MOST = float(np.finfo(np.float16).max)
+FAR = 1000  # times the median column: far from the others
+SHOWN = 4  # columns named
 
 # Repairs by the part of their name after the field: what happened, and what was counted.
 MEANING = {
@@ -12,16 +22,23 @@ MEANING = {
     "empty": "sequences had no frames: one frame of zeros each",
     "cut": "sequences were longer than the places kept: ends cut off",
     "over_padding": "lengths exceeded the padded sequence: cut to it",
-    "beyond_length": "frames after the end of their sequence were not zero: dropped",
+    "beyond_length": "frames outside their sequence were not zero: dropped",
+    "padded_in_front": "samples were padded in front: moved to the beginning",
     "length_from_mask": "lengths were missing: taken from the text's attention mask",
-    "length_from_zeros": "lengths were missing: taken as the last frame that is not zero",
+    "length_from_zeros": "lengths were missing: taken from where the frames are not zero",
     "last_not_sep": "sentences do not end with [SEP]: kept as they are",
     "no_words": "sentences were empty: [CLS] and [SEP] only",
+    "clipped": "labels were outside the range: set to its end",
 }
 
 
-def describe(index: Index) -> str:
-    """Rows, lengths, sizes, repairs and shared videos of prepared data, several lines of text."""
+def describe(index: Index, scales: Mapping[FrameModality, Scale] | None = None) -> str:
+    """Rows, lengths, sizes, repairs, scales and shared videos of prepared data, several lines.
+
+    Args:
+        index: of the data.
+        scales: of its features; None: those of the index.
+    """
     low, high = index.label_range
     tokenizer = index.tokenizer
     vocabulary = tokenizer.vocab_sha256[:12] if tokenizer.vocab_sha256 else "hash unknown"
@@ -33,13 +50,70 @@ def describe(index: Index) -> str:
         f"features: audio {index.widths['audio']}, vision {index.widths['vision']} per frame",
         *_table(index),
         *_repairs(index),
+        *_scales(index, scales or index.scales or {}),
+        *_videos(index),
     ]
-    shared = {pair: count for pair, count in index.overlap.items() if count}
-    for pair, count in shared.items():
-        lines.append(f"warning: {count} videos are in both splits of {pair}: scores may flatter")
-    if not shared:
-        lines.append("no video is in two splits")
+    if index.rescaled_from is not None:
+        least, most = index.rescaled_from
+        lines.append(f"labels rescaled linearly from [{least:g}, {most:g}]")
+    if lacking := left_out(index.family, index.label_range):
+        lines.append(f"scores {lacking}")
     return "\n".join(lines)
+
+
+def _videos(index: Index) -> list[str]:
+    """Which splits share videos, and how far the ids could tell."""
+    shared = {pair: count for pair, count in index.overlap.items() if count}
+    lines = [
+        f"warning: {count} videos are in both splits of {pair}: scores may flatter"
+        for pair, count in shared.items()
+    ]
+    rows, videos = sum(split.rows for split in index.splits.values()), index.videos
+    known = rows if videos is None else videos.understood
+    if known < rows:
+        lines.append(
+            f"warning: {rows - known} of {rows} ids do not name their video (VIDEO$_$CLIP): "
+            "whether it is in two splits was not checked; say how to find it with --group-by"
+        )
+    if known and not shared:
+        what = "no video is" if known == rows else f"no video of the other {known} ids is"
+        pattern = VIDEO if videos is None else videos.pattern
+        shown = "VIDEO$_$CLIP" if pattern == VIDEO else pattern
+        lines.append(f"{what} in two splits (id: {shown})")
+    return lines
+
+
+def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
+    """How large the features are, and which will trouble a training."""
+    lines = []
+    for m in (m for m in FRAMES if m in scales):
+        largest_D, frames = np.array(scales[m].largest), {}
+        for name in SPLITS:
+            frames[name] = index.splits[name].total_lengths[m]
+            if scales[m].zero_frames.get(name) == frames[name]:
+                lines.append(f"warning: {m} is zero throughout {name}")
+        zero = sum(scales[m].zero_frames.values()) / sum(frames.values())
+        column = int(largest_D.argmax())
+        lines.append(
+            f"{m}: largest magnitude {largest_D[column]:.4g} (column {column}), {zero:.1%} of the "
+            "frames are zero"
+        )
+        usual = float(np.median(largest_D[largest_D > 0])) if largest_D.any() else 0.0
+        over, far = largest_D > FP16_MOST, largest_D > FAR * max(usual, 1.0)
+        for wrong_D, why in (
+            (over, f"beyond fp16's {FP16_MOST:.0f}; train in bf16 or fp32, or scale it"),
+            (far & ~over, f"over {FAR} times the median column's {usual:.3g}; scale it"),
+        ):
+            if wrong_D.any():
+                lines.append(f"warning: {m} {_columns(wrong_D, largest_D)}: {why} before prepare")
+    return lines
+
+
+def _columns(wrong_D: NDArray[np.bool_], largest_D: NDArray[np.float64]) -> str:
+    found = np.flatnonzero(wrong_D)
+    named = ", ".join(f"{i} ({largest_D[i]:.4g})" for i in found[:SHOWN])
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"column {named}{more}"
 
 
 def _table(index: Index) -> list[str]:

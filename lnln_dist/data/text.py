@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lnln_dist.data import tokens
 from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.presets import Preset
-from lnln_dist.data.repair import Tokens, read_tokens, sample_shape
+from lnln_dist.data.repair import Tokens, TokensError, read_tokens, sample_shape
 from lnln_dist.errors import DataError
 from lnln_dist.vocabulary import TokenizerInfo
 
@@ -166,9 +165,10 @@ def _check_ids(
 
     def refuse(wrong_N: Any, what: str) -> None:
         if wrong_N.any():
-            raise DataError(
+            raise TokensError(
                 f"{where}: sample {ids[int(wrong_N.argmax())]!r}: {what}, so the ids are of "
-                f"another tokenizer than {info.name}: {remedy}"
+                f"another tokenizer than {info.name}",
+                remedy,
             )
 
     if info.vocab_size is not None:
@@ -193,19 +193,3 @@ def _cut(found: Tokens, rows: slice, limit: int) -> tokens.Encoded:
     return tokens.Encoded(
         ids_NT[valid_NT], segments_NT[valid_NT], lengths_N, int((all_N > limit).sum())
     )
-
-
-def mask_lengths(split: RawSplit, places: int, *, where: str) -> NDArray[np.int64] | None:
-    """Lengths of frames that are aligned with the tokens, [N], by the attention mask.
-
-    Args:
-        split: the samples.
-        places: padded places of the frames.
-        where: for messages.
-
-    Returns:
-        None if there is no ``text_bert``, or it has another number of places: not aligned.
-    """
-    if split.text_bert is None or _places(split.text_bert, where) != places:
-        return None
-    return read_tokens(split.text_bert, ids=split.ids, where=f"{where}: text_bert").lengths_N

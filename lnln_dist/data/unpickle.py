@@ -65,6 +65,12 @@ def refusal(value: object) -> str | None:
     return getattr(value, "refused", None) if isinstance(value, _Array) else None
 
 
+def kind_of(value: object) -> str:
+    """What a value is, for a message: what was refused about it, or the name of its type."""
+    name = "ndarray" if isinstance(value, np.ndarray) else type(value).__name__
+    return refusal(value) or f"a {name}"
+
+
 def shown(name: str) -> str:
     """A name out of a file for a message: as it is if it is harmless, else escaped and cut."""
     return name if re.fullmatch(r"[\w.$-]{1,60}", name, re.ASCII) else f"{name[:60]!a}"

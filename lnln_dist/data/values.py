@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.data.unpickle import refusal
+from lnln_dist.data.unpickle import kind_of, refusal
 from lnln_dist.errors import DataError
 
+UTF_8 = "utf-8"
 ID_PARTS = "$_$"  # joins the parts of an id, video first
 
 
@@ -37,29 +38,35 @@ def rows(value: Any, where: str) -> int:
         )
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
         return len(value)
-    raise DataError(f"{where} is a {type(value).__name__}, not an array or list of samples")
+    raise DataError(f"{where} is {kind_of(value)}, not an array or list of samples")
 
 
-def text(value: Any) -> str:
+def text(value: Any, encoding: str = UTF_8) -> str:
     """A string of Python 3, of Python 2 (bytes), or the digits of a whole number.
 
     Raises:
         TypeError: it is something else.
+        UnicodeDecodeError: bytes of another encoding. Taken for latin1, as others do, they might
+            become mojibake that nobody sees.
     """
     if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            return value.decode("latin1")
+        return value.decode(encoding)
     if isinstance(value, str):
         # Lone surrogates cannot be written as UTF-8.
         return str(value).encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(int(value))
-    raise TypeError(f"holds a {refusal(value) or type(value).__name__}")
+    raise TypeError(f"holds {kind_of(value)}")
 
 
-def texts(values: Any, ids: Sequence[str], where: str) -> list[str]:
+def _not_text(err: UnicodeDecodeError) -> str:
+    return (
+        f"bytes that are not {err.encoding}: say what they are with --encoding, such as "
+        "latin1 or gbk"
+    )
+
+
+def texts(values: Any, ids: Sequence[str], where: str, encoding: str = UTF_8) -> list[str]:
     """One sentence per row of an array or list.
 
     Raises:
@@ -69,7 +76,9 @@ def texts(values: Any, ids: Sequence[str], where: str) -> list[str]:
     out = []
     for row, value in enumerate(values):
         try:
-            out.append(text(value))
+            out.append(text(value, encoding))
+        except UnicodeDecodeError as err:
+            raise DataError(f"{where}: sample {ids[row]!r}: {_not_text(err)}") from err
         except TypeError as err:
             raise DataError(
                 f"{where} {err} in sample {ids[row]!r}, not one string per sample: write an empty "
@@ -78,11 +87,12 @@ def texts(values: Any, ids: Sequence[str], where: str) -> list[str]:
     return out
 
 
-def sentences(values: Any, ids: Sequence[str], where: str) -> list[str]:
+def sentences(values: Any, ids: Sequence[str], where: str, encoding: str = UTF_8) -> list[str]:
     """Rows of words, put together with blanks.
 
     Raises:
-        DataError: words that are no strings, such as the numbers of a word list.
+        DataError: words that are no strings, such as the numbers of a word list, or of another
+            encoding.
     """
     out = []
     for row, words in enumerate(values):
@@ -96,11 +106,14 @@ def sentences(values: Any, ids: Sequence[str], where: str) -> list[str]:
                 f"{where} of sample {ids[row]!r} are no strings but numbers of a word list that is "
                 "not in the file: put the words themselves there (word2id.pickle has them)"
             )
-        out.append(" ".join(text(word) for word in listed))
+        try:
+            out.append(" ".join(text(word, encoding) for word in listed))
+        except UnicodeDecodeError as err:
+            raise DataError(f"{where}: sample {ids[row]!r}: {_not_text(err)}") from err
     return out
 
 
-def sample_ids(values: Any, where: str) -> list[str]:
+def sample_ids(values: Any, where: str, encoding: str = UTF_8) -> list[str]:
     """Ids as strings: numbers by their digits, several parts joined by ``ID_PARTS``.
 
     Raises:
@@ -110,7 +123,9 @@ def sample_ids(values: Any, where: str) -> list[str]:
     out = []
     for row, value in enumerate(listed):
         try:
-            out.append(_id(value))
+            out.append(_id(value, encoding))
+        except UnicodeDecodeError as err:
+            raise DataError(f"{where}: row {row}: {_not_text(err)}") from err
         except TypeError as err:
             raise DataError(
                 f"{where} {err} in row {row}: an id is a string, a number or several of them"
@@ -118,14 +133,14 @@ def sample_ids(values: Any, where: str) -> list[str]:
     return out
 
 
-def _id(value: Any) -> str:
+def _id(value: Any, encoding: str) -> str:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple) and value:
-        return ID_PARTS.join(_id(part) for part in value)
+        return ID_PARTS.join(_id(part, encoding) for part in value)
     if isinstance(value, float | np.floating) and math.isfinite(value):
         return str(int(value)) if value == int(value) else repr(float(value))
-    return text(value)
+    return text(value, encoding)
 
 
 def label_numbers(
@@ -233,22 +248,37 @@ class Unpadded:
         return (self[at] for at in range(len(self)))
 
 
-def frames(values: Any) -> Any:
-    """Frames as they are, or as ``Unpadded`` if they are a list of samples of unequal length."""
-    ragged = isinstance(values, list | tuple) or (
-        isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.hasobject
-    )
-    if not ragged or not all(isinstance(v, np.ndarray | list | tuple) for v in values):
+def frames(values: Any, *, ids: Sequence[str], where: str) -> Any:
+    """Frames as they are, or as ``Unpadded`` if they are a list of samples of unequal length.
+
+    None stands for a sample without frames.
+
+    Raises:
+        DataError: samples of different widths, or ragged within; names the first such.
+    """
+    if isinstance(values, np.ndarray) and not (values.ndim == 1 and values.dtype.hasobject):
         return values
-    if len({len(v) for v in values}) < 2:
+    if not all(v is None or isinstance(v, np.ndarray | list | tuple) for v in values):
         return values
-    try:
-        samples = [np.asarray(v) for v in values]
-    except ValueError:  # ragged within a sample: refused by whoever looks at its shape
+    if len({-1 if v is None else len(v) for v in values}) < 2:
         return values
-    widths = {sample.shape[1] for sample in samples if sample.ndim == 2 and len(sample)}
-    if len(widths) != 1 or any(sample.dtype.kind not in "biuf" for sample in samples):
-        return values
-    width = widths.pop()
-    samples = [s if len(s) else s.reshape(0, width) for s in samples if s.ndim == 2 or not len(s)]
-    return Unpadded(samples) if len(samples) == len(values) else values
+    samples: list[NDArray[Any]] = []
+    width = None
+    for sample, value in zip(ids, values, strict=True):
+        if value is None or not len(value):
+            samples.append(np.zeros((0, 0), np.float32))
+            continue
+        try:
+            samples.append(np.asarray(value))
+        except ValueError as err:
+            raise DataError(f"{where}: rows of different shapes within sample {sample!r}") from err
+        shape = samples[-1].shape
+        if len(shape) != 2 or samples[-1].dtype.kind not in "biuf":
+            return values  # refused by whoever looks at shapes and numbers
+        if width is not None and shape[1] != width:
+            raise DataError(
+                f"{where}: rows of different shapes: sample {sample!r} has {shape[1]} features per "
+                f"frame, those before it {width}"
+            )
+        width = shape[1]
+    return Unpadded([s if len(s) else s.reshape(0, width or 0) for s in samples])

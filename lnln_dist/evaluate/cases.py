@@ -15,7 +15,7 @@ from lnln_dist.data.shards import ShardedDataset, Split, open_dataset
 from lnln_dist.errors import CheckpointError, DataError, UserError
 from lnln_dist.evaluate.fit import check_fit
 from lnln_dist.evaluate.predict import Predictions, predict
-from lnln_dist.metrics import METRICS
+from lnln_dist.metrics import METRICS, defined
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 from lnln_dist.settings import config_hash
@@ -158,9 +158,9 @@ def run_names(runs: Sequence[Path]) -> list[str]:
 
 
 def _checkpoints(run: Run, wanted: str) -> dict[str, tuple[str, ...]]:
-    metrics = METRICS[run.info.family]
     if wanted != PER_METRIC:
-        return {wanted: metrics}
+        return {wanted: METRICS[run.info.family]}
+    metrics = defined(run.info.family, run.info.label_range)
     lacking = [name for name in metrics if name not in run.best_names()]
     if lacking:
         raise CheckpointError(

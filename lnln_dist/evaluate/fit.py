@@ -7,6 +7,7 @@ from lnln_dist.data.schema import FRAMES, SPLITS, Index, SplitName
 from lnln_dist.data.shards import ShardedDataset, Split
 from lnln_dist.errors import DataError
 from lnln_dist.evaluate.load import encoder_vocabulary_size
+from lnln_dist.metrics import left_out
 from lnln_dist.runs import Run
 
 
@@ -86,4 +87,6 @@ def _notes(run: Run, index: Index) -> list[str]:
         )
     if run.info.vocab_sha256 is None or index.tokenizer.vocab_sha256 is None:
         notes.append("the tokenizer of the run or of the data is not known: ids were not compared")
+    if lacking := left_out(index.family, index.label_range):
+        notes.append(lacking)
     return notes

@@ -167,7 +167,7 @@ class _Scorer:
             split=case.split.name,
             protocol=self._protocol,
         )
-        label = case.split.labels
+        label, scored = case.split.labels, (case.index.family, case.index.label_range)
         model = build_model(case.run).to(self._runtime.device)
         notes: dict[str, dict[str, Any]] = {}
         collapsed: list[tuple[str, str]] = []
@@ -179,7 +179,7 @@ class _Scorer:
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
-                values = scores(found.sentiment, label, case.index.family)
+                values = scores(found.sentiment, label, *scored)
                 values = {name: values[name] for name in wanted}
                 self.results.add_scores(subject, cell, values, label=label, **chosen)
                 if self._runtime.is_main:
@@ -188,7 +188,7 @@ class _Scorer:
                     )
                 if reason := collapse(found.sentiment, label):
                     collapsed.append((_condition(cell), reason))
-        self.results.add_floors(subject, floors(label, case.index.family), label=label)
+        self.results.add_floors(subject, floors(label, *scored), label=label)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)

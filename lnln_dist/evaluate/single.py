@@ -1,6 +1,7 @@
 """Predictions of one run for one split of prepared data or of a feature file, as a CSV file."""
 
 import contextlib
+import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -9,17 +10,17 @@ import numpy as np
 import pandas as pd
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.convert import write_shards
+from lnln_dist.data.convert import LabelChoice, write_shards
 from lnln_dist.data.foreign import listed, split_name
 from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.presets import PRESETS, Preset
-from lnln_dist.data.repair import sample_shape
-from lnln_dist.data.schema import FRAMES, SPLITS, Index, SplitName
+from lnln_dist.data.repair import TokensError, sample_shape
+from lnln_dist.data.schema import FRAMES, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
 from lnln_dist.data.text import TextChoice
-from lnln_dist.data.values import label_numbers
+from lnln_dist.data.values import UTF_8, label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.fit import check_fit
@@ -49,6 +50,8 @@ def predict_file(
     split: str | None = None,
     checkpoint: str = "best",
     batch_size: int = 128,
+    encoding: str = UTF_8,
+    allow_cut: bool = False,
     overwrite: bool = False,
 ) -> Predicted:
     """Predicts a split without added noise; call it on all ranks.
@@ -62,6 +65,8 @@ def predict_file(
         split: the split to predict; None: test, or else the only one there.
         checkpoint: name of a best checkpoint.
         batch_size: samples per forward pass and rank.
+        encoding: of byte strings in a feature file.
+        allow_cut: where a feature file's frames contradict their lengths, drop what lies outside.
         overwrite: replace an existing file.
 
     Raises:
@@ -75,8 +80,12 @@ def predict_file(
             raise DataError(f"{data}: no such folder or file")
         if place is None or place.is_file():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            case, split = _file_case(opened, data, folder, split)
+            case, split = _file_case(opened, data, folder, split, encoding, allow_cut)
         else:
+            if encoding != UTF_8 or allow_cut:
+                raise UserError(
+                    f"{data} is prepared already: --encoding and --allow-cut are for feature files"
+                )
             split = split_name(split or SPLIT, SPLITS)
             (case,) = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
         model = load_model(case.run, checkpoint).to(runtime.device)
@@ -94,9 +103,11 @@ def predict_file(
     return Predicted(table, split, case.notes)
 
 
-def _file_case(run: Run, data: str | Path, folder: Path, split: str | None) -> tuple[Case, str]:
+def _file_case(
+    run: Run, data: str | Path, folder: Path, split: str | None, encoding: str, allow_cut: bool
+) -> tuple[Case, str]:
     """A split of a feature file, prepared for a run in ``folder``; and the split's name."""
-    file = read_features(data)
+    file = read_features(data, encoding=encoding)
     split = _choose_split(file, split)
     raw, notes = file.take(split), []
     if split != SPLIT:
@@ -104,9 +115,9 @@ def _file_case(run: Run, data: str | Path, folder: Path, split: str | None) -> t
     _check_widths(run, raw, str(data))
     notes += _only_the_label(raw, str(data))
     # The other splits' memory is free from here on.
-    raw_file = RawFile(source=file.source, splits={SPLIT: raw})
+    source = file.source
     del file
-    index, text_note = _prepare(raw_file, folder, run, str(data))
+    index, text_note = _prepare(source, raw, folder, run, str(data), allow_cut=allow_cut)
     notes += [*text_note, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
     check_fit(run, dataset, SPLIT)
@@ -159,41 +170,58 @@ def _only_the_label(raw: RawSplit, name: str) -> list[str]:
     return notes
 
 
-def _prepare(raw: RawFile, folder: Path, run: Run, name: str) -> tuple[Index, list[str]]:
+def _prepare(
+    source: SourceInfo, split: RawSplit, folder: Path, run: Run, name: str, *, allow_cut: bool
+) -> tuple[Index, list[str]]:
     """Prepares a split for a run, with token ids of the run's tokenizer and its places.
 
     The file's own ids are taken where they are that tokenizer's: for a checkpoint of the
     released code, which knows no others, and where a public data set's tokenizer is the run's.
-    Else its sentences are tokenised, and without sentences the ids must look like the run's.
+    Else, or where they prove to be another's, its sentences are tokenised; without sentences the
+    ids must look like the run's.
     """
     info, preset = run.info, PRESETS.get(run.info.dataset)
     own = preset.tokenizer if preset else None
     known = info.vocab_sha256 is None or info.vocab_sha256 == (own and own.vocab_sha256)
-    split, notes = raw.splits[SPLIT], []
-    given = split.text_bert is not None and (
-        known or info.origin == "imported" or split.no_text is not None
-    )
-    text_source: TextChoice = "text_bert" if given else "raw_text"
-    if given and not known and info.origin == "trained":
-        notes.append("text_bert is taken for ids of the run's tokenizer: there is no raw_text")
     limits: dict[Modality, int] = {m: info.shapes.length(m) for m in MODALITIES}
-    index = write_shards(
-        raw,
-        folder,
-        Preset(
-            dataset=info.dataset,
-            family=info.family,
-            label_range=info.label_range,
-            tokenizer=own,
-        ),
-        tokenizer=None if given and known and own else str(run.encoder_folder),
-        text_source=text_source,
-        limits=limits,
-        name=name,
-        labelled=False,
-    )
-    # Padding ``corpus`` pads to the run's places, however short the file's own sequences are.
-    return index.model_copy(update={"padded_lengths": limits}), notes
+
+    def write(text_source: TextChoice, tokenizer: str | None) -> Index:
+        index = write_shards(
+            RawFile(source=source, splits={SPLIT: split}),
+            folder,
+            Preset(
+                dataset=info.dataset,
+                family=info.family,
+                label_range=info.label_range,
+                tokenizer=own,
+            ),
+            tokenizer=tokenizer,
+            text_source=text_source,
+            limits=limits,
+            name=name,
+            labels=LabelChoice(check=False),
+            allow_cut=allow_cut,
+        )
+        # Padding ``corpus`` pads to the run's places, however short the file's sequences are.
+        return index.model_copy(update={"padded_lengths": limits})
+
+    encoder, sentences = str(run.encoder_folder), "raw_text" not in split.unusable
+    unusable = split.unusable.get("text_bert")
+    ours = known or info.origin == "imported"
+    if split.text_bert is not None and (ours or not sentences):
+        notes = ["text_bert is taken for ids of the run's tokenizer: there is no raw_text"]
+        try:
+            return write("text_bert", None if known and own else encoder), [] if ours else notes
+        except TokensError as err:
+            shutil.rmtree(folder)
+            folder.mkdir()
+            if not sentences:
+                raise DataError(
+                    f"{err.problem}: predict with the sentences as raw_text, or with a run of that "
+                    "tokenizer"
+                ) from err
+            unusable = err.problem
+    return write("raw_text", encoder), [f"text_bert is not used: {unusable}"] if unusable else []
 
 
 def _cut_notes(index: Index) -> list[str]:

@@ -195,8 +195,9 @@ class Runtime(Process):
         wrong = {name: value for name, value in means.items() if not np.isfinite(value)}
         if wrong:
             raise TrainingError(
-                f"loss not finite before the update ({wrong}): lower optim.lr or look at the data "
-                "with lnln-dist verify; the last checkpoint is intact"
+                f"loss not finite before the update ({wrong}): lower optim.lr, train in bf16 or "
+                "fp32 (train.precision), or scale the feature columns that lnln-dist verify warns "
+                "of; the last checkpoint is intact"
             )
         norm = self._spread.gradient_norm(model, optimizer)
         if not np.isfinite(norm) and self.precision != "fp16":

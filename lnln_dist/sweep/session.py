@@ -156,7 +156,7 @@ def _check_data(made: Space) -> dict[str, str]:
                 "data.path is empty: set it to a folder written by `lnln-dist prepare`"
             )
         index = open_dataset(path).index
-        known = metrics.METRICS[index.family]
+        known = metrics.defined(index.family, index.label_range)
         if metric not in known:
             raise ConfigError(
                 f"select.metric: {metric!r} is not a score of {index.dataset}; choose one of "

@@ -30,7 +30,7 @@ def check_against_data(config: Config, index: Index) -> None:
         ConfigError: the key and what it may be.
     """
     check_recipe(config)
-    known = metrics.METRICS[index.family]
+    known = metrics.defined(index.family, index.label_range)
     if config.select.metric not in known:
         raise ConfigError(
             f"select.metric: {config.select.metric!r} is not a score of {index.dataset}; "

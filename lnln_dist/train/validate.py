@@ -73,7 +73,8 @@ def validate(
     predictions = [by_condition[cell.condition] for cell in cells]
     scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}
     for cell, own in zip(cells, predictions, strict=True):
-        scores[cell.rates["text"]].append(metrics.scores(own, split.labels, index.family))
+        found_scores = metrics.scores(own, split.labels, index.family, index.label_range)
+        scores[cell.rates["text"]].append(found_scores)
     by_rate = {rate: _mean(list_of) for rate, list_of in scores.items()}
     return GridScores(_mean(list(by_rate.values())), by_rate, np.concatenate(predictions))
 

@@ -1,4 +1,4 @@
-"""prepare: everything wrong in one line, nothing half-written."""
+"""prepare: every sample as it was, every quirk mended and counted, everything wrong in one line."""
 
 import errno
 import os
@@ -11,7 +11,9 @@ import pytest
 from feature_files import check, converted
 
 from lnln_dist.data import writer
-from lnln_dist.data.convert import prepare
+from lnln_dist.data.convert import find_layout, prepare, shared_videos
+from lnln_dist.data.mmsa import read_pickle
+from lnln_dist.data.schema import SPLITS
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.data.verify import verify
 from lnln_dist.errors import DataError, UserError
@@ -20,6 +22,236 @@ from lnln_dist.errors import DataError, UserError
 @pytest.fixture
 def content():
     return feature_files.feature_file()
+
+
+def test_a_sound_file(tmp_path, content):
+    index, dataset = converted(tmp_path, content)
+    check(dataset, content)
+    assert index == dataset.index
+    assert index.repairs == {name: {} for name in SPLITS}
+    assert index.padded_lengths == {"text": 10, "audio": 9, "vision": 6}
+    assert index.widths == {"audio": 3, "vision": 4}
+    assert index.text_source == "text_bert"
+    for name in SPLITS:
+        info, split = index.splits[name], dataset.split(name)
+        assert info.max_lengths == {m: n.max() for m, n in split.lengths.items()}
+        assert info.total_lengths == {m: n.sum() for m, n in split.lengths.items()}
+
+
+def test_other_types_are_the_same_data(tmp_path, content):
+    plain, _ = converted(tmp_path, content)
+    for name in SPLITS:
+        split = content[name]
+        split["audio"] = split["audio"].astype(">f4").tolist()
+        split["vision"] = np.asfortranarray(split["vision"])
+        split["text_bert"] = split["text_bert"].astype(np.int64)
+        split["audio_lengths"] = np.array(split["audio_lengths"], np.float32)
+        split["regression_labels"] = split["regression_labels"].tolist()
+        split["raw_text"] = split["raw_text"].tolist()
+    source = feature_files.write_python2(tmp_path / "old.pkl", content)
+    index = prepare(source, tmp_path / "old", dataset="mosi")
+    assert index.repairs["train"] == {"audio.float64": 12}
+    assert index.data_hash() == plain.data_hash()
+
+
+def test_quirks_are_mended_and_counted(tmp_path, content):
+    train = content["train"]
+    train["audio"] = train["audio"].astype(np.float64)
+    train["audio_lengths"][:4] = [9, 5, 30, 0]
+    train["audio"][:4] = 1
+    train["audio"][1, 5:] = 0
+    train["audio"][0, 0] = [np.nan, np.inf, -np.inf]
+    train["audio"][0, 1] = [1e39, -1e39, 2]
+    train["audio"][3] = 0
+    train["vision_lengths"] = [1] * 12
+    train["vision"] = np.zeros((12, 6, 4), np.float32)
+    train["vision"][5, 3:5] = 1
+    index, dataset = converted(tmp_path, content, allow_cut=True)
+    assert index.repairs["train"] == {
+        "audio.empty": 1,
+        "audio.float64": 12,
+        "audio.minus_inf": 2,
+        "audio.nan": 1,
+        "audio.over_padding": 1,
+        "audio.plus_inf": 2,
+        "vision.beyond_length": 2,
+    }
+    assert index.repairs["test"] == {}
+    split = dataset.split("train")
+    assert split.lengths["audio"][:4].tolist() == [9, 5, 9, 1]
+    assert split.frames("audio", 0)[:3].tolist() == [[0, 0, 0], [0, 0, 2], [1, 1, 1]]
+    assert split.frames("audio", 3).tolist() == [[0, 0, 0]]
+
+
+def test_limits(tmp_path, content):
+    index, dataset = converted(tmp_path, content, max_lengths={"text": 4, "audio": 3})
+    assert index.padded_lengths == {"text": 4, "audio": 3, "vision": 6}
+    split = dataset.split("train")
+    lengths = content["train"]["audio_lengths"]
+    assert split.lengths["audio"].tolist() == [min(n, 3) for n in lengths]
+    assert index.repairs["train"]["audio.cut"] == sum(n > 3 for n in lengths)
+    words = content["train"]["text_bert"][:, 1].sum(axis=1)
+    assert index.repairs["train"]["text.cut"] == (words > 4).sum() > 0
+    assert split.tokens(0).tolist()[-1] == feature_files.SEP
+    assert len(split.tokens(0)) == 4
+
+
+def test_sims_keeps_all_labels(tmp_path, content):
+    for name in SPLITS:
+        labels = content[name]["regression_labels"]
+        for letter, sign in zip("TAV", (-1, 0.5, 0), strict=True):
+            content[name][f"regression_labels_{letter}"] = labels * sign
+    index, dataset = converted(tmp_path, content, dataset="sims")
+    assert index.labels == ("label", "label_text", "label_audio", "label_vision")
+    split, labels = dataset.split("test"), content["test"]["regression_labels"]
+    assert np.array_equal(split.label("label_text"), -labels)
+    assert np.array_equal(split.label("label_audio"), labels * np.float32(0.5))
+
+
+def test_an_own_set_with_a_corpus_vocabulary(tmp_path):
+    content = feature_files.feature_file(widths=(7, 1), audio=20, vision=1)
+    for name in SPLITS:
+        del content[name]["text_bert"]
+        content[name]["regression_labels"] = content[name]["regression_labels"] * 5
+    index, dataset = converted(
+        tmp_path, content, dataset="mine", family="sims", label_range=(-5, 5), tokenizer="corpus"
+    )
+    assert (index.dataset, index.family, index.label_range) == ("mine", "sims", (-5, 5))
+    assert index.widths == {"audio": 7, "vision": 1}
+    assert index.padded_lengths == {"text": 50, "audio": 20, "vision": 1}
+    assert index.tokenizer.name == "corpus"
+    assert dataset.tokenizer_folder == tmp_path / "out" / "tokenizer"
+    tokens = dataset.split("train").tokens(0)
+    assert (tokens[0], tokens[-1], len(tokens)) == (2, 3, 7)
+
+
+def test_the_reference_file(tmp_path, shared):
+    folder = shared / "parity"
+    index = prepare(
+        folder / "official_evaluation" / "mosi_small.pkl",
+        tmp_path / "out",
+        dataset="mosi",
+        tokenizer=str(folder / "official_checkpoint" / "bert"),
+        text_source="text_bert",
+    )
+    assert {name: info.rows for name, info in index.splits.items()} == {
+        "train": 48,
+        "valid": 24,
+        "test": 90,
+    }
+    assert index.padded_lengths == {"text": 12, "audio": 24, "vision": 30}
+    assert index.repairs == {name: {"audio.minus_inf": 1} for name in SPLITS}
+    assert index.tokenizer.vocab_size == 160
+    assert verify(tmp_path / "out") == []
+
+
+def test_real_mosi(tmp_path, shared):
+    source = shared / "data" / "mosi_real" / "mosi_full.pkl"
+    index = prepare(source, tmp_path / "out", dataset="mosi", shard_mb=1)
+    assert [index.splits[name].rows for name in SPLITS] == [1284, 229, 686]
+    assert index.repairs == {name: {} for name in SPLITS}
+    assert set(index.overlap.values()) == {0}
+    sizes = [shard.bytes for shard in index.splits["train"].shards]
+    assert all(500_000 < size < 1_100_000 for size in sizes[:-1])
+    assert verify(tmp_path / "out") == []
+
+
+def layout(tmp_path, content, limits=None):
+    raw = read_pickle(feature_files.write(tmp_path / "f.pkl", content))
+    return find_layout(raw, limits or {}, name="f.pkl")
+
+
+def test_widths_lengths_and_limits(tmp_path):
+    content = feature_files.feature_file()
+    content["test"]["audio"] = np.pad(content["test"]["audio"], ((0, 0), (0, 2), (0, 0)))
+    found = layout(tmp_path, content)
+    assert found.widths == {"audio": 3, "vision": 4}
+    assert found.lengths == {"audio": 11, "vision": 6}
+    assert found.labels == ("label",)
+    assert layout(tmp_path, content, {"audio": 4, "vision": 99}).lengths == {
+        "audio": 4,
+        "vision": 6,
+    }
+
+
+def test_nested_lists(tmp_path):
+    content = feature_files.feature_file()
+    for split in feature_files.SIZES:
+        content[split]["audio"] = content[split]["audio"].tolist()
+    assert layout(tmp_path, content).widths["audio"] == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (
+            "vision",
+            np.zeros((7, 6, 5)),
+            "vision frames differ .*: 4 in train, 4 in valid, 5 in test",
+        ),
+        ("audio", np.zeros((7, 3)), r"audio has samples of the shape \(3,\)"),
+        ("audio", np.zeros((7, 9, 0)), r"audio has samples of the shape \(9, 0\)"),
+        ("audio", np.zeros((7, 0, 3)), r"audio has samples of the shape \(0, 3\)"),
+        ("audio", [[[1.0], [1.0, 2.0]]] * 7, "rows of different lengths"),
+        ("regression_labels_T", np.zeros(7), "regression_labels_T is in test only"),
+    ],
+)
+def test_splits_that_do_not_fit(tmp_path, field, value, message):
+    content = feature_files.feature_file()
+    content["test"][field] = value
+    with pytest.raises(DataError, match=message):
+        layout(tmp_path, content)
+
+
+def test_shared_videos():
+    ids = {"train": ["a$_$1", "a$_$2", "b$_$1"], "valid": ["a$_$3", "c"], "test": ["c", "b$_$9"]}
+    overlap, check = shared_videos(ids, None, name="f.pkl")
+    assert overlap == {"train/valid": 1, "train/test": 1, "valid/test": 1}
+    assert check.understood == 5
+
+
+def test_numbers_are_no_videos():
+    """Rows counted from 0 in every split: neither shared nor known to be apart."""
+    ids = {name: ["0", "1", "2"] for name in SPLITS}
+    overlap, check = shared_videos(ids, None, name="f.pkl")
+    assert set(overlap.values()) == {0}
+    assert check.understood == 0
+
+
+def test_videos_by_a_pattern_of_ones_own(tmp_path, content):
+    for name in SPLITS:
+        content[name]["id"] = [f"{name}{i // 3}_clip_{i}" for i in range(len(content[name]["id"]))]
+    content["valid"]["id"][0] = "train0_clip_99"
+    index, _ = converted(tmp_path, content, group_by=r"(.+)_clip_\d+")
+    assert index.overlap == {"train/valid": 1, "train/test": 0, "valid/test": 0}
+    assert index.videos.understood == 24
+    for pattern, message in (
+        ("(", "not a regular expression"),
+        (".+", "has 0 groups; one is needed"),
+        ("(test.*)", "train: --group-by .* does not fit the id 'train0_clip_0'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            prepare(tmp_path / "f.pkl", tmp_path / "no", dataset="mosi", group_by=pattern)
+
+
+def test_labels_on_request(tmp_path, content):
+    """Clipped, counted, then mapped onto the family's range."""
+    for name in SPLITS:
+        content[name]["regression_labels"] = np.linspace(0, 1, len(content[name]["id"]))
+    content["test"]["regression_labels"][2] = 1.25
+    own = {"dataset": "mine", "family": "mosi", "label_range": (0, 1), "tokenizer": "corpus"}
+    with pytest.raises(DataError, match=r"label 1.25, outside \[0, 1\].*--clip-labels"):
+        converted(tmp_path, content, **own)
+    index, dataset = converted(tmp_path, content, **own, clip_labels=True, rescale_labels=True)
+    assert index.repairs["test"] == {"label.clipped": 1}
+    assert (index.label_range, index.rescaled_from) == ((-3, 3), (0, 1))
+    expected = 6 * np.clip(content["test"]["regression_labels"], 0, 1) - 3
+    assert np.allclose(dataset.split("test").labels, expected, atol=1e-6)
+
+
+def test_a_set_with_its_familys_labels_has_nothing_to_rescale(tmp_path, content):
+    with pytest.raises(DataError, match="--rescale-labels: mosi has the labels of its family"):
+        converted(tmp_path, content, rescale_labels=True)
 
 
 def test_shard_size_changes_files_not_data(tmp_path, content):

@@ -84,7 +84,8 @@ def test_texts_of_every_kind(tmp_path, content, texts):
 def test_ids_may_be_whole_numbers_and_texts_odd(tmp_path, content):
     content["valid"]["id"] = np.arange(5)
     content["valid"]["raw_text"] = [b"\xe9t\xe9", "\ud800 lone", "", "\u4f60\u597d", "x\0y"]
-    split = read_pickle(feature_files.write(tmp_path / "f.pkl", content)).splits["valid"]
+    path = feature_files.write(tmp_path / "f.pkl", content)
+    split = read_pickle(path, encoding="latin1").splits["valid"]
     assert split.ids == ["0", "1", "2", "3", "4"]
     assert split.raw_text == ["\u00e9t\u00e9", "? lone", "", "\u4f60\u597d", "x\0y"]
 
@@ -231,3 +232,18 @@ def test_a_uri_and_a_missing_file(tmp_path, content):
     assert read_pickle(path.as_uri()).source == read_pickle(path).source
     with pytest.raises(DataError, match="no such file"):
         read_pickle(tmp_path / "none.pkl")
+
+
+@pytest.mark.parametrize("encoding", ["latin1", "gbk"])
+def test_bytes_that_are_not_utf_8_need_their_encoding(tmp_path, content, encoding):
+    word = {"latin1": "caf\u00e9", "gbk": "\u7535\u5f71"}[encoding]
+    content["valid"]["raw_text"] = [b"plain"] * 2 + [word.encode(encoding)] + [b"plain"] * 2
+    source = feature_files.write(tmp_path / "f.pkl", content)
+    with pytest.raises(DataError, match=r"valid.*'valid0\$_\$2'.*--encoding") as caught:
+        read_pickle(source)
+    assert "bytes that are not utf-8" in str(caught.value)
+    raw = read_pickle(source, encoding=encoding)
+    assert raw.splits["valid"].raw_text[2] == word
+    assert raw.splits["train"].raw_text == list(content["train"]["raw_text"])
+    with pytest.raises(DataError, match="--encoding klingon"):
+        read_pickle(source, encoding="klingon")

@@ -58,33 +58,9 @@ def test_packing_is_a_plain_loop(case):
     assert np.array_equal(chunk, before, equal_nan=chunk.dtype.kind == "f")
 
 
-def test_lengths_from_zeros():
-    chunk = np.zeros((3, 4, 2))
-    chunk[0, 1, 0] = 1
-    chunk[1, 3, 1] = -np.inf
-    assert repair.lengths_from_zeros(chunk).tolist() == [2, 4, 0]
-
-
-def test_given_lengths():
-    counts = Counter()
-
-    def read(values):
-        return repair.given_lengths(
-            values, padded=5, ids=IDS, field="audio", counts=counts, where="w"
-        )
-
-    assert read([1, 9, 5, 0]).tolist() == [1, 5, 5, 0]
-    assert counts["audio.over_padding"] == 1
-    assert read(np.array([[1.0], [2.0], [3.0], [6.0]])).tolist() == [1, 2, 3, 5]
-    assert counts["audio.over_padding"] == 2
-    for wrong in ([1, 2, -1, 3], [1, 2, 2.5, 3], [1, 2, np.nan, 3]):
-        with pytest.raises(DataError, match="sample 'c' has the length"):
-            read(wrong)
-
-
 def test_labels():
     def read(values):
-        return repair.label_column(values, ids=IDS, label_range=(-1, 1), where="w")
+        return repair.label_column(values, ids=IDS, label_range=(-1, 1), where="w")[0]
 
     column = read([0.2, -1, 1.0000001, True])
     assert column.dtype == np.float32
@@ -101,6 +77,20 @@ def test_labels():
         read(np.zeros((4, 2)))
     with pytest.raises(DataError, match="different shapes"):
         read([[1], [1, 2], [1], [1]])
+
+
+def test_labels_are_clipped_on_request():
+    def read(values):
+        return repair.label_column(values, ids=IDS, label_range=(-3, 3), where="w", clip=True)
+
+    # 11 / 3: four annotators where three were meant.
+    column, clipped = read([11 / 3, -5, 3.000001, 0.5])
+    assert (column.tolist(), clipped) == ([3, -3, 3, 0.5], 2)
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(DataError, match=r"sample 'b' .* \(1 such samples\): .* data set$"):
+            read([9, wrong, 0, 0])
+    with pytest.raises(DataError, match=r"'a' has the label 4.*or pass --clip-labels$"):
+        repair.label_column([4, 0, 0, 0], ids=IDS, label_range=(-3, 3), where="w")
 
 
 def text_bert(ids, mask, segments=None):

@@ -1,5 +1,7 @@
 """The import report says what was found and mended."""
 
+import re
+
 import feature_files
 import numpy as np
 
@@ -18,7 +20,12 @@ def test_a_clean_file(tmp_path):
     assert {name: int(row[1]) for name, row in rows.items()} == feature_files.SIZES
     assert lines[7].split() == ["padded", "10", "9", "6"]
     assert lines[8].startswith("shards: 0.0 MB, ")
-    assert lines[9:] == ["nothing had to be repaired", "no video is in two splits"]
+    assert lines[9] == "nothing had to be repaired"
+    for line, m in zip(lines[10:12], ("audio", "vision"), strict=True):
+        assert re.fullmatch(
+            rf"{m}: largest magnitude .* \(column \d\), 0.0% of the frames .*", line
+        )
+    assert lines[12:] == ["no video is in two splits (id: VIDEO$_$CLIP)"]
 
 
 def test_lengths_are_means_and_maxima(tmp_path):
@@ -26,7 +33,7 @@ def test_lengths_are_means_and_maxima(tmp_path):
     content["valid"]["audio_lengths"] = [1, 2, 3, 4, 5]
     content["valid"]["audio"] = np.ones((5, 9, 3), np.float32)
     source = feature_files.write(tmp_path / "f.pkl", content)
-    text = describe(prepare(source, tmp_path / "out", dataset="mosi"))
+    text = describe(prepare(source, tmp_path / "out", dataset="mosi", allow_cut=True))
     valid = next(line for line in text.splitlines() if line.startswith("valid"))
     assert "3.0 / 5" in valid
 
@@ -46,8 +53,64 @@ def test_repairs_and_shared_videos_are_said(tmp_path):
 def test_every_repair_has_a_meaning():
     from pathlib import Path
 
-    from lnln_dist.data import conversion, repair, text
+    from lnln_dist.data import convert, lengths, repair, text
 
-    source = "".join(Path(m.__file__).read_text() for m in (conversion, repair, text))
+    source = "".join(Path(m.__file__).read_text() for m in (convert, lengths, repair, text))
     for kind in MEANING:
         assert kind in source
+
+
+def report(tmp_path, content, **choices):
+    source = feature_files.write(tmp_path / "f.pkl", content)
+    index = prepare(source, tmp_path / "out", **{"dataset": "mosi", **choices})
+    return index, describe(index).splitlines()
+
+
+def test_ids_that_name_no_video_are_not_vouched_for(tmp_path):
+    content = feature_files.feature_file()
+    for name in feature_files.SIZES:
+        content[name]["id"] = list(range(len(content[name]["id"])))
+    _, lines = report(tmp_path, content)
+    assert not any("no video" in line or "both splits" in line for line in lines)
+    assert lines[-1].startswith("warning: 24 of 24 ids do not name their video")
+    assert "--group-by" in lines[-1]
+
+
+def test_features_that_trouble_a_training_are_named(tmp_path):
+    content = feature_files.feature_file(widths=(5, 4))
+    content["train"]["audio"][:, :, 3] *= 1e6
+    content["train"]["audio"][0, 0, 1] = 30_000
+    content["test"]["vision"][:] = 0
+    _, lines = report(tmp_path, content)
+    over = next(line for line in lines if "fp16" in line)
+    assert re.match(
+        r"warning: audio column 3 \(\d+\.?\d*e\+06\): beyond fp16's 65504; .*bf16", over
+    )
+    far = next(line for line in lines if "median" in line)
+    assert far.startswith("warning: audio column 1 (3e+04): over 1000 times the median column's")
+    assert "warning: vision is zero throughout test" in lines
+    zero = next(line for line in lines if line.startswith("vision: largest"))
+    frames = sum(sum(content[n]["vision_lengths"]) for n in feature_files.SIZES)
+    share = sum(content["test"]["vision_lengths"]) / frames
+    assert f"{share:.1%} of the frames are zero" in zero
+
+
+def test_what_was_done_to_labels_and_lengths_is_said(tmp_path):
+    content = feature_files.feature_file()
+    own = {"dataset": "mine", "family": "sims", "label_range": (-3, 3), "tokenizer": "corpus"}
+    _, lines = report(tmp_path, content, **own)
+    assert lines[-1].startswith("scores left out, as not defined for labels in [-3, 3]: acc5, acc3")
+    for split in feature_files.SIZES:
+        content[split]["audio"] = content[split]["audio"][:, ::-1]
+    _, lines = report(tmp_path, content, **own, rescale_labels=True, overwrite=True)
+    assert lines[-1] == "labels rescaled linearly from [-3, 3]"
+    assert any(line.endswith(MEANING["padded_in_front"]) for line in lines)
+
+
+def test_data_of_before_says_what_it_knows(tmp_path):
+    index, now = report(tmp_path, feature_files.feature_file())
+    older = index.model_copy(update={"scales": None, "videos": None})
+    lines = describe(older).splitlines()
+    assert lines[-1] == "no video is in two splits (id: VIDEO$_$CLIP)"
+    assert not any("largest" in line for line in lines)
+    assert describe(older, index.scales).splitlines()[:-1] == now[:-1]

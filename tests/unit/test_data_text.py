@@ -6,7 +6,7 @@ import pytest
 
 from lnln_dist.data.mmsa import read_pickle
 from lnln_dist.data.presets import find_preset
-from lnln_dist.data.text import choose_text, mask_lengths
+from lnln_dist.data.text import choose_text
 from lnln_dist.data.tokens import corpus_tokenizer
 from lnln_dist.errors import DataError
 
@@ -175,13 +175,3 @@ def test_contradictions(tmp_path, content, spoil, choices, message):
         spoil(content)
     with pytest.raises(DataError, match=message):
         choose(tmp_path, content, **choices)
-
-
-def test_mask_lengths_are_for_aligned_frames_only(tmp_path, content):
-    raw, _ = choose(tmp_path, content)
-    split = raw.splits["train"]
-    expected = content["train"]["text_bert"][:, 1].sum(axis=1)
-    assert np.array_equal(mask_lengths(split, 10, where="w"), expected)
-    assert mask_lengths(split, 9, where="w") is None
-    split.text_bert = None
-    assert mask_lengths(split, 10, where="w") is None

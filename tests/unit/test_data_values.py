@@ -95,6 +95,7 @@ def test_depth(given, axes):
     assert depth(given) == axes
 
 
+# The last one has no frames.
 RAGGED = [np.ones((2, 3), np.float32), np.full((4, 3), 2, np.float32), np.zeros((0, 3))]
 
 
@@ -105,10 +106,11 @@ RAGGED = [np.ones((2, 3), np.float32), np.full((4, 3), 2, np.float32), np.zeros(
         tuple(RAGGED),
         np.array([*RAGGED, None], dtype=object)[:3],
         [sample.tolist() for sample in RAGGED],
+        [*RAGGED[:2], None],
     ],
 )
 def test_samples_of_unequal_length_look_padded(given):
-    found = frames(given)
+    found = frames(given, ids=IDS, where="x")
     assert isinstance(found, Unpadded)
     assert (len(found), found.lengths) == (3, [2, 4, 0])
     assert sample_shape(found, where="x") == (4, 3)
@@ -126,11 +128,22 @@ def test_samples_of_unequal_length_look_padded(given):
     [
         np.zeros((3, 4, 2)),
         [np.zeros((4, 2))] * 3,
-        [np.zeros((4, 2)), np.zeros((3, 1))],
-        [[[1.0], [1.0, 2.0]], [[1.0]]],
-        [np.zeros((4, 2)), None],
+        [None, None],
+        [["a"], ["a", "b"]],
         "abc",
     ],
 )
 def test_other_frames_are_left_for_others_to_judge(given):
-    assert frames(given) is given
+    assert frames(given, ids=IDS, where="x") is given
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([np.zeros((4, 2)), np.zeros((3, 1))], "sample 'b' has 1 features per frame, .* 2"),
+        ([[[1.0]], [[1.0], [1.0, 2.0]]], "rows of different shapes within sample 'b'"),
+    ],
+)
+def test_frames_that_cannot_be_padded(given, message):
+    with pytest.raises(DataError, match=message):
+        frames(given, ids=IDS[:2], where="x")

@@ -54,3 +54,10 @@ def test_f1_clearly_above_accuracy_is_named() -> None:
 
 def test_light_noise_does_not_count() -> None:
     assert swapped(_rows(0.7, 0.82, 0.4)) == ""
+
+
+def test_labels_of_one_class_raise_no_alarm() -> None:
+    """There F1 = 2a / (1 + a), above the accuracy a by itself."""
+    for best, alarmed in ((1.0, False), (0.7, True)):
+        rows = pd.concat([_rows(0.7, 2 * 0.7 / 1.7, 0.8), _rows(best, best, float("nan"))])
+        assert bool(swapped(rows)) is alarmed

@@ -235,8 +235,62 @@ def test_ids_without_sentences_must_be_the_runs(
     same(table, whole)
     assert said == "text_bert is taken for ids of the run's tokenizer: there is no raw_text"
     test["text_bert"][2, 0, 0] = 1
-    with pytest.raises(DataError, match=r"sample 'test2.*first token is not \[CLS\]"):
+    with pytest.raises(DataError, match=r"sample 'test2.*first token is not \[CLS\].*as raw_text"):
         predict(content)
+
+
+def test_token_ids_that_cannot_be_used_give_way_to_sentences(
+    content: dict[str, Any], whole: pd.DataFrame, predict: Predict
+) -> None:
+    content["test"]["text_bert"] = np.zeros((3, 12))
+    table, said = predict(content)
+    same(table, whole)
+    assert "text_bert is not used: " in said
+    assert "text_bert has 3 rows, id has 11" in said
+
+
+def test_ids_of_another_tokenizer_give_way_to_sentences(
+    tmp_path: Path, content: dict[str, Any], whole: pd.DataFrame, runtime: Runtime, run: Path
+) -> None:
+    """A run that takes a file's ids for its own, as imported ones do, finds that they are not."""
+    imported = tiny_runs.write_tiny_run(tmp_path / "run", run.parent / "data", origin="imported")
+    content["test"]["text_bert"] = np.ones((11, 3, 12))
+    (tmp_path / "own.pkl").write_bytes(pickle.dumps(content))
+    output = tmp_path / "own.csv"
+    found = predict_file(imported, tmp_path / "own.pkl", output=output, runtime=runtime)
+    same(pd.read_csv(output), whole)
+    (said,) = found.notes
+    assert said.startswith("text_bert is not used: ")
+    assert "the first token is not [CLS]" in said
+
+
+def test_byte_strings_of_another_encoding(
+    content: dict[str, Any], whole: pd.DataFrame, predict: Predict
+) -> None:
+    test = content["test"]
+    test["raw_text"] = [f"{text} \u00e9t\u00e9".encode("latin1") for text in test["raw_text"]]
+    with pytest.raises(DataError, match=r"sample 'test0.*not utf-8.*--encoding"):
+        predict(content)
+    table, _ = predict(content, encoding="latin1")
+    assert np.isfinite(table.prediction).all()
+
+
+def test_frames_outside_their_lengths(content: dict[str, Any], predict: Predict) -> None:
+    test = content["test"]
+    test["audio"], test["audio_lengths"] = np.ones_like(test["audio"]), [1] * 11
+    with pytest.raises(DataError, match="--allow-cut"):
+        predict(content)
+    table, _ = predict(content, allow_cut=True)
+    assert len(table) == 11
+
+
+@pytest.mark.parametrize("choice", [{"allow_cut": True}, {"encoding": "gbk"}])
+def test_choices_for_files_are_refused_for_prepared_data(
+    tmp_path: Path, run: Path, runtime: Runtime, choice: dict[str, Any]
+) -> None:
+    output, data = tmp_path / "own.csv", run.parent / "data"
+    with pytest.raises(UserError, match="is prepared already: --encoding and --allow-cut"):
+        predict_file(run, data, output=output, runtime=runtime, **choice)
 
 
 def test_a_file_without_any_text(content: dict[str, Any], predict: Predict) -> None:

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score
 
-from lnln_dist.metrics import DIRECTION, LABEL_RANGE, METRICS, floors, robustness, scores
+from lnln_dist.metrics import (
+    DIRECTION,
+    LABEL_RANGE,
+    METRICS,
+    defined,
+    floors,
+    left_out,
+    robustness,
+    scores,
+)
 
 # Names in the released code's results -> ours.
 OFFICIAL = {
@@ -312,3 +321,38 @@ def test_every_metric_has_a_direction() -> None:
         label = rng.uniform(low, high, 200)
         near, far = (scores(label + rng.normal(0, sd, 200), label, family) for sd in (0.1, 2))
         assert all(DIRECTION[n] * (near[n] - far[n]) > 0 for n in METRICS[family])
+
+
+class TestLabelsInAnotherRange:
+    """Only what means something there; nothing wrong, nothing flattering."""
+
+    @pytest.mark.parametrize(
+        ("family", "label_range", "names"),
+        [
+            ("mosi", (-3, 3), METRICS["mosi"]),
+            ("mosi", (0, 1), ("mae", "corr")),
+            ("mosi", (-1, 1), ("acc2_non0", "f1_non0", "acc2_has0", "f1_has0", "mae", "corr")),
+            ("sims", (-1, 1), METRICS["sims"]),
+            ("sims", (-3, 3), ("acc2", "f1", "mae", "corr")),
+            ("sims", (1, 5), ("mae", "corr")),
+        ],
+    )
+    def test_what_is_defined(self, family: str, label_range: tuple, names: tuple) -> None:
+        assert defined(family, label_range) == names
+        low, high = label_range
+        prediction = label = np.linspace(low, high, 30)
+        for found in (
+            scores(prediction, label, family, label_range),
+            floors(label, family, label_range),
+        ):
+            assert list(found) == list(METRICS[family])
+            given = [name for name, value in found.items() if not math.isnan(value)]
+            assert set(names) - {"corr"} <= set(given) <= set(names)
+        assert bool(left_out(family, label_range)) is (names != METRICS[family])
+
+    def test_the_error_is_not_clipped_to_the_familys_range(self) -> None:
+        label, prediction = np.array([-3.0, 2.0, 3.0]), np.array([3.0, 2.5, 9.0])
+        found = scores(prediction, label, "sims", (-3, 3))
+        assert found["mae"] == pytest.approx((6 + 0.5 + 0) / 3)  # clipped to [-3, 3]
+        assert found["acc2"] == pytest.approx(2 / 3)
+        assert floors(label, "sims", (-3, 3))["mae"] == pytest.approx((5 + 0 + 1) / 3)

@@ -1,0 +1,224 @@
+"""Where a feature file's real frames lie: by its lengths, by the text's mask, or by its zeros.
+
+Nobody writes down whether a file is padded at the end or in front, nor whether its frames are
+aligned with the tokens: the frames that are not zero have to say so.
+
+Shape letters: N samples, T places with padding.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnln_dist.data.mmsa import RawFile, RawSplit
+from lnln_dist.data.repair import frames_of, one_per_sample, read_tokens, sample_shape
+from lnln_dist.data.schema import FrameModality
+from lnln_dist.errors import DataError
+
+SMALL_SHARE = 0.01  # of the non-zero frames: what may be dropped unasked
+NEAR = 3  # places by which aligned frames may be fewer than tokens ([CLS], [SEP], no face found)
+
+
+class Extent(NamedTuple):
+    """Real frames of the samples of a split among their padded places."""
+
+    start_N: NDArray[np.int64]
+    length_N: NDArray[np.int64]
+    counts: Counter[str]  # repairs, as in ``Index.repairs``
+
+
+class _Look(NamedTuple):
+    """What a split has to say."""
+
+    where: str
+    ids: Sequence[str]
+    filled_NT: NDArray[np.bool_]  # frames that are not zero
+    given_N: NDArray[np.int64] | None  # the file's lengths
+    mask_N: NDArray[np.int64] | None  # lengths of the text, where it has as many places
+    counts: Counter[str]
+
+
+def find_extents(
+    raw: RawFile, m: FrameModality, *, name: str, chunk_bytes: int, allow_cut: bool
+) -> dict[str, Extent]:
+    """Finds the real frames of all splits, which are padded at one and the same side.
+
+    Counts ``padded_in_front`` (samples), ``length_from_mask``, ``length_from_zeros`` and, of
+    lengths beyond the padded places, ``over_padding``, each as ``MODALITY.what``.
+
+    Args:
+        raw: the feature file.
+        m: the modality.
+        name: of the file, for messages.
+        chunk_bytes: about how much of the file is looked at in one go.
+        allow_cut: drop whatever lies outside the lengths of the file.
+
+    Raises:
+        DataError: lengths that are none, or that the frames contradict; the sample is named.
+    """
+    looks = {n: _look(split, m, f"{name}: {n}", chunk_bytes) for n, split in raw.splits.items()}
+    every = list(looks.values())
+    stated = [(look, look.given_N) for look in every if look.given_N is not None]
+    masks = [(look, look.mask_N) for look in every if look.mask_N is not None]
+    aligned = False
+    if stated:
+        front = _dropped(stated, front=True) < _dropped(stated, front=False)
+        if not allow_cut:
+            _refuse_contradictions(stated, m, front)
+    elif len(masks) == len(every) and any(_aligned(masks, front=side) for side in (False, True)):
+        aligned, front = True, not _aligned(masks, front=False)
+    else:
+        front = _zeros_in_front(every)
+    return {n: _extent(look, m, front, aligned) for n, look in looks.items()}
+
+
+def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _Look:
+    values, rows = split.frames[m], len(split.ids)
+    counts: Counter[str] = Counter()
+    places, width = sample_shape(values, where=f"{where}: {m}")
+    lengths_N = None
+    if split.lengths[m] is not None:
+        lengths_N = given_lengths(
+            split.lengths[m],
+            padded=places,
+            ids=split.ids,
+            field=m,
+            counts=counts,
+            where=f"{where}: {m}_lengths",
+        )
+    step = max(1, chunk_bytes // (places * width * getattr(values, "itemsize", 8)))
+    filled = []
+    for start in range(0, rows, step):
+        chunk_NTD = frames_of(values, slice(start, start + step), where=f"{where}: {m}")
+        seen = chunk_NTD != 0
+        if lengths_N is not None:
+            seen &= np.isfinite(chunk_NTD)  # padding by -inf is padding
+        filled.append(seen.any(axis=2))
+    mask_N = _mask(split, places) if lengths_N is None else None
+    return _Look(f"{where}: {m}", split.ids, np.concatenate(filled), lengths_N, mask_N, counts)
+
+
+def given_lengths(
+    values: Any, *, padded: int, ids: Sequence[str], field: str, counts: Counter[str], where: str
+) -> NDArray[np.int64]:
+    """Sequence lengths as the file gives them, [N], in 0..``padded``.
+
+    Counts ``FIELD.over_padding``: longer than the padded sequence, so cut to it.
+
+    Raises:
+        DataError: one is not a whole number >= 0; the message names the sample.
+    """
+    array = one_per_sample(values, where=where)
+    wrong = np.flatnonzero(~(np.isfinite(array) & (array >= 0) & (array == np.floor(array))))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{where}: sample {ids[row]!r} has the length {array[row]}, not a whole number >= 0"
+        )
+    counts[f"{field}.over_padding"] += int((array > padded).sum())
+    return np.asarray(np.minimum(array, padded), dtype=np.int64)
+
+
+def _mask(split: RawSplit, places: int) -> NDArray[np.int64] | None:
+    """Lengths of the text, [N]; None if it has another number of places, or no sound mask."""
+    if split.text_bert is None:
+        return None
+    try:
+        found = read_tokens(split.text_bert, ids=split.ids, where="text_bert")
+    except DataError:  # told where its ids are used; where they are not, nothing hangs on it
+        return None
+    return found.lengths_N if found.ids_NT.shape[1] == places else None
+
+
+def _outside(
+    filled_NT: NDArray[np.bool_], lengths_N: NDArray[np.int64], *, front: bool
+) -> NDArray[np.int64]:
+    """Non-zero frames outside the lengths, [N], the padding being at the end or in front."""
+    place_T = np.arange(filled_NT.shape[1])
+    if front:
+        place_T = place_T[::-1]
+    outside_N: NDArray[np.int64] = (filled_NT & (place_T >= lengths_N[:, None])).sum(axis=1)
+    return outside_N
+
+
+def _dropped(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> float:
+    """Share of the non-zero frames outside the lengths."""
+    dropped = sum(int(_outside(look.filled_NT, n_N, front=front).sum()) for look, n_N in parts)
+    return dropped / max(1, sum(int(look.filled_NT.sum()) for look, _ in parts))
+
+
+def _refuse_contradictions(
+    parts: Sequence[tuple[_Look, NDArray[np.int64]]], m: FrameModality, front: bool
+) -> None:
+    share = _dropped(parts, front=front)
+    for look, lengths_N in parts:
+        outside_N = _outside(look.filled_NT, lengths_N, front=front)
+        all_N = look.filled_NT.sum(axis=1)
+        # A few stray frames are harmless, unless they are most of what a sample has.
+        wrong_N = outside_N > (0 if share > SMALL_SHARE else all_N / 2)
+        if wrong_N.any():
+            row = int(np.argmax(outside_N * wrong_N))
+            raise DataError(
+                f"{look.where}: sample {look.ids[row]!r}: {outside_N[row]} of its {all_N[row]} "
+                f"non-zero frames lie outside its length {lengths_N[row]}, wherever the padding is "
+                f"({wrong_N.sum()} such samples, {share:.1%} of all non-zero frames): correct "
+                f"{m}_lengths, leave it out (the frames then say how long they are), or drop "
+                "these frames with --allow-cut"
+            )
+
+
+def _aligned(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> bool:
+    """Whether the frames lie inside the text's mask and most sequences fill it."""
+    if _dropped(parts, front=front) > SMALL_SHARE:
+        return False
+    near = [mask_N - _span(look.filled_NT) <= NEAR for look, mask_N in parts]
+    has = [look.filled_NT.any(axis=1) for look, _ in parts]
+    told = np.concatenate(near)[np.concatenate(has)]
+    return bool(len(told)) and bool(told.mean() >= 0.5)
+
+
+def _zeros_in_front(looks: Sequence[_Look]) -> bool:
+    """Whether zeros lead clearly more often than they trail."""
+    filled = [look.filled_NT[look.filled_NT.any(axis=1)] for look in looks]
+    lead_N = np.concatenate([f.shape[1] - _length(f, front=True) for f in filled])
+    trail_N = np.concatenate([f.shape[1] - _length(f, front=False) for f in filled])
+    leading, trailing = (lead_N > 0).sum(), (trail_N > 0).sum()
+    # A sequence may begin with zeros of its own (a face not yet found), but seldom does.
+    return bool(
+        leading >= max(3, 0.1 * len(lead_N))
+        and leading > 2 * trailing
+        and lead_N.sum() > trail_N.sum()
+    )
+
+
+def _length(filled_NT: NDArray[np.bool_], *, front: bool) -> NDArray[np.int64]:
+    """Places from the unpadded side to the last frame that is not zero, [N]."""
+    toward_NT = filled_NT if front else filled_NT[:, ::-1]
+    last_N = filled_NT.shape[1] - np.argmax(toward_NT, axis=1)
+    length_N: NDArray[np.int64] = np.where(filled_NT.any(axis=1), last_N, 0).astype(np.int64)
+    return length_N
+
+
+def _span(filled_NT: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Places from the first frame that is not zero to the last, [N]."""
+    both_N = _length(filled_NT, front=False) + _length(filled_NT, front=True)
+    span_N: NDArray[np.int64] = both_N - filled_NT.shape[1]
+    return span_N
+
+
+def _extent(look: _Look, m: FrameModality, front: bool, aligned: bool) -> Extent:
+    counts, (rows, places) = look.counts, look.filled_NT.shape
+    if look.given_N is not None:
+        length_N = look.given_N
+    elif aligned and look.mask_N is not None:
+        length_N = look.mask_N
+        counts[f"{m}.length_from_mask"] = rows
+    else:
+        length_N = _length(look.filled_NT, front=front)
+        counts[f"{m}.length_from_zeros"] = rows
+    start_N = np.where(length_N > 0, places - length_N, 0) if front else np.zeros_like(length_N)
+    counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
+    return Extent(start_N, length_N, counts)

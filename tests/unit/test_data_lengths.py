@@ -1,0 +1,240 @@
+"""Where the real frames lie: padded at either end, with lengths, with a mask, with neither."""
+
+from collections import Counter
+
+import feature_files
+import numpy as np
+import pytest
+from feature_files import check, converted
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from lnln_dist.data.lengths import find_extents, given_lengths
+from lnln_dist.data.mmsa import RawFile, RawSplit
+from lnln_dist.data.schema import SPLITS
+from lnln_dist.errors import DataError
+
+IDS = ["a", "b", "c", "d"]
+
+
+@pytest.fixture
+def content():
+    return feature_files.feature_file()
+
+
+def in_front(content, *fields, lengths=True):
+    """A copy of ``content`` whose fields are padded in front, as MulT's files are."""
+    moved = {name: dict(content[name]) for name in SPLITS}
+    for split in moved.values():
+        for field in fields:
+            frames, places = split[field], split[field].shape[1]
+            shifts = places - np.array(split[f"{field}_lengths"])
+            split[field] = np.stack(
+                [np.roll(f, n, axis=0) for f, n in zip(frames, shifts, strict=True)]
+            )
+            if not lengths:
+                del split[f"{field}_lengths"]
+    return moved
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_padding_in_front_is_found_said_and_removed(tmp_path, content, lengths):
+    moved = in_front(content, "audio", "vision", lengths=lengths)
+    index, dataset = converted(tmp_path, moved)
+    check(dataset, content)
+    for name in SPLITS:
+        short = sum(n < 9 for n in content[name]["audio_lengths"])
+        assert index.repairs[name]["audio.padded_in_front"] == short > 0
+        assert "vision.padded_in_front" in index.repairs[name]
+        assert not [what for what in index.repairs[name] if what.endswith(".beyond_length")]
+
+
+def raw_file(sequences, places, *, front, lengths, mask=None):
+    padded = np.zeros((len(sequences), places, 2))
+    for row, frames in zip(padded, sequences, strict=True):
+        row[places - len(frames) if front else 0 :][: len(frames)] = frames
+    count = [len(frames) for frames in sequences]
+    split = RawSplit(
+        ids=[str(i) for i in range(len(sequences))],
+        raw_text=[],
+        frames={"audio": padded, "vision": padded},
+        lengths={"audio": count if lengths else None, "vision": None},
+        text_bert=mask,
+        labels={},
+        unusable={},
+    )
+    return RawFile(source=None, splits={"train": split}), padded
+
+
+def extents(raw, **choices):
+    choices = {"name": "f", "chunk_bytes": 100, "allow_cut": False, **choices}
+    return find_extents(raw, "audio", **choices)["train"]
+
+
+# One frame of a sequence; zeros may lie inside one but not at its ends.
+frame = st.sampled_from([(0.0, 0.0), (1.0, 0.0), (0.0, -2.5), (3.0, 4.0)])
+end = frame.filter(any)
+sequence = st.builds(lambda a, inner, b: [a, *inner, b], end, st.lists(frame, max_size=6), end)
+
+
+@settings(deadline=None)
+@given(
+    sequences=st.lists(sequence, min_size=3, max_size=6),
+    extra=st.integers(0, 4),
+    front=st.booleans(),
+    lengths=st.booleans(),
+)
+def test_padding_and_unpadding_is_a_round_trip(sequences, extra, front, lengths):
+    places = max(map(len, sequences)) + extra
+    short = sum(len(frames) < places for frames in sequences)
+    assume(lengths or short >= 3)  # fewer are no evidence
+    raw, padded = raw_file(sequences, places, front=front, lengths=lengths)
+    found = extents(raw)
+    assert found.counts["audio.padded_in_front"] == (short if front else 0)
+    for row, start, length, frames in zip(
+        padded, found.start_N, found.length_N, sequences, strict=True
+    ):
+        assert row[start : start + length].tolist() == [list(f) for f in frames]
+
+
+def contradicted(content, rows, split="train"):
+    """Lengths that lie about where the frames are: the real ones lie in the middle."""
+    field = content[split]
+    frames = field["audio"] = np.zeros_like(field["audio"])
+    for row in rows:
+        frames[row, 3:8] = 1
+        field["audio_lengths"][row] = 4
+    others = [row for row in range(len(frames)) if row not in rows]
+    frames[others] = 1
+    for row in others:
+        field["audio_lengths"][row] = 9
+    return content
+
+
+@pytest.mark.parametrize("rows", [[5], list(range(12))])
+def test_lengths_that_the_frames_contradict_are_refused(tmp_path, content, rows):
+    contradicted(content, rows)
+    sample = content["train"]["id"][rows[0]].replace("$", r"\$")
+    with pytest.raises(DataError, match=f"train: audio: sample '{sample}': 4 of its 5") as caught:
+        converted(tmp_path, content)
+    assert "--allow-cut" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_cut_that_was_asked_for_is_counted(tmp_path, content):
+    contradicted(content, [5])
+    index, dataset = converted(tmp_path, content, allow_cut=True)
+    assert index.repairs["train"]["audio.beyond_length"] == 4
+    assert dataset.split("train").lengths["audio"][5] == 4
+
+
+def test_a_few_stray_frames_are_dropped_and_counted(tmp_path, content):
+    train = content["train"]
+    train["audio"] = np.ones((12, 200, 3), np.float32)
+    train["audio_lengths"] = [199] + [200] * 11
+    index, dataset = converted(tmp_path, content)
+    assert index.repairs["train"] == {"audio.beyond_length": 1}
+    assert dataset.split("train").lengths["audio"][0] == 199
+
+
+def test_aligned_files_take_lengths_from_the_mask(tmp_path):
+    content = feature_files.feature_file(audio=10, vision=6)
+    lengths = {name: content[name]["text_bert"][:, 1].sum(axis=1) for name in SPLITS}
+    for name in SPLITS:
+        del content[name]["audio_lengths"]
+        inside = np.arange(10) < lengths[name][:, None]
+        content[name]["audio"] = np.where(inside[..., None], np.float32(1), np.float32(0))
+        content[name]["audio"][0, lengths[name][0].astype(int) - 2 :] = 0  # no sound at the end
+    index, dataset = converted(tmp_path, content)
+    assert dataset.split("train").lengths["audio"].tolist() == lengths["train"].tolist()
+    assert index.repairs["valid"]["audio.length_from_mask"] == 5
+    assert "audio.length_from_zeros" not in index.repairs["valid"]
+
+
+def test_as_many_places_as_the_text_by_chance_is_not_aligned(tmp_path):
+    content = feature_files.feature_file(audio=10)
+    expected = {name: list(content[name]["audio_lengths"]) for name in SPLITS}
+    for name in SPLITS:
+        del content[name]["audio_lengths"]
+    index, dataset = converted(tmp_path, content)
+    for name in SPLITS:
+        assert dataset.split(name).lengths["audio"].tolist() == expected[name]
+        assert index.repairs[name]["audio.length_from_zeros"] == feature_files.SIZES[name]
+        assert "audio.beyond_length" not in index.repairs[name]
+
+
+def test_frames_well_inside_the_mask_are_not_aligned():
+    mask = np.tile(np.array([[101, *[1000] * 6, 102], [1] * 8, [0] * 8]), (4, 1, 1))
+    for count, expected in (((1, 2, 3, 2), [1, 2, 3, 2]), ((7, 6, 8, 2), [8] * 4)):
+        made = [[(1.0, 1.0)] * n for n in count]
+        raw, _ = raw_file(made, 8, front=False, lengths=False, mask=mask)
+        assert extents(raw).length_N.tolist() == expected
+
+
+def test_a_damaged_mask_decides_nothing(tmp_path):
+    content = feature_files.feature_file(audio=10)
+    expected = list(content["train"]["audio_lengths"])
+    for name in SPLITS:
+        del content[name]["audio_lengths"]
+        content[name]["text_bert"][0, 1] = [0] + [1] * 9
+    _, dataset = converted(tmp_path, content, tokenizer="corpus")
+    assert dataset.split("train").lengths["audio"].tolist() == expected
+
+
+def test_missing_lengths_of_unaligned_files_come_from_the_zeros(tmp_path, content):
+    expected = [list(content[name]["vision_lengths"]) for name in SPLITS]
+    for name in SPLITS:
+        del content[name]["vision_lengths"]
+    content["train"]["vision"][2] = 0
+    expected[0][2] = 1
+    index, dataset = converted(tmp_path, content)
+    assert [dataset.split(name).lengths["vision"].tolist() for name in SPLITS] == expected
+    assert index.repairs["train"] == {"vision.empty": 1, "vision.length_from_zeros": 12}
+
+
+def test_a_face_not_yet_found_is_no_padding(tmp_path, content):
+    """A few sequences that begin with zeros do not make a file padded in front."""
+    for name in SPLITS:
+        del content[name]["vision_lengths"]
+        content[name]["vision"] = np.ones_like(content[name]["vision"])
+    content["train"]["vision"][3:5, :2] = 0
+    index, dataset = converted(tmp_path, content)
+    assert set(dataset.split("train").lengths["vision"]) == {6}
+    assert "vision.padded_in_front" not in index.repairs["train"]
+
+
+def test_lengths_from_zeros():
+    raw, padded = raw_file([[(1.0, 1.0)]] * 3, 4, front=False, lengths=False)
+    padded[:] = 0
+    padded[0, 1, 0] = 1
+    padded[1, 3, 1] = -np.inf
+    assert extents(raw).length_N.tolist() == [2, 4, 0]
+
+
+def test_padding_that_is_not_finite_is_padding():
+    raw, padded = raw_file([[(1.0, 1.0)] * n for n in (2, 4)], 4, front=False, lengths=True)
+    padded[0, 2:] = -np.inf
+    assert extents(raw).length_N.tolist() == [2, 4]
+
+
+def test_given_lengths():
+    counts = Counter()
+
+    def read(values):
+        return given_lengths(values, padded=5, ids=IDS, field="audio", counts=counts, where="w")
+
+    assert read([1, 9, 5, 0]).tolist() == [1, 5, 5, 0]
+    assert counts["audio.over_padding"] == 1
+    assert read(np.array([[1.0], [2.0], [3.0], [6.0]])).tolist() == [1, 2, 3, 5]
+    assert counts["audio.over_padding"] == 2
+    for wrong in ([1, 2, -1, 3], [1, 2, 2.5, 3], [1, 2, np.nan, 3]):
+        with pytest.raises(DataError, match="sample 'c' has the length"):
+            read(wrong)
+
+
+def test_a_sequence_without_frames_padded_in_front(tmp_path, content):
+    content["train"]["audio_lengths"][4] = 0
+    content["train"]["audio"][4] = 0
+    index, dataset = converted(tmp_path, in_front(content, "audio"))
+    assert dataset.split("train").frames("audio", 4).tolist() == [[0, 0, 0]]
+    assert index.repairs["train"]["audio.empty"] == 1
