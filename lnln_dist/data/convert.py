@@ -14,7 +14,7 @@ from lnln_dist.config import Modality
 from lnln_dist.data import repair
 from lnln_dist.data.lengths import Extent, find_extents
 from lnln_dist.data.mmsa import LABELS, RawFile, RawSplit, read_pickle
-from lnln_dist.data.presets import Preset, check_set, find_preset
+from lnln_dist.data.presets import Preset, check_inputs, check_labels, find_preset
 from lnln_dist.data.schema import (
     FRAMES,
     INDEX,
@@ -170,7 +170,9 @@ def write_shards(
     ids = {split: raw.splits[split].ids for split in SPLITS if split in raw.splits}
     videos = shared_videos(ids, group_by, name=name)
     if labels.check:
-        _check_set(raw, preset, layout, labels, name)
+        train, where = raw.splits["train"], f"{name}: train"
+        check_inputs(preset, widths=layout.widths, sentences=train.raw_text, name=name)
+        check_labels(preset, _read_label(train, "label", preset, labels, where)[0], name=name)
     text = choose_text(
         raw,
         preset,
@@ -320,14 +322,6 @@ def shared_videos(
         videos[split] |= {sample for sample in missed if not sample.isdecimal()}
     overlap = {f"{a}/{b}": len(videos[a] & videos[b]) for a, b in itertools.combinations(videos, 2)}
     return overlap, VideoCheck(pattern=pattern.pattern, understood=understood)
-
-
-def _check_set(
-    raw: RawFile, preset: Preset, layout: Layout, labels: LabelChoice, name: str
-) -> None:
-    train = raw.splits["train"]
-    label_N = _read_label(train, "label", preset, labels, f"{name}: train")[0]
-    check_set(preset, widths=layout.widths, sentences=train.raw_text, label_N=label_N, name=name)
 
 
 def _read_label(

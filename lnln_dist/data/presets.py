@@ -118,26 +118,19 @@ def find_preset(
     )
 
 
-def check_set(
-    preset: Preset,
-    *,
-    widths: Mapping[FrameModality, int],
-    sentences: Sequence[str],
-    label_N: NDArray[np.float32],
-    name: str,
+def check_inputs(
+    preset: Preset, *, widths: Mapping[FrameModality, int], sentences: Sequence[str], name: str
 ) -> None:
-    """Refuses a file that is plainly of another data set than the one named.
+    """Refuses a file whose inputs are plainly of another data set than the one named.
 
     Args:
         preset: the data set named.
         widths: features per frame.
         sentences: of the training split.
-        label_N: of the training split, all in the preset's range.
         name: of the file, for messages.
 
     Raises:
-        DataError: features of another public set, Chinese for English, or labels that reach
-            one side or one end of the range only.
+        DataError: features of another public set, or Chinese for English.
     """
     found = tuple(widths[m] for m in FRAMES)
     for other in PRESETS.values():
@@ -153,6 +146,14 @@ def check_set(
             f"{name}: its sentences are Chinese, so it is not {preset.dataset}: give --dataset "
             "sims, or a name of your own with --family and --label-range"
         )
+
+
+def check_labels(preset: Preset, label_N: NDArray[np.float32], *, name: str) -> None:
+    """Refuses training labels, all in the preset's range, that are plainly of another.
+
+    Raises:
+        DataError: they reach one side of zero only, or a part of a public set's range.
+    """
     low, high = preset.label_range
     least, most = float(label_N.min()), float(label_N.max())
     one_sided = len(label_N) >= FEW and low < 0 < high and (least >= 0 or most <= 0)

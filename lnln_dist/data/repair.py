@@ -105,7 +105,8 @@ def label_column(
     wrong = np.flatnonzero(outside_N & ~np.isfinite(array) if clip else outside_N)
     if len(wrong):
         row = int(wrong[0])
-        remedy = "" if not np.isfinite(array[row]) else ", or pass --clip-labels"
+        strays = np.isfinite(array[row]) and 4 * len(wrong) <= len(array)
+        remedy = ", or pass --clip-labels" if strays else ""
         raise DataError(
             f"{where}: sample {ids[row]!r} has the label {array[row]}, outside [{low:g}, {high:g}] "
             f"({len(wrong)} such samples): correct the file or name another data set{remedy}"

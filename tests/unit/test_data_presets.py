@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lnln_dist.data.presets import BERT_UNCASED, PRESETS, check_set, find_preset
+from lnln_dist.data.presets import BERT_UNCASED, PRESETS, check_inputs, check_labels, find_preset
 from lnln_dist.errors import DataError
 from lnln_dist.vocabulary import vocabulary_sha256
 
@@ -62,13 +62,9 @@ def check(name, *, widths=(3, 4), sentences=("a film",) * 200, labels=None, **ow
     preset = find_preset(name, own.get("family"), own.get("label_range"))
     low, high = preset.label_range
     label_N = np.linspace(low, high, 200) if labels is None else np.asarray(labels)
-    check_set(
-        preset,
-        widths=dict(zip(("audio", "vision"), widths, strict=True)),
-        sentences=sentences,
-        label_N=label_N.astype(np.float32),
-        name="f.pkl",
-    )
+    given_widths = dict(zip(("audio", "vision"), widths, strict=True))
+    check_inputs(preset, widths=given_widths, sentences=sentences, name="f.pkl")
+    check_labels(preset, label_N.astype(np.float32), name="f.pkl")
 
 
 @pytest.mark.parametrize(
