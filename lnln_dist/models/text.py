@@ -33,8 +33,13 @@ from lnln_dist.vocabulary import TOKENIZER_FILES, TokenizerInfo, read_tokenizer
 Freeze = Literal["none", "embeddings", "all"]
 
 TINY_DROPOUT = 0.1
-# Their layers mix padded places into the others, whatever the attention mask says.
-UNMASKED = ("convbert", "fnet", "nystromformer", "yoso")
+_MIXED, _SPARE = "results depend on the padding", "weights are not all used by plain text"
+UNFIT = dict.fromkeys(("convbert", "fnet", "mobilebert", "nystromformer", "yoso"), _MIXED) | {
+    "longformer": _SPARE,
+    "luke": _SPARE,
+}
+# Its mask is the least float32, which bf16 cannot hold.
+FLOAT_ONLY = ("deberta",)
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
 
@@ -102,7 +107,12 @@ class TextEncoder(nn.Module):
             segments_BT: int64 token type ids, unused by encoders that know none.
         """
         extra = {"token_type_ids": segments_BT} if self.takes_segments else {}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.freeze != "all"):
+        whole = self.model.config.model_type in FLOAT_ONLY
+        kind = ids_BT.device.type
+        with (
+            torch.set_grad_enabled(torch.is_grad_enabled() and self.freeze != "all"),
+            torch.autocast(kind, enabled=False) if whole else contextlib.nullcontext(),
+        ):
             output = self.model(input_ids=ids_BT, attention_mask=valid_BT.long(), **extra)
         hidden: Tensor = output.last_hidden_state
         return hidden
@@ -133,6 +143,11 @@ def build_encoder(
     with _quiet():
         source = EncoderSource.of(config.name)
         model_config = _read_config(source)
+        if model_config.model_type in UNFIT:
+            raise ConfigError(
+                f"model.encoder.name: {config.name} is a {model_config.model_type} model, whose "
+                f"{UNFIT[model_config.model_type]}: take BERT, RoBERTa, DeBERTa, MPNet or the like"
+            )
         check_vocabulary(
             config.name,
             tokenizer,
@@ -248,11 +263,6 @@ def _read_config(source: EncoderSource) -> PreTrainedConfig:
         raise ConfigError(
             f"model.encoder.name: {source.name} is a {config.model_type} model, "
             "not a BERT-type encoder"
-        )
-    if config.model_type in UNMASKED:
-        raise ConfigError(
-            f"model.encoder.name: {source.name} is a {config.model_type} model, whose results "
-            "depend on the padding: take one that attends (BERT, RoBERTa, DeBERTa, MPNet, ...)"
         )
     return config
 

@@ -120,13 +120,13 @@ def test_a_file_of_one_unlabelled_split_is_predicted(
     test = pickle.loads((corpus / "corpus.pkl").read_bytes())["test"]
     del test["regression_labels"], test["id"]
     (tmp_path / "own.pkl").write_bytes(pickle.dumps({"unlabelled": test}))
-    shown = command("predict", trained, tmp_path / "own.pkl", "--out", tmp_path / "own.csv").stdout
+    shown = command("predict", trained, tmp_path / "own.pkl", "--output", tmp_path / "own.csv").stdout
     assert shown == (
         "note: the file has no split test: predicting unlabelled\n"
         f"{tmp_path / 'own.csv'}: 24 predictions of split unlabelled\n"
     )
     own = pd.read_csv(tmp_path / "own.csv")
-    command("predict", trained, corpus / "data", "--out", tmp_path / "whole.csv")
+    command("predict", trained, corpus / "data", "--output", tmp_path / "whole.csv")
     pd.testing.assert_series_equal(own.prediction, pd.read_csv(tmp_path / "whole.csv").prediction)
     assert own.label.isna().all()
     assert own.id.tolist() == [f"unlabelled-{row}" for row in range(24)]

@@ -16,11 +16,14 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    DebertaConfig,
+    DebertaModel,
     DebertaV2Config,
     DebertaV2Model,
     DistilBertConfig,
     DistilBertModel,
     FNetConfig,
+    LukeConfig,
     MPNetConfig,
     MPNetModel,
     RobertaConfig,
@@ -138,6 +141,8 @@ def write_plain(folder: Path, family: str) -> Path:
     torch.manual_seed(0)
     if family == "mpnet":
         model = MPNetModel(MPNetConfig(**SIZES, pad_token_id=1))
+    elif family == "deberta":
+        model = DebertaModel(DebertaConfig(**SIZES, **DEBERTA))
     else:
         model = DebertaV2Model(DebertaV2Config(**SIZES, **DEBERTA))
     for parameter in model.parameters():
@@ -179,10 +184,26 @@ def test_attention_that_is_not_fused_is_noted(folder: Path, tmp_path: Path) -> N
     assert load_encoder_skeleton(tmp_path / "saved").note == encoder.note
 
 
-def test_an_encoder_whose_layers_mix_padding_in_is_refused(tmp_path: Path) -> None:
-    FNetConfig().save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="fnet model, whose results depend on the padding"):
+@pytest.mark.parametrize("family", ["deberta", "deberta-v2", "mpnet"])
+def test_padding_is_not_seen_in_half_precision_either(tmp_path: Path, family: str) -> None:
+    encoder = build(write_plain(tmp_path, family), dropout=0.0).train()
+    ids, valid, segments = inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden, other = (encoder(x, valid, segments) for x in (ids, torch.where(valid, ids, 7)))
+    assert torch.equal(hidden[valid], other[valid])
+    exact = encoder(ids, valid, segments)
+    torch.testing.assert_close(hidden[valid].float(), exact[valid], rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [(FNetConfig, "fnet model, whose results depend"), (LukeConfig, "weights are not all used")],
+)
+def test_an_encoder_that_cannot_serve_is_refused(tmp_path: Path, kind: type, why: str) -> None:
+    kind().save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=why) as err:
         build(tmp_path)
+    one_line(err.value)
 
 
 def test_encoders_without_segments_or_pooler_work(tmp_path: Path) -> None:
