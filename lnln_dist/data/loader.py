@@ -278,8 +278,9 @@ class Loader(Generic[Item, Loaded]):
             lost = self._loader.num_workers and not isinstance(err, RuntimeError)
             if not lost and not str(err).startswith("DataLoader worker"):
                 raise
+            cause = (str(err).splitlines() or [type(err).__name__])[0].rstrip(". ")
             raise DataError(
-                f"a loader process died ({str(err).splitlines()[0].rstrip('. ')}); if (shared) "
+                f"a loader process died ({cause}); if (shared) "
                 "memory is short set data.workers: 0, else check the data with lnln-dist verify"
             ) from err
 

@@ -1,6 +1,7 @@
 """The training loop: steps, and what happens between epochs."""
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -244,6 +245,11 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         paused = run.runtime.broadcast_object(bool(run.on_epoch(report)))
     if run.state.step == run.steps_per_epoch * run.config.train.epochs:
         run.state.finished = True
+    if run.state.finished and math.isnan(best):
+        run.progress.line(
+            f"{select.metric} was not defined on {select.split} in any epoch: best/ holds the "
+            "first one's weights, chosen by no score; give select.metric mae, or labels that vary"
+        )
     _checkpoint(run)
     run.meter.pause(time.perf_counter() - begin)
     if not paused and not run.state.finished and _told_to_leave(run):
@@ -262,8 +268,9 @@ def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -
         score = scores.mean[metric]
         old = state.best.get(name)
         # A score that is not defined (the correlation of a constant) never counts as better,
-        # but the first epoch always leaves a checkpoint.
-        if old is None or old != old or (score - old) * DIRECTION[metric] > 0:
+        # but the first epoch always leaves a checkpoint, which any that is defined replaces.
+        gained = old is not None and math.isnan(old) and not math.isnan(score)
+        if old is None or gained or (score - old) * DIRECTION[metric] > 0:
             state.best[name], state.best_epoch[name] = score, epoch + 1
             improved.append((name, metric, score))
     state.epochs_without_gain = (

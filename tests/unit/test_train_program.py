@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import MPNetConfig, MPNetModel
 
 from lnln_dist import settings
 from lnln_dist.config import Config
+from lnln_dist.data.convert import prepare
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.evaluate import predict
@@ -275,3 +277,43 @@ def test_a_run_that_is_told_to_leave_keeps_its_trace(
         run(settings.build(given), tmp_path / "run", cpu=True)
     [trace] = (tmp_path / "run" / "profile").iterdir()
     assert trace.name == "steps-0-2-rank-0.pt.trace.json"
+
+
+def test_an_undefined_score_is_no_gain_and_the_end_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tiny_runs.write_pickle(tmp_path / "constant.pkl")
+    content = pickle.loads(source.read_bytes())
+    content["valid"]["regression_labels"][:] = 1.0  # no correlation with a constant
+    source.write_bytes(pickle.dumps(content))
+    prepare(source, tmp_path / "data", dataset="mosi", tokenizer="corpus")
+    plain = settings.to_dict(config(tmp_path / "data"))
+    plain["select"]["metric"] = "corr"
+    plain["train"] |= {"epochs": 9, "patience": 2}
+    told: list[EpochReport] = []
+    found = run(settings.build(plain), tmp_path / "run", cpu=True, on_epoch=told.append)
+    assert found.state.finished
+    assert [report.improved for report in told] == [True, False, False]
+    assert found.state.best_epoch["best"] == 1
+    assert (tmp_path / "run" / "best" / "best.safetensors").is_file()
+    shown = capsys.readouterr()
+    *_, stopped, undefined = (shown.out + shown.err).strip().splitlines()
+    assert "stopped early" in stopped
+    assert "corr was not defined on valid in any epoch" in undefined
+
+
+def test_a_defined_score_beats_an_undefined_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([float("nan"), 9.0, float("nan")])
+    real = setup.validate
+
+    def scripted(*given: Any, **more: Any) -> Any:
+        found = real(*given, **more)
+        return found._replace(mean={**found.mean, "mae": next(scores)})
+
+    monkeypatch.setattr(setup, "validate", scripted)
+    told: list[EpochReport] = []
+    found = run(config(data), tmp_path / "run", cpu=True, on_epoch=told.append)
+    assert [report.improved for report in told] == [True, True, False]
+    assert (found.state.best["best"], found.state.best_epoch["best"]) == (9.0, 2)
