@@ -68,7 +68,8 @@ class Training:
     operations: Callable[[Batch], float] | None = None
     """Floating-point operations of a micro-batch, where a utilisation can be reported."""
     on_epoch: Callable[[EpochReport], bool | None] | None = None
-    """Called after every epoch; a true answer ends the run here, to be resumed later."""
+    """Called after every epoch, its checkpoint committed; a true answer ends the run here, to be
+    resumed later."""
 
 
 def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepResult:
@@ -231,8 +232,13 @@ def _end_epoch(run: Training, epoch: int) -> bool:
     if patience and run.state.epochs_without_gain >= patience:
         run.progress.line(f"stopped early: no better score for {patience} epochs")
         run.state.finished = True
+    if run.state.step == run.steps_per_epoch * run.config.train.epochs:
+        run.state.finished = True
+    _checkpoint(run)
     paused = False
     if run.on_epoch:
+        # Whoever listens may end the run from within: what it is told of must not be lost by that.
+        run.saver.wait()
         report = EpochReport(
             epoch=epoch + 1,
             step=run.state.step,
@@ -242,9 +248,6 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         )
         # Only the main process may decide: a rank that stops alone leaves the others waiting.
         paused = run.runtime.broadcast_object(bool(run.on_epoch(report)))
-    if run.state.step == run.steps_per_epoch * run.config.train.epochs:
-        run.state.finished = True
-    _checkpoint(run)
     run.meter.pause(time.perf_counter() - begin)
     if not paused and not run.state.finished and _told_to_leave(run):
         _leave(run)
