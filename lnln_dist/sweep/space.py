@@ -56,7 +56,7 @@ class Space:
     def config(self, values: Mapping[str, Any], seed: int) -> Config:
         """The full settings of a trial at some values of the axes."""
         changes = settings.nest({**axes.apply(self.sweep, values), "train.seed": seed})
-        return settings.build(settings.merge(self.shared, changes))
+        return settings.build(settings.lay(self.shared, changes))
 
     @property
     def shared(self) -> dict[str, Any]:

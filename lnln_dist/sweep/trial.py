@@ -23,6 +23,7 @@ LAUNCHER_VARIABLES = (
     "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK",
 )  # fmt: skip
 LAUNCHER_PREFIXES = ("ACCELERATE_", "TORCHELASTIC_", "FSDP_")
+TRIES = 5
 HELD_S = 20.0  # for a killed predecessor of a trial to be gone
 
 
@@ -99,8 +100,18 @@ def hand_on(source: Path, folder: Path, config: Config) -> None:
 
     old = runs.Run(source)
     with atomic_folder(folder, overwrite=True) as made:
-        for part in ("checkpoints", "best", "encoder"):
-            shutil.copytree(source / part, made / part, dirs_exist_ok=True)
+        for number in range(TRIES):
+            try:
+                newest = max((source / "checkpoints").glob("step-*/state.json")).parent
+                shutil.copytree(newest, made / "checkpoints" / newest.name, dirs_exist_ok=True)
+                break
+            except (OSError, ValueError, shutil.Error) as err:
+                # The other goes on meanwhile, and drops what it has a newer one of.
+                if number == TRIES - 1:
+                    raise TransientError(f"{source}: its weights cannot be taken ({err})") from err
+                shutil.rmtree(made / "checkpoints", ignore_errors=True)
+        for part in ("best", "encoder"):
+            shutil.copytree(source / part, made / part)
         shutil.copy(source / "log.jsonl", made)
         info = old.info.model_copy(update={"config_hash": settings.config_hash(config)})
         runs.write_run(made, config, info)

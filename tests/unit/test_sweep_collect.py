@@ -14,7 +14,7 @@ from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import TrainingError
 from lnln_dist.sweep import summary
-from lnln_dist.sweep.collect import Results, best_epoch, collect, estimate
+from lnln_dist.sweep.collect import Results, best_epoch, bounds, collect, estimate
 from lnln_dist.sweep.records import Epoch, Record
 
 BEST = "adversarial0.4_reconstruction0.1"
@@ -28,6 +28,14 @@ def test_interval_of_a_mean() -> None:
     assert found.mean - found.low == pytest.approx(found.high - found.mean)
     assert math.isnan(estimate([1.0]).low)
     assert estimate([]).n == 0
+
+
+def test_the_interval_of_a_share_is_one_of_shares() -> None:
+    found = estimate([0.9, 1.0], bounds("acc7"))
+    assert found.high == 1.0
+    assert 0.0 <= found.low < 0.9
+    assert estimate([0.1, 0.9], bounds("mae")).low == 0.0
+    assert estimate([0.9, 0.99], bounds("corr")).high == 1.0
 
 
 def test_an_undefined_value_makes_the_mean_undefined() -> None:

@@ -1,5 +1,6 @@
 """The study as Tune's scheduler, played with trials that need no cluster."""
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_runs
 from sweep_standin import SWEEP, drive, make_study, train
 
 pytest.importorskip("ray", reason="Ray is an extra")
@@ -246,3 +248,21 @@ def test_a_scheduler_of_rays_screens_each_stratum_by_itself(tmp_path: Path) -> N
         assert all(tune.study.records[chosen[0], seed].finished for seed in (1, 2, 3))
     # Its decisions are not made again: they are noted.
     assert make_study(tmp_path, raw).over
+
+
+def test_data_that_were_cut_short_under_a_trial_are_named(tmp_path: Path) -> None:
+    """Reading them ends a process by a bare bus error, of which Ray knows no more."""
+    tiny_runs.write_data(tmp_path / "data")
+    raw = {**SWEEP, "settings": {**SWEEP["settings"], "data": {"path": str(tmp_path / "data")}}}
+    tune = FakeTune(make_study(tmp_path / "sweep", raw))
+    tune.add()
+    (trial,) = tune.get_trials()
+    key = tune.key(trial)
+    shard = next((tmp_path / "data").glob("*train*.arrow"))
+    os.truncate(shard, 100)
+    trial.breaks(ConnectionError("worker died"))
+    tune.scheduler.on_trial_error(tune, trial)
+    failure = tune.study.records[key].failure
+    assert failure is not None
+    assert failure.startswith(f"{shard}: the shard has 100 bytes")
+    assert "run lnln-dist verify" in failure

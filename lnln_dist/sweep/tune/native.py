@@ -20,7 +20,11 @@ SCHEDULERS = (
     "HyperBandScheduler",
     "MedianStoppingRule",
 )
-SEARCHERS = {"OptunaSearch": "optuna", "HyperOptSearch": "hyperopt"}
+# Their packages, and how they call the seed that they get from search.seed.
+SEARCHERS = {
+    "OptunaSearch": ("optuna", "seed"),
+    "HyperOptSearch": ("hyperopt", "random_state_seed"),
+}
 OURS = ("self", "metric", "mode", "space")  # arguments that the sweep itself gives
 TRIES = 20  # proposals in a row that were there already before a stratum counts as used up
 LOGGERS = {
@@ -38,7 +42,7 @@ def check(sweep: SweepConfig) -> None:
     """
     given = sweep.screen.scheduler
     if isinstance(given, NativeConfig):
-        _arguments(_scheduler(given), given.arguments, "screen.scheduler")
+        _arguments(_scheduler(given), given.arguments, f"screen.scheduler: {given.ray}")
     if sweep.search.ray:
         _searcher_class(sweep)
     callbacks(sweep)
@@ -78,9 +82,9 @@ def _arguments(kind: Any, given: Mapping[str, Any], at: str) -> None:
     known = [name for name in inspect.signature(kind).parameters if name not in OURS]
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             raise ConfigError(
-                f"{at}: {kind.__name__} has no argument {name}; "
+                f"{at} has no argument {name}; "
                 + (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}")
             )
 
@@ -112,13 +116,13 @@ def _searcher_class(sweep: SweepConfig) -> Any:
     name = sweep.search.ray
     if name not in SEARCHERS:
         raise ConfigError(f"search: {name!r} is no searcher; known: {', '.join(SEARCHERS)}")
-    package = SEARCHERS[name]
+    package, _ = SEARCHERS[name]
     try:
         importlib.import_module(package)
     except ImportError as err:
         raise UserError(f"search: {name} needs {package}: pip install {package}") from err
     kind = getattr(importlib.import_module(f"ray.tune.search.{package}"), name)
-    _arguments(kind, sweep.search.arguments, "search")
+    _arguments(kind, sweep.search.arguments, f"search: {name}")
     return kind
 
 
@@ -128,6 +132,7 @@ def proposer(sweep: SweepConfig) -> Proposer:
     A searcher has no memory over sessions: a resumed one is told what is known by then.
     """
     kind = _searcher_class(sweep)
+    arguments = {SEARCHERS[sweep.search.ray][1]: sweep.search.seed, **sweep.search.arguments}
     searchers: dict[str, Any] = {}
     asked: dict[tuple[str, str], str] = {}
 
@@ -139,7 +144,7 @@ def proposer(sweep: SweepConfig) -> Proposer:
         drawn = {name: axis for name, axis in sweep.axes.items() if not axis.grid}
         if stratum not in searchers:
             mode = "min" if direction < 0 else "max"
-            searchers[stratum] = _searcher(kind, drawn, metric, mode, sweep.search.arguments)
+            searchers[stratum] = _searcher(kind, drawn, metric, mode, arguments)
         searcher = searchers[stratum]
         for name, trial_id in [(n, i) for (s, n), i in asked.items() if s == stratum]:
             epoch, cost = known.get(name, (0, 0.0))

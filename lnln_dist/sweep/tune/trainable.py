@@ -37,7 +37,7 @@ class Seat:
     def config(self, own: Mapping[str, Any]) -> Config:
         """A trial's full settings."""
         plain = {key: getattr(v, "item", lambda v=v: v)() for key, v in own.items()}
-        return settings.build(settings.merge(self.settings, settings.nest(plain)))
+        return settings.build(settings.lay(self.settings, settings.nest(plain)))
 
 
 def make_trainable(
@@ -74,7 +74,7 @@ def make_trainable(
         ConfigError: the settings are impossible.
     """
     plain = config if isinstance(config, Mapping) else settings.read_config(Path(config))
-    flat = settings.flatten(settings.merge(plain, settings.nest(overrides or {})))
+    flat = settings.flatten(settings.lay(plain, settings.nest(overrides or {})))
     shared = settings.nest({key: absolute(key, value) for key, value in flat.items()})
     settings.build(shared)
     seat = Seat(
