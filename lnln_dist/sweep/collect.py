@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from lnln_dist.sweep.folder import Folder, load
 from lnln_dist.sweep.planner import Plan, Verdict
 from lnln_dist.sweep.records import Epoch, Record
 from lnln_dist.sweep.space import Setting, Space
-from lnln_dist.sweep.state import plan_of
+from lnln_dist.sweep.state import passed_over, plan_of
 from lnln_dist.sweep.study import Span
 
 CONFIDENCE = 0.95
@@ -73,6 +73,8 @@ class SettingResult:
     """Metric -> over the seeds trained to the end, each at its best epoch; empty unless chosen."""
     fresh: Estimate
     """The objective over those of them that had no say in the screening."""
+    passed_over: bool = False
+    """It goes no further."""
 
     @property
     def complete(self) -> bool:
@@ -168,6 +170,7 @@ def collect(path: Path) -> Results:
     records = folder.records(space)
     still_open = space.unfilled - folder.exhausted(space)
     planned = plan_of(space, records, metric, direction, still_open)
+    gone = passed_over(space, records, planned)
     return Results(
         folder,
         space,
@@ -175,7 +178,13 @@ def collect(path: Path) -> Results:
         direction,
         planned,
         still_open,
-        [_result(made, space, planned, records, metric, direction) for made in space.settings],
+        [
+            replace(
+                _result(made, space, planned, records, metric, direction),
+                passed_over=made.name in gone,
+            )
+            for made in space.settings
+        ],
     )
 
 

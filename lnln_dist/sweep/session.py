@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lnln_dist import metrics
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, UserError
-from lnln_dist.sweep import figures, space, summary
+from lnln_dist.sweep import figures, hparams, space, summary
 from lnln_dist.sweep.collect import collect
 from lnln_dist.sweep.estimate import estimate
 from lnln_dist.sweep.folder import Folder
@@ -120,6 +120,7 @@ def run(
         finally:
             results = collect(folder.path)
             summary.write(results)
+            hparams.write(results)
         figures.draw(results)
     return Outcome(folder.path / "summary.md", grid)
 

@@ -70,6 +70,23 @@ def plan_of(
     return made
 
 
+def passed_over(space: Space, records: Mapping[Key, Record], planned: Plan) -> set[str]:
+    """Settings that go no further: by a rung, by the choice of the best, or for a failure."""
+    sweep, out = space.sweep, set()
+    for made in space.settings:
+        screening = [records[made.name, s] for s in sweep.seeds[: sweep.screen.seeds]]
+        failed = any(record.failure is not None for record in screening)
+        decided = made.stratum in planned.decided
+        if (failed or decided) and not planned.verdicts[made.name].chosen:
+            out.add(made.name)
+    for rungs in itertools.chain.from_iterable(planned.rungs.values()):
+        for rung, above in itertools.pairwise(rungs):
+            # Where few go up, some of the others are among the best in the end all the same.
+            if rung.over and len(above.names) >= sweep.confirm.best:
+                out |= set(rung.names) - set(above.names)
+    return out
+
+
 @dataclass
 class Study:
     """State of a sweep between its trials' reports.
@@ -186,19 +203,8 @@ class Study:
 
     @property
     def passed_over(self) -> set[str]:
-        """Settings that go no further: by a rung, by the choice of the best, or for a failure."""
-        sweep, out = self.space.sweep, set()
-        for made in self.space.settings:
-            screening = [self.records[made.name, s] for s in sweep.seeds[: sweep.screen.seeds]]
-            failed = any(record.failure is not None for record in screening)
-            decided = made.stratum in self.plan.decided
-            if (failed or decided) and not self.plan.verdicts[made.name].chosen:
-                out.add(made.name)
-        for rungs in itertools.chain.from_iterable(self.plan.rungs.values()):
-            for rung, above in itertools.pairwise(rungs):
-                if rung.over:
-                    out |= set(rung.names) - set(above.names)
-        return out
+        """Settings that go no further."""
+        return passed_over(self.space, self.records, self.plan)
 
     def _note(self, key: Key, run: Running, worker: Worker) -> None:
         wall = time.time() - run.since

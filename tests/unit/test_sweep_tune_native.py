@@ -68,7 +68,7 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
         ),
         (
             {"screen": {"scheduler": {"ray": "ASHAScheduler", "grace_perod": 2}}},
-            "screen.scheduler: ASHAScheduler has no argument grace_perod; did you mean grace_period",
+            "ASHAScheduler has no argument grace_perod; did you mean grace_period",
         ),
         ({"search": {"ray": "Optuna", "samples": 3}}, "search: 'Optuna' is no searcher; known"),
         (
