@@ -123,6 +123,10 @@ def _open(config: Config) -> ShardedDataset:
 
 
 def _to_the_end(training: Training) -> None:
+    limits, state = training.config.train, training.state
+    patient = not limits.patience or state.epochs_without_gain < limits.patience
+    if patient and state.step < training.steps_per_epoch * limits.epochs:
+        state.finished = False  # it was, before its training was lengthened
     if training.state.finished:
         training.progress.line(f"{training.folder} has finished already")
     else:

@@ -292,3 +292,26 @@ def test_what_is_told_is_committed_and_a_lent_folder_is_free_meanwhile(
     with pytest.raises(SystemExit):  # how Ray Tune ends a trial that it pauses
         run(config(data), tmp_path / "cut", cpu=True, on_epoch=lambda _: sys.exit(0), lends=True)
     assert checkpoint.load(checkpoint.checkpoints(tmp_path / "cut")[-1])[0].step == steps[0][0]
+
+
+def test_a_finished_run_is_lengthened_where_its_schedule_permits(
+    data: Path, tmp_path: Path
+) -> None:
+    def of(epochs: int, **optim: object) -> Config:
+        plain = settings.to_dict(config(data))
+        plain["train"]["epochs"] = epochs
+        plain["optim"] |= optim
+        return settings.build(plain)
+
+    steady = {"schedule": "constant", "warmup_share": 0.0}
+    whole = run(of(3, **steady), tmp_path / "whole", cpu=True)
+    assert run(of(2, **steady), tmp_path / "run", cpu=True).state.finished
+    longer = run(of(3, **steady), tmp_path / "run", cpu=True, resume=True)
+    assert longer.state.finished
+    assert longer.state.best == whole.state.best
+    assert logged(tmp_path / "run") == logged(tmp_path / "whole")
+    with pytest.raises(CheckpointError, match=r"train.epochs: 3 there, 2 here"):
+        run(of(2, **steady), tmp_path / "run", cpu=True, resume=True)
+    run(of(2), tmp_path / "cosine", cpu=True)
+    with pytest.raises(CheckpointError, match="only a constant schedule without warm-up"):
+        run(of(3), tmp_path / "cosine", cpu=True, resume=True)
