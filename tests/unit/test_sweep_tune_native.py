@@ -35,7 +35,7 @@ def by_ray(scheduler: dict[str, Any]) -> study.SweepConfig:
     "scheduler",
     [
         {"ray": "ASHAScheduler", "grace_period": 2},
-        {"ray": "HyperBandScheduler"},
+        {"ray": "AsyncHyperBandScheduler"},
         {"ray": "MedianStoppingRule", "arguments": {"grace_period": 2}},
     ],
 )
@@ -61,6 +61,10 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
     ("raw", "message"),
     [
         ({"screen": {"scheduler": {"ray": "ASHASheduler"}}}, "did you mean ASHAScheduler"),
+        (
+            {"screen": {"scheduler": {"ray": "HyperBandScheduler"}}},
+            "HyperBandScheduler wants all trials at once.*: use ASHAScheduler with brackets",
+        ),
         ({"screen": {"scheduler": {"ray": "PB2"}}}, "screen.scheduler: 'PB2' is no scheduler; kn"),
         (
             {"screen": {"scheduler": {"ray": "PopulationBasedTraining"}}},

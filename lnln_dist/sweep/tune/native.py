@@ -14,12 +14,13 @@ from lnln_dist.sweep.space import Setting, Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import Axis, NativeConfig, SweepConfig
 
-SCHEDULERS = (
-    "ASHAScheduler",
-    "AsyncHyperBandScheduler",
-    "HyperBandScheduler",
-    "MedianStoppingRule",
-)
+SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule")
+UNFIT = {
+    "PopulationBasedTraining": "changes settings while they are trained, so that there is none to "
+    "confirm: use it in a script with lnln_dist.sweep.make_trainable (launch/ray/README.md)",
+    "HyperBandScheduler": "wants all trials at once, which a sweep gives one by one as slots come "
+    "free: use ASHAScheduler with brackets, or that in a script with make_trainable",
+}
 # Their packages, and how they call the seed that they get from search.seed.
 SEARCHERS = {
     "OptunaSearch": ("optuna", "seed"),
@@ -63,12 +64,8 @@ def scheduler(sweep: SweepConfig, study: Study) -> Callable[[], Any] | None:
 def _scheduler(given: NativeConfig) -> Any:
     from ray.tune import schedulers
 
-    if given.ray == "PopulationBasedTraining":
-        raise ConfigError(
-            "screen.scheduler: PopulationBasedTraining changes settings while they are trained, so "
-            "that there is none to confirm: use it in a script with lnln_dist.sweep.make_trainable "
-            "(launch/ray/README.md)"
-        )
+    if given.ray in UNFIT:
+        raise ConfigError(f"screen.scheduler: {given.ray} {UNFIT[given.ray]}")
     if given.ray not in SCHEDULERS:
         near = difflib.get_close_matches(given.ray, SCHEDULERS, n=1)
         raise ConfigError(

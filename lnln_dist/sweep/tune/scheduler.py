@@ -218,15 +218,9 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
         segment = self._feed.next()
         for trial in paused:
             if segment and trial.status == Trial.PAUSED and self._key(trial) == segment[:2]:
-                if (judge := self._judge(trial)) and not self._wakes(judge, tune_controller, trial):
-                    continue
                 study.start(segment)
                 return trial
         return None
-
-    def _wakes(self, judge: TrialScheduler, tune_controller: Any, trial: Trial) -> bool:
-        """Whether a scheduler of Ray's, which may have paused a trial, lets it go on."""
-        return judge.choose_trial_to_run(tune_controller) is trial
 
     def debug_string(self) -> str:
         """What Tune prints of it."""
