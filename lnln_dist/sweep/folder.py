@@ -75,7 +75,7 @@ class Folder:
         """
         if not self._settings.exists():
             return
-        begun = {path.name.rpartition("_s")[0] for path in self.trials.iterdir()}
+        begun = {path.name.rpartition("_s")[0] for path in self.trials.glob("*")}
         by_key = {made.key: made for made in space.settings}
         names = {made.name: made for made in space.settings}
         old = []
