@@ -1,13 +1,14 @@
 """Sweeps: settings x seeds, screened by successive halving, confirmed on all seeds.
 
-``make_trainable`` is the training program as a trainable of Ray Tune; ``run`` a whole sweep.
+``make_trainable`` is the training program as a trainable of Ray Tune; ``run`` a whole sweep, and
+``table`` what came of one.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["make_trainable", "run"]
+__all__ = ["make_trainable", "run", "table"]
 
 
 def __getattr__(name: str) -> Any:
@@ -51,3 +52,20 @@ def run(
         resume=resume or retry_failed, retry_failed=retry_failed, address=address, cpus=cpus
     )
     return session.run(space.freeze(sweep), Path(output), options).grid
+
+
+def table(output: str | Path) -> Any:
+    """A sweep's trials and epochs as a pandas table, also while it runs.
+
+    Returns:
+        A row per trial and epoch: ``trial``, ``stratum``, ``setting``, ``seed``, ``axis:NAME``,
+        ``confirmed``, ``epoch``, ``step``, ``time``, ``best`` (objective so far), each score.
+
+    Raises:
+        CheckpointError: no sweep there, or a damaged one.
+    """
+    import pandas as pd
+
+    from lnln_dist.sweep.collect import collect, report_rows
+
+    return pd.DataFrame(report_rows(collect(Path(output))))

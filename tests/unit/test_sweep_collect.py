@@ -10,6 +10,7 @@ import pytest
 import sweep_standin
 from sweep_standin import SWEEP, drive, make_study
 
+import lnln_dist.sweep
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import TrainingError
@@ -109,6 +110,9 @@ def test_files(finished: Results) -> None:
         rows = list(csv.DictReader(handle))
     assert len(rows) == finished.epochs
     assert len({(row["trial"], row["epoch"]) for row in rows}) == len(rows)
+    table = lnln_dist.sweep.table(folder)
+    assert len(table) == len(rows)
+    assert table.groupby("trial")["mae"].cummin().equals(table["best"])
     by_trial: dict[str, float] = {}
     for row in rows:
         by_trial[row["trial"]] = min(by_trial.get(row["trial"], math.inf), float(row["mae"]))
