@@ -13,6 +13,7 @@ from lnln_dist.sweep import axes
 from lnln_dist.sweep.space import Setting, Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import Axis, NativeConfig, SweepConfig
+from lnln_dist.sweep.tune import quiet
 
 SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule")
 UNFIT = {
@@ -41,6 +42,7 @@ def check(sweep: SweepConfig) -> None:
     Raises:
         ConfigError: names the key.
     """
+    quiet()
     given = sweep.screen.scheduler
     if isinstance(given, NativeConfig):
         _arguments(_scheduler(given), given.arguments, f"screen.scheduler: {given.ray}")
