@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 
 from lnln_dist.sweep import session, space, study
+from lnln_dist.sweep.records import NOTE, Note
 
 TINY = {
     "model": {
@@ -52,18 +53,19 @@ def run(data: str, output: Path, *, trials: int, cpus: float, train: dict[str, A
 
 def overheads(output: Path) -> Iterator[tuple[bool, float, float]]:
     """(warm, wall seconds, training seconds) of every trial."""
+    stretches = [
+        (note.parent, stretch)
+        for note in output.glob(f"trials/*/{NOTE}")
+        for stretch in Note.model_validate_json(note.read_bytes()).stretches
+    ]
     seen: set[int] = set()
-    for line in (output / "events.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        if event["event"] != "end":
-            continue
-        log = (output / "trials" / event["trial"] / "log.jsonl").read_text().splitlines()
-        rows = [json.loads(row) for row in log]
+    for run, stretch in sorted(stretches, key=lambda item: (item[0] / NOTE).stat().st_mtime):
+        rows = [json.loads(row) for row in (run / "log.jsonl").read_text().splitlines()]
         first = next(row for row in rows if row["kind"] == "train")
         last = [row for row in rows if row["kind"] == "score"][-1]
         training = last["time"] - first["time"] + first["speed/step_ms"] / 1000
-        yield event["pid"] in seen, event["wall_s"], training
-        seen.add(event["pid"])
+        yield stretch.pid in seen, stretch.wall_s, training
+        seen.add(stretch.pid)
 
 
 def measure_time(data: str, trials: int) -> None:

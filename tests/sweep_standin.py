@@ -9,9 +9,10 @@ from typing import Any
 
 from lnln_dist.config import Config
 from lnln_dist.sweep import space, study
-from lnln_dist.sweep.director import Director
 from lnln_dist.sweep.folder import Folder
-from lnln_dist.sweep.trial import prepare, run_job
+from lnln_dist.sweep.records import Epoch, committed
+from lnln_dist.sweep.state import Key, Study, Worker
+from lnln_dist.sweep.trial import TrialFailedError, clear_torn_start, failing_for_good
 
 
 def score(config: Config, epoch: int) -> float:
@@ -29,6 +30,7 @@ def program(
     resume: bool,
     cpu: bool | None,
     on_epoch: Callable[[Any], bool],
+    lends: bool,
     shown_first: Collection[str] = (),
     epoch_s: float = 0.0,
     score: Callable[[Config, int], float] = score,
@@ -50,11 +52,11 @@ def program(
         line |= {f"valid/{name}/mean": value for name, value in valid.items()}
         with log.open("a") as handle:
             handle.write(json.dumps(line) + "\n")
-        stop = on_epoch(SimpleNamespace(epoch=done, step=done, valid=valid))
         state = {"step": done, "finished": done == config.train.epochs}
         target = folder / "checkpoints" / f"step-{done:08d}"
         target.mkdir(parents=True)
         (target / "state.json").write_text(json.dumps({"state": state}))
+        stop = on_epoch(SimpleNamespace(epoch=done, step=done, valid=valid))
     (folder / "best").mkdir(exist_ok=True)
     (folder / "best" / "best.safetensors").write_text("")
     return SimpleNamespace(
@@ -73,25 +75,62 @@ SWEEP = {
 }
 
 
-def make_director(path: Path, raw: dict[str, Any] = SWEEP, **more: Any) -> Director:
-    """A director of a new or resumed sweep."""
+def make_study(path: Path, raw: dict[str, Any] = SWEEP, **more: Any) -> Study:
+    """A new or resumed study."""
     made = space.resolve(space.freeze(study.build(raw)))
     folder = Folder(path)
     folder.create(resume=True)
     folder.adopt(made)
     folder.save(made)
-    return Director(made, folder, "mae", -1, **more)
+    return Study(made, folder, "mae", -1, **more)
 
 
-def drive(director: Director, *, stop_after: int | None = None, run: Any = program) -> int:
-    """Runs a director's stretches one after the other; returns how many."""
+def train(state: Study, key: Key, until: int, run: Any = program) -> Any:
+    """What a worker does for one stretch, but in this process."""
+    folder = state.folder.trial(state.name(key))
+    clear_torn_start(folder)
+    for row in committed(folder):
+        state.heard(key, row)
+
+    def on_epoch(report: Any) -> bool:
+        state.heard(key, Epoch(report.epoch, report.step, 0.0, report.valid))
+        return bool(report.epoch >= until)
+
+    config = state.space.config(state.setting(key).values, key[1])
+    with failing_for_good(folder):
+        return run(
+            config,
+            folder,
+            resume=True,
+            cpu=True,
+            on_epoch=on_epoch,
+            lends=True,
+            shown_first=state.space.swept,
+        )
+
+
+def drive(state: Study, *, stop_after: int | None = None, run: Any = program) -> int:
+    """Trains a study's stretches one after the other; returns how many."""
     count = 0
-    while not director.over and count != stop_after:
-        job = director.next()
-        assert job is not None
-        for epoch in prepare(job):
-            director.heard(job.trial, epoch)
-        outcome = run_job(job, lambda epoch, t=job.trial: director.heard(t, epoch), program=run)
-        director.ended(job.trial, outcome)
+    while not state.over and count != stop_after:
+        segment = state.next()
+        assert segment is not None
+        state.start(segment)
+        key = (segment.name, segment.seed)
+        until = min(segment.until, state.setting(key).epochs)
+        try:
+            result = train(state, key, until, run)
+        except TrialFailedError as err:
+            state.failed(key, str(err))
+        else:
+            state.ended(key, Worker("vm", 1, 0.0), finished=result.state.finished)
         count += 1
     return count
+
+
+def begin(state: Study) -> Key:
+    """Hands the next stretch out to nobody; returns its trial."""
+    segment = state.next()
+    assert segment is not None
+    state.start(segment)
+    return segment.name, segment.seed

@@ -26,7 +26,7 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a key of the YAML, such as screen.scheduler=fifo or "
+        help="change a key of the YAML, such as confirm.best=3 or "
         "settings.train.epochs=3; repeatable",
     )
     parser.add_argument(
@@ -129,7 +129,7 @@ def command(argv: Sequence[str]) -> int:
         cpus=given["cpus"],
         wait_s=given["wait"],
     )
-    path = session.run(sweep, Path(given["output"]), options)
+    path = session.run(sweep, Path(given["output"]), options).summary
     print(path.read_text(encoding="utf-8"))
     print(f"{path.parent}: summary.md, summary.csv, sweep.csv, figures/, winner/")
     return 0

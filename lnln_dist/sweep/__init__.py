@@ -1,1 +1,71 @@
-"""Sweeps: settings x seeds, screened by successive halving, confirmed on all seeds."""
+"""Sweeps: settings x seeds, screened by successive halving, confirmed on all seeds.
+
+``make_trainable`` is the training program as a trainable of Ray Tune; ``run`` a whole sweep, and
+``table`` what came of one.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["make_trainable", "run", "table"]
+
+
+def __getattr__(name: str) -> Any:
+    # Not above: reading a sweep must not wait for Ray.
+    if name == "make_trainable":
+        from lnln_dist.sweep.tune.trainable import make_trainable
+
+        return make_trainable
+    raise AttributeError(name)
+
+
+def run(
+    config: str | Path | Mapping[str, Any],
+    output: str | Path,
+    *,
+    resume: bool = False,
+    retry_failed: bool = False,
+    address: str | None = None,
+    cpus: int | None = None,
+) -> Any:
+    """Runs or resumes a sweep as ``lnln-dist sweep`` does.
+
+    Args:
+        config: the sweep's YAML, or its content.
+        output: its folder.
+        resume: go on with what is there.
+        retry_failed: resume, and try failed trials again.
+        address: of a Ray cluster; None is RAY_ADDRESS, else this machine.
+        cpus: cores of a cluster of this machine.
+
+    Returns:
+        Ray Tune's ``ResultGrid`` of the trials that ran; None if there was nothing left to train.
+
+    Raises:
+        UserError: settings, data, folder or cluster do not allow it.
+    """
+    from lnln_dist.sweep import session, space, study
+
+    sweep = study.build(config) if isinstance(config, Mapping) else study.read(Path(config))
+    options = session.Options(
+        resume=resume or retry_failed, retry_failed=retry_failed, address=address, cpus=cpus
+    )
+    return session.run(space.freeze(sweep), Path(output), options).grid
+
+
+def table(output: str | Path) -> Any:
+    """A sweep's trials and epochs as a pandas table, also while it runs.
+
+    Returns:
+        A row per trial and epoch: ``trial``, ``stratum``, ``setting``, ``seed``, ``axis:NAME``,
+        ``confirmed``, ``epoch``, ``step``, ``time``, ``best`` (objective so far), each score.
+
+    Raises:
+        CheckpointError: no sweep there, or a damaged one.
+    """
+    import pandas as pd
+
+    from lnln_dist.sweep.collect import collect, report_rows
+
+    return pd.DataFrame(report_rows(collect(Path(output))))

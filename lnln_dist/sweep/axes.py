@@ -103,8 +103,8 @@ def check(sweep: SweepConfig) -> None:
     for name, axis in sweep.axes.items():
         if name in apart and not axis.grid:
             raise ConfigError(f"axes.{name}: it makes strata, so it must be a grid")
-        if name not in apart and axis.grid and sweep.search.kind == "optuna":
-            raise ConfigError(f"axes.{name}: Optuna samples it: write choice instead of grid")
+        if name not in apart and axis.grid and sweep.search.proposes:
+            raise ConfigError(f"axes.{name}: it is to be sampled: write choice instead of grid")
 
 
 def grid(sweep: SweepConfig) -> Iterator[dict[str, Any]]:

@@ -4,20 +4,22 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import DIRECTION
-from lnln_dist.sweep.estimate import rules_of
 from lnln_dist.sweep.folder import Folder, load
-from lnln_dist.sweep.planner import Candidate, Plan, Progress, Verdict, plan
+from lnln_dist.sweep.planner import Plan, Verdict
 from lnln_dist.sweep.records import Epoch, Record
 from lnln_dist.sweep.space import Setting, Space
+from lnln_dist.sweep.state import passed_over, plan_of
+from lnln_dist.sweep.study import Span
 
 CONFIDENCE = 0.95
+ANYWHERE = (-math.inf, math.inf)
 
 
 class Estimate(NamedTuple):
@@ -30,15 +32,25 @@ class Estimate(NamedTuple):
     high: float
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Mean, standard deviation (n - 1) and interval of some values; nan values count as such."""
+def bounds(metric: str) -> Span:
+    """Between which values a score lies."""
+    return {"mae": (0.0, math.inf), "corr": (-1.0, 1.0)}.get(metric, (0.0, 1.0))
+
+
+def estimate(values: Sequence[float], within: Span = ANYWHERE) -> Estimate:
+    """Mean, standard deviation (n - 1) and interval of some values; nan values count as such.
+
+    Args:
+        within: bounds of what is measured, which the interval does not leave.
+    """
     n = len(values)
     if n < 2 or not all(map(math.isfinite, values)):
         mean = fmean(values) if values else math.nan
         return Estimate(n, mean, math.nan, math.nan, math.nan)
     mean, sd = fmean(values), stdev(values)
     half = _student(n - 1) * sd / math.sqrt(n)
-    return Estimate(n, mean, sd, mean - half, mean + half)
+    low, high = within
+    return Estimate(n, mean, sd, max(low, mean - half), min(high, mean + half))
 
 
 def _student(freedom: int) -> float:
@@ -61,6 +73,8 @@ class SettingResult:
     """Metric -> over the seeds trained to the end, each at its best epoch; empty unless chosen."""
     fresh: Estimate
     """The objective over those of them that had no say in the screening."""
+    passed_over: bool = False
+    """It goes no further."""
 
     @property
     def complete(self) -> bool:
@@ -154,16 +168,9 @@ def collect(path: Path) -> Results:
     metric = space.common.select.metric
     direction = DIRECTION[metric]
     records = folder.records(space)
-    progress: dict[tuple[str, int], Progress] = {
-        key: record.progress(metric, direction) for key, record in records.items()
-    }
     still_open = space.unfilled - folder.exhausted(space)
-    planned = plan(
-        rules_of(space),
-        [Candidate(s.name, s.stratum, s.epochs) for s in space.settings],
-        progress,
-        open_strata=still_open,
-    )
+    planned = plan_of(space, records, metric, direction, still_open)
+    gone = passed_over(space, records, planned)
     return Results(
         folder,
         space,
@@ -171,7 +178,13 @@ def collect(path: Path) -> Results:
         direction,
         planned,
         still_open,
-        [_result(made, space, planned, records, metric, direction) for made in space.settings],
+        [
+            replace(
+                _result(made, space, planned, records, metric, direction),
+                passed_over=made.name in gone,
+            )
+            for made in space.settings
+        ],
     )
 
 
@@ -191,12 +204,15 @@ def _result(
     if not verdict.chosen:
         through = {}
     names = next(iter(through.values())).scores if through else {}
-    confirmed = {name: estimate([row.scores[name] for row in through.values()]) for name in names}
+    confirmed = {
+        name: estimate([row.scores[name] for row in through.values()], bounds(name))
+        for name in names
+    }
     # Without a screening every seed is fresh.
     screened = verdict.epoch > 0
     fresh = space.sweep.seeds[space.sweep.screen.seeds if screened else 0 :]
     values = [through[seed].scores[metric] for seed in fresh if seed in through]
-    return SettingResult(made, verdict, own, confirmed, estimate(values))
+    return SettingResult(made, verdict, own, confirmed, estimate(values, bounds(metric)))
 
 
 def report_rows(results: Results) -> Iterator[dict[str, object]]:

@@ -1,8 +1,8 @@
 """The folder of a sweep: what belongs to it, and that one driver at a time writes it.
 
 ``sweep.yaml`` the sweep without references to other files; ``settings.json`` its settings in the
-order in which they were tried; ``events.jsonl`` the ledger; ``trials/NAME`` a run folder per trial;
-``sweep.csv``, ``summary.*``, ``figures/`` and ``winner/`` made from these.
+order in which they were tried; ``trials/NAME`` a run folder per trial; ``sweep.csv``,
+``summary.*``, ``figures/`` and ``winner/`` made from these.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import NO_LOCKS, PENDING, atomic_write, explain_os_errors
 from lnln_dist.sweep import axes, study
 from lnln_dist.sweep import space as spaces
-from lnln_dist.sweep.records import Ledger, Record, read_records
+from lnln_dist.sweep.records import OLD_LEDGER, Record, json_lines, read_records
 from lnln_dist.sweep.space import Setting, Space
 
 _NO_HASHES: Mapping[str, str] = {}
@@ -33,7 +33,6 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.trials = path / "trials"
-        self.ledger = Ledger(path)
 
     @property
     def _settings(self) -> Path:
@@ -52,7 +51,7 @@ class Folder:
         with explain_os_errors(self.path):
             held = self.path.is_dir() and any(map(_counts, self.path.iterdir()))
             if held and not self._settings.exists():
-                if self.ledger.path.exists():
+                if (self.path / "sweep.yaml").exists():
                     raise CheckpointError(f"{self._settings} is gone: put it back from a copy")
                 raise UserError(f"{self.path} holds other things than a sweep: choose another")
             if held and not resume:
@@ -76,14 +75,14 @@ class Folder:
         """
         if not self._settings.exists():
             return
-        begun = {event["trial"].rpartition("_s")[0] for event in self.ledger.read("start")}
+        begun = {path.name.rpartition("_s")[0] for path in self.trials.glob("*")}
         by_key = {made.key: made for made in space.settings}
         names = {made.name: made for made in space.settings}
         old = []
-        rows = _read_settings(self._settings)
+        rows = _read_settings(self._settings)["settings"]
         for row in rows:
             made = by_key.pop(row["key"], None)
-            if made is None and space.sweep.search.kind == "optuna":
+            if made is None and space.sweep.search.proposes:
                 made = _add_again(space, row)
             other = names.get(row["name"]) if made is None else made
             if other is not None and other.key != row["key"] and row["name"] in begun:
@@ -126,15 +125,25 @@ class Folder:
         old, new = (settings.flatten(sweep.settings) for sweep in (noted, space.sweep))
         keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         listed = "; ".join(f"{k}: {old.get(k)!r} there, {new.get(k)!r} here" for k in keys)
+        if "train.epochs" in keys:
+            listed += "; settings were stopped by what they reached on the old length"
         return f" ({listed})" if listed else ""
 
-    def save(self, space: Space, data: Mapping[str, str] = _NO_HASHES) -> None:
+    def save(
+        self,
+        space: Space,
+        data: Mapping[str, str] = _NO_HASHES,
+        *,
+        exhausted: Collection[str] = (),
+    ) -> None:
         """Writes the sweep and its settings; names of earlier settings are kept.
 
         Args:
             data: as ``adopt``; what is not known stays as it was noted.
+            exhausted: strata for which a sampler found nothing more.
         """
-        before = _read_settings(self._settings) if self._settings.exists() else []
+        old = _read_settings(self._settings) if self._settings.exists() else {}
+        before = old.get("settings", [])
         noted = {row["name"]: row["data"] for row in before}
         rows = [
             {
@@ -148,7 +157,9 @@ class Folder:
         ]
         known = {made.name for made in space.settings}
         rows += [row for row in before if row["name"] not in known]
-        atomic_write(self._settings, json.dumps({"format": 1, "settings": rows}, indent=1) + "\n")
+        closed = old.get("exhausted", {}) | dict.fromkeys(sorted(exhausted), space.drawn_from)
+        content = {"format": 1, "settings": rows, "exhausted": closed}
+        atomic_write(self._settings, json.dumps(content, indent=1) + "\n")
         atomic_write(self.path / "sweep.yaml", study.dump(space.sweep))
 
     def records(self, space: Space) -> dict[tuple[str, int], Record]:
@@ -156,22 +167,20 @@ class Folder:
         names = {
             (s.name, seed): s.trial(seed) for s in space.settings for seed in space.sweep.seeds
         }
-        found = read_records(self.trials, names.values(), self.ledger.read())
+        found = read_records(self.trials, names.values())
         return {key: found[name] for key, name in names.items()}
 
     def exhausted(self, space: Space) -> set[str]:
         """Strata for which a sampler found nothing more in the present axes."""
-        if not space.unfilled:
+        if not space.unfilled or not self._settings.exists():
             return set()
-        return {
-            event["stratum"]
-            for event in self.ledger.read()
-            if event["event"] == "exhausted" and event.get("axes") == space.drawn_from
+        noted = {
+            event["stratum"]: event.get("axes", "")
+            for event in json_lines(self.path / OLD_LEDGER)
+            if event.get("event") == "exhausted"
         }
-
-    def close_stratum(self, space: Space, stratum: str, time: float) -> None:
-        """Notes that a stratum is exhausted."""
-        self.ledger.write("exhausted", time, stratum=stratum, axes=space.drawn_from)
+        noted |= _read_settings(self._settings)["exhausted"]
+        return {stratum for stratum, drawn_from in noted.items() if drawn_from == space.drawn_from}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -226,7 +235,7 @@ def load(path: Path) -> tuple[Folder, Space]:
     return folder, space
 
 
-def _read_settings(path: Path) -> list[dict[str, Any]]:
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         rows = raw["settings"]
@@ -234,7 +243,8 @@ def _read_settings(path: Path) -> list[dict[str, Any]]:
         for row in rows:
             if not all(isinstance(row[k], str) for k in names[:3]):
                 raise ValueError(f"name, stratum and key of {json.dumps(row)[:120]} are no text")
-        return [{"data": row.get("data", "")} | {k: row[k] for k in names} for row in rows]
+        rows = [{"data": row.get("data", "")} | {k: row[k] for k in names} for row in rows]
+        return {"settings": rows, "exhausted": dict(raw.get("exhausted", {}))}
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CheckpointError(f"{path}: cannot be read ({err}); put it back from a copy") from err
 

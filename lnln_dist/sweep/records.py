@@ -1,37 +1,26 @@
 """What the trials of a sweep have reached, read from their run folders; no torch, no Ray.
 
-A run folder's own log and checkpoints are the truth. The sweep's ledger adds what a run folder
-cannot know: failures, where and how long a trial ran, that its checkpoints were removed on purpose.
+A run folder's own log and checkpoints are the truth. ``trial.json`` in it adds what these cannot
+know: failures, where and how long it was trained, that its checkpoints were removed on purpose.
 """
 
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lnln_dist.errors import UserError
-from lnln_dist.files import explain_os_errors
+from lnln_dist.files import atomic_write
 from lnln_dist.sweep.planner import Progress
 
+NOTE = "trial.json"
+OLD_LEDGER = "events.jsonl"  # of sweeps from before there were notes: one line per event
 _MEAN = re.compile(r"^[^/]+/([^/]+)/mean$")  # monitor.writer.mean_tag
-Event = Literal["session", "start", "lost", "end", "failed", "retry", "pruned", "exhausted"]
-
-
-# What a line of the ledger cannot do without; a line of an unknown kind lacks its event.
-_NEEDED: dict[str, tuple[str, ...]] = {
-    "session": (),
-    "start": ("trial",),
-    "lost": ("trial",),
-    "end": ("trial", "finished", "wall_s", "train_s", "host"),
-    "failed": ("trial", "reason"),
-    "retry": ("trial",),
-    "pruned": ("trial",),
-    "exhausted": ("stratum",),
-}
 
 
 class Epoch(NamedTuple):
@@ -43,22 +32,59 @@ class Epoch(NamedTuple):
     scores: Mapping[str, float]  # metric -> mean over the noise grid; nan: not defined
 
 
+class Stretch(BaseModel):
+    """One stay of a trial on a worker."""
+
+    start: int
+    """Epochs trained before."""
+    epoch: int
+    """Epochs trained after."""
+    wall_s: float
+    """From the decision to train it until the decision to end that."""
+    train_s: float
+    """Of that, time in the worker."""
+    host: str = ""
+    pid: int = 0
+
+
+class Note(BaseModel):
+    """``trial.json``, written by the driver alone."""
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    finished: bool = False
+    """Trained to its last epoch, or ended by its own patience."""
+    failure: str | None = None
+    stopped: bool = False
+    """Ended by a scheduler of Ray's, which has no memory of its own."""
+    pruned: bool = False
+    """Its checkpoints were removed on purpose, so that its log alone counts."""
+    losses: int = 0
+    """Times its process or node died under it."""
+    stretches: list[Stretch] = []
+
+
 @dataclass
 class Record:
     """One trial."""
 
     epochs: list[Epoch] = field(default_factory=list)
-    finished: bool = False
-    """Trained to its last epoch, or ended by its own patience."""
-    failure: str | None = None
-    wall_s: float = 0.0
-    """Time from handing it to a worker to hearing the outcome."""
-    train_s: float = 0.0
-    """Of that, time in the training program."""
-    segments: int = 0
-    losses: int = 0
-    """Times its process or node died under it."""
-    hosts: set[str] = field(default_factory=set)
+    note: Note = field(default_factory=Note)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to train."""
+        return self.note.finished
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed."""
+        return self.note.failure
+
+    @property
+    def hosts(self) -> set[str]:
+        """Where it was trained."""
+        return {stretch.host for stretch in self.note.stretches if stretch.host}
 
     def progress(self, metric: str, direction: int) -> Progress:
         """Its best objective so far after each epoch, smaller being better."""
@@ -67,41 +93,56 @@ class Record:
             score = row.scores.get(metric, math.nan)
             cost = math.inf if math.isnan(score) else -direction * score
             costs.append(min(cost, costs[-1]) if costs else cost)
-        return Progress(tuple(costs), self.finished, self.failure is not None)
+        ended = self.finished or self.note.stopped
+        return Progress(tuple(costs), ended, self.failure is not None)
+
+    def save(self, run: Path) -> None:
+        """Writes the note."""
+        run.mkdir(parents=True, exist_ok=True)
+        atomic_write(run / NOTE, self.note.model_dump_json(exclude_defaults=True, indent=1) + "\n")
+
+    def take_committed(self, run: Path) -> None:
+        """Takes what a run folder's checkpoints hold for what the trial has reached."""
+        state = newest_state(run)
+        self.epochs = committed(run, state) if state or not self.note.pruned else read_epochs(run)
+        if state is not None:
+            self.note.finished = bool(state["finished"])
+        self.note.finished = self.finished and bool(self.epochs)
 
 
-class Ledger:
-    """``events.jsonl`` of a sweep: one line per event, appended by the driver alone."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "events.jsonl"
-
-    def write(self, event: Event, time: float, **more: Any) -> None:
-        """Appends one line."""
-        line = json.dumps({"event": event, "time": round(time, 3), **more})
-        with explain_os_errors(self.path), self.path.open("ab+") as handle:
-            if handle.tell():
-                handle.seek(-1, os.SEEK_END)
-                if handle.read(1) != b"\n":  # a kill cut the line before short
-                    line = "\n" + line
-            handle.write((line + "\n").encode())
-
-    def read(self, event: Event | None = None) -> list[dict[str, Any]]:
-        """All whole lines, or those of one event; one cut short by a kill is left out."""
-        if not self.path.exists():
-            return []
-        lines = list(_json_lines(self.path))
-        for line in lines:
-            missing = [k for k in _NEEDED.get(line.get("event", ""), ("event",)) if k not in line]
-            if missing:
-                raise UserError(
-                    f"{self.path}: the line {json.dumps(line)[:120]} is damaged (it lacks "
-                    f"{', '.join(missing)}): remove it, or put the file back from a copy"
-                )
-        return [line for line in lines if event in (None, line["event"])]
+def committed(run: Path, state: Mapping[str, Any] | None = None) -> list[Epoch]:
+    """Epochs that the newest checkpoint of a run folder holds."""
+    state = newest_state(run) if state is None else state
+    return [] if state is None else [row for row in read_epochs(run) if row.step <= state["step"]]
 
 
-def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+def read_epochs(run: Path) -> list[Epoch]:
+    """The score lines of a run's log, in order."""
+    rows: dict[int, Epoch] = {}
+    path = run / "log.jsonl"
+    for line in json_lines(path):
+        if line.get("kind") != "score":
+            continue
+        try:
+            scores = {
+                found[1]: math.nan if value is None else float(value)
+                for tag, value in line.items()
+                if (found := _MEAN.match(tag))
+            }
+            row = Epoch(int(line["epoch"]), int(line["step"]), float(line["time"]), scores)
+        except (KeyError, TypeError, ValueError) as err:
+            raise UserError(
+                f"{path}: the line {json.dumps(line)[:120]} is damaged ({err!r}): remove it; the "
+                "epoch counts again once its trial has trained it again"
+            ) from err
+        rows[row.epoch] = row
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    """The whole lines of a file, if there is one; one cut short by a kill is left out."""
+    if not path.exists():
+        return
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
@@ -115,35 +156,6 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
             yield row
 
 
-def read_epochs(run: Path) -> list[Epoch]:
-    """The score lines of a run's log, in order."""
-    path = run / "log.jsonl"
-    if not path.exists():
-        return []
-    rows: dict[int, Epoch] = {}
-    for line in _json_lines(path):
-        if line.get("kind") != "score":
-            continue
-        try:
-            row = _epoch(line)
-        except (KeyError, TypeError, ValueError) as err:
-            raise UserError(
-                f"{path}: the line {json.dumps(line)[:120]} is damaged ({err!r}): remove it; the "
-                "epoch counts again once its trial has trained it again"
-            ) from err
-        rows[row.epoch] = row
-    return [rows[epoch] for epoch in sorted(rows)]
-
-
-def _epoch(line: Mapping[str, Any]) -> Epoch:
-    scores = {
-        found[1]: math.nan if value is None else float(value)
-        for tag, value in line.items()
-        if (found := _MEAN.match(tag))
-    }
-    return Epoch(int(line["epoch"]), int(line["step"]), float(line["time"]), scores)
-
-
 def newest_state(run: Path) -> dict[str, Any] | None:
     """``state`` of the newest checkpoint, or None where there is none."""
     for path in sorted((run / "checkpoints").glob("step-*/state.json"), reverse=True):
@@ -155,58 +167,55 @@ def newest_state(run: Path) -> dict[str, Any] | None:
     return None
 
 
-def read_records(trials: Path, names: Iterable[str], events: Iterable[dict[str, Any]]) -> dict[
-    str, Record
-]:  # fmt: skip
+def read_records(trials: Path, names: Iterable[str]) -> dict[str, Record]:
     """What each named trial has reached; epochs after its newest checkpoint do not count.
 
     Args:
         trials: the folder of run folders.
-        events: lines of the ledger, oldest first.
     """
-    wanted = set(names)
-    records = {name: Record() for name in wanted}
-    pruned: set[str] = set()
-    for event in events:
-        name = event.get("trial")
-        if name in wanted:
-            _apply(records[name], event)
-            if event["event"] in ("pruned", "start"):
-                (pruned.add if event["event"] == "pruned" else pruned.discard)(name)
-    for name, record in records.items():
-        take_committed(record, trials / name, pruned=name in pruned)
+    old = _old_notes(trials.parent / OLD_LEDGER)
+    records = {}
+    for name in names:
+        path = trials / name / NOTE
+        try:
+            note = Note.model_validate_json(path.read_bytes()) if path.exists() else None
+        except (OSError, ValidationError) as err:
+            raise UserError(
+                f"{path}: damaged ({' '.join(str(err).split())[:200]}): remove it; where the trial "
+                "ran is forgotten, what it trained is not"
+            ) from err
+        records[name] = Record(note=note or old.get(name) or Note())
+        records[name].take_committed(trials / name)
     return records
 
 
-def take_committed(record: Record, run: Path, *, pruned: bool = False) -> None:
-    """Takes what a run folder's checkpoints hold for what the trial has reached.
+def _old_notes(path: Path) -> dict[str, Note]:
+    notes: dict[str, Note] = {}
+    for event in json_lines(path):
+        try:
+            kind = event["event"]
+            if kind in ("session", "exhausted"):
+                continue
+            _apply(notes.setdefault(event["trial"], Note()), kind, event)
+        except (KeyError, ValidationError) as err:
+            raise UserError(
+                f"{path}: the line {json.dumps(event)[:120]} is damaged ({err}): remove it, or put "
+                "the file back from a copy"
+            ) from err
+    return notes
 
-    Args:
-        pruned: its checkpoints were removed on purpose, so that the log alone counts.
-    """
-    state = newest_state(run)
-    epochs = read_epochs(run)
-    if state is not None:
-        record.finished = bool(state["finished"])
-        epochs = [row for row in epochs if row.step <= state["step"]]
-    elif not pruned:
-        epochs = []
-    record.epochs = epochs
-    record.finished = record.finished and bool(epochs)
 
-
-def _apply(record: Record, event: Mapping[str, Any]) -> None:
-    kind: str = event["event"]
-    if kind == "end":
-        record.finished = bool(event["finished"])
-        record.wall_s += event["wall_s"]
-        record.train_s += event["train_s"]
-        record.segments += 1
-        record.hosts.add(event["host"])
+def _apply(note: Note, kind: str, event: Mapping[str, Any]) -> None:
+    if kind == "start":
+        note.pruned = False
+    elif kind == "pruned":
+        note.pruned = True
+    elif kind == "end":
+        note.finished = event["finished"]
+        note.stretches.append(Stretch(**{"start": 0, "epoch": 0} | dict(event)))
     elif kind == "lost":
-        record.losses += 1
-        record.wall_s += event.get("wall_s", 0.0)
+        note.losses += 1
     elif kind == "failed":
-        record.failure = str(event["reason"])
+        note.failure = event["reason"]
     elif kind == "retry":
-        record.failure = None
+        note.failure = None

@@ -1,22 +1,22 @@
 """One session of a sweep: from its YAML to its summary."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from lnln_dist import __version__, metrics
+from lnln_dist import metrics
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, UserError
-from lnln_dist.sweep import figures, space, summary
+from lnln_dist.sweep import figures, hparams, space, summary
 from lnln_dist.sweep.collect import collect
-from lnln_dist.sweep.director import Director
 from lnln_dist.sweep.estimate import estimate
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.live import Board, duration
 from lnln_dist.sweep.notice import leave, on_notice
 from lnln_dist.sweep.search import optuna_proposer
 from lnln_dist.sweep.space import Space
+from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import SweepConfig
 from lnln_dist.sweep.trial import Program
 
@@ -37,6 +37,14 @@ class Options:
     """How long to wait for a cluster to grow until a trial fits."""
 
 
+class Outcome(NamedTuple):
+    """What a session leaves."""
+
+    summary: Path
+    grid: Any
+    """Tune's ``ResultGrid`` of the trials that ran in this session; None: nothing was to do."""
+
+
 def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
     """What a dry run prints: the settings, their number and the expected cost."""
     cost, sweep = estimate(made), made.sweep
@@ -46,7 +54,7 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
         lines.append(f"{setting.stratum:<{width}}  {setting.key}  {setting.name}")
     if len(made.settings) > ROWS:
         lines.append(f"... {len(made.settings) - ROWS} more")
-    if sweep.search.kind == "optuna":
+    if sweep.search.proposes:
         lines.append(f"{sweep.search.samples} settings per stratum, proposed from the results")
     if made.dropped:
         lines.append(f"dropped as equal to another setting: {', '.join(made.dropped)}")
@@ -74,8 +82,8 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
 
 def run(
     sweep: SweepConfig, output: Path, options: Options, *, program: Program | None = None
-) -> Path:
-    """Runs or resumes a sweep; returns its summary.
+) -> Outcome:
+    """Runs or resumes a sweep.
 
     Args:
         sweep: a frozen sweep.
@@ -85,6 +93,7 @@ def run(
         UserError: settings, data, folder or cluster do not allow it.
     """
     made = space.resolve(sweep)
+    propose = _proposer(sweep)
     metric = made.common.select.metric
     data = _check_data(made) if program is None else {}
     folder = Folder(output.expanduser().absolute())
@@ -92,51 +101,57 @@ def run(
     folder.create(resume=options.resume)
     with folder.locked():
         folder.adopt(made, data)
-        propose = optuna_proposer if sweep.search.kind == "optuna" else None
-        director = Director(made, folder, metric, metrics.DIRECTION[metric], propose)
+        study = Study(made, folder, metric, metrics.DIRECTION[metric], propose)
         folder.save(made, data)
         if options.retry_failed:
-            director.retry_failed()
-        board = Board(director, estimate(made))
+            study.retry_failed()
+        board = Board(study, estimate(made))
         if new and options.resume:
             # A misspelt --output would else look like a sweep that has lost everything.
             board.line(f"{folder.path} holds no sweep yet: a new one is started")
         for name in made.dropped:
             board.line(f"dropped as equal to another setting: {name}")
         board.line(f"TensorBoard: tensorboard --logdir {folder.trials}")
+        grid = None
         try:
-            if not director.over:
+            if not study.over:
                 with on_notice(leave):
-                    _train(director, board, options, program)
+                    grid = _train(study, board, options, program)
         finally:
             results = collect(folder.path)
             summary.write(results)
+            hparams.write(results)
         figures.draw(results)
-    return folder.path / "summary.md"
+    return Outcome(folder.path / "summary.md", grid)
 
 
-def _train(director: Director, board: Board, options: Options, program: Program | None) -> None:
+def _proposer(sweep: SweepConfig) -> Proposer | None:
+    """The source of settings that are not known from the start, all names of Ray's checked."""
+    by_ray = sweep.search.ray or not isinstance(sweep.screen.scheduler, str)
+    if by_ray or sweep.callbacks or sweep.loggers:
+        from lnln_dist.sweep.tune import native
+
+        native.check(sweep)
+        if sweep.search.ray:
+            return native.proposer(sweep)
+    return optuna_proposer if sweep.search.proposes else None
+
+
+def _train(study: Study, board: Board, options: Options, program: Program | None) -> Any:
     # Imported here: a dry run, a mistake in the YAML or `sweep show` must not wait for Ray.
     from lnln_dist.sweep.tune import cluster, driver
 
-    need = director.space.sweep.resources
+    need = study.space.sweep.resources
     # Twice: Ray hears SIGTERM in its own way once it is connected.
     with cluster.cluster(options.address, cpus=options.cpus) as ray, on_notice(leave):
         found = cluster.wait_for(ray, need, seconds=options.wait_s)
         board.line(str(found))
         if found.gpus and not need.gpus:
             board.line("the trials train on the CPU: set resources.gpus to use the GPUs")
-        data = sorted(_data_paths(director.space)) if program is None else []
-        cluster.check_nodes(ray, director.folder.path, data)
-        director.folder.ledger.write(
-            "session",
-            time.time(),
-            slots=found.slots,
-            nodes=found.nodes,
-            lnln_dist=__version__,
-        )
+        data = sorted(_data_paths(study.space)) if program is None else []
+        cluster.check_nodes(ray, study.folder.path, data)
         with board:
-            driver.run(director, board, ray, program=program)
+            return driver.run(study, board, ray, program=program)
 
 
 def _data_paths(made: Space) -> set[str]:

@@ -55,10 +55,14 @@ class Space:
 
     def config(self, values: Mapping[str, Any], seed: int) -> Config:
         """The full settings of a trial at some values of the axes."""
-        changes = settings.nest(axes.apply(self.sweep, values))
+        changes = settings.nest({**axes.apply(self.sweep, values), "train.seed": seed})
+        return settings.build(settings.lay(self.shared, changes))
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The nested settings over which every trial's own are laid."""
         # Trials are many: the newest checkpoint is all that resuming needs.
-        own = {"train": {"seed": seed, "keep_checkpoints": 1}}
-        return settings.build(settings.lay(settings.lay(self.sweep.settings, changes), own))
+        return settings.merge(self.sweep.settings, {"train": {"keep_checkpoints": 1}})
 
     def add(self, values: Mapping[str, Any]) -> Setting | None:
         """Adds a candidate at the end, or drops it if an equal one is there.
@@ -108,7 +112,10 @@ class Space:
     def drawn_from(self) -> str:
         """Twelve hex digits of the axes and the search: where a sampler's settings come from."""
         plain = {name: study.plain(axis) for name, axis in self.sweep.axes.items()}
-        return _digest(json.dumps([plain, study.plain(self.sweep.search)], sort_keys=True))[:12]
+        search = study.plain(self.sweep.search)
+        if not search["ray"]:  # as it was before there were searchers of Ray's
+            del search["ray"], search["arguments"]
+        return _digest(json.dumps([plain, search], sort_keys=True))[:12]
 
     @property
     def swept(self) -> tuple[str, ...]:
@@ -125,7 +132,7 @@ class Space:
     @property
     def unfilled(self) -> frozenset[str]:
         """Strata for which a sampler has not proposed all its settings yet."""
-        if self.sweep.search.kind != "optuna":
+        if not self.sweep.search.proposes:
             return frozenset()
         count = Counter(made.stratum for made in self.settings)
         return frozenset(s for s in self.strata if count[s] < (self.sweep.search.samples or 0))
@@ -160,7 +167,7 @@ def freeze(sweep: SweepConfig) -> SweepConfig:
         raise ConfigError(f"settings.{key}: {axes.OWN[key]}")
     flat = settings.flatten(laid.settings)
     # What the sweep sets itself is left out: a training config may say it, to no effect here.
-    flat = {key: _absolute(key, value) for key, value in flat.items() if key not in axes.OWN}
+    flat = {key: absolute(key, value) for key, value in flat.items() if key not in axes.OWN}
     return replace(
         sweep,
         config=(),
@@ -169,7 +176,7 @@ def freeze(sweep: SweepConfig) -> SweepConfig:
     )
 
 
-def _absolute(key: str, value: Any) -> Any:
+def absolute(key: str, value: Any) -> Any:
     """A relative path among the settings as seen from here; anything else as it is."""
     if not isinstance(value, str) or not value or "://" in value:
         return value
@@ -185,8 +192,8 @@ def _absolute_axis(name: str, axis: Axis) -> Axis:
     def mend(values: Any) -> Any:
         if isinstance(values, dict):
             flat = {point: settings.flatten(changes) for point, changes in values.items()}
-            return {p: {k: _absolute(k, v) for k, v in c.items()} for p, c in flat.items()}
-        return values and tuple(_absolute(name, value) for value in values)
+            return {p: {k: absolute(k, v) for k, v in c.items()} for p, c in flat.items()}
+        return values and tuple(absolute(name, value) for value in values)
 
     return replace(axis, grid=mend(axis.grid), choice=mend(axis.choice))
 
@@ -206,7 +213,7 @@ def resolve(sweep: SweepConfig) -> Space:
     _check_stages(space)
     # Neighbours in a grid resemble each other: in its order the first would meet weak rivals.
     space.settings.sort(key=lambda s: _digest(f"{sweep.search.seed}:{s.key}"))
-    if sweep.search.kind == "optuna":
+    if sweep.search.proposes:
         return Space(sweep)  # the draws above only showed that the axes are possible
     return space
 

@@ -15,6 +15,8 @@ from lnln_dist.config import STRICT, Count, NotNegative, Positive, Seed
 from lnln_dist.errors import ConfigError
 
 Span = tuple[float, float]
+Callback = Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]
+HALVING = ("grace_epochs", "reduction", "brackets")  # of the scheduler asha alone
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -52,27 +54,49 @@ class Axis:
 class SearchConfig:
     """Where the settings come from."""
 
-    kind: Literal["grid", "random", "optuna"] = "grid"
+    kind: Literal["grid", "random", "optuna", "ray"] = "grid"
     """All grid points; or for every grid point so many samples of the other axes."""
     samples: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Samples per grid point (random) or per stratum (optuna)."""
+    """Samples per grid point (random) or per stratum (optuna, ray)."""
     seed: Seed = 0
     """Seed of the sampling and of the order in which settings are tried."""
+    ray: str = ""
+    """A searcher of Ray's, such as OptunaSearch; written as `search: {ray: NAME, samples: N}`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Of that searcher; they may stand beside its name."""
+
+    @property
+    def proposes(self) -> bool:
+        """Whether settings are proposed one by one from the results so far."""
+        return self.kind in ("optuna", "ray")
 
     @model_validator(mode="after")
     def _check(self) -> "SearchConfig":
         if (self.kind == "grid") != (self.samples is None):
             needs = "takes no" if self.kind == "grid" else "needs"
             raise ValueError(f"kind {self.kind} {needs} samples")
+        if (self.kind == "ray") != bool(self.ray):
+            raise ValueError("kind ray is written as ray: NAME, such as ray: OptunaSearch")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NativeConfig:
+    """A scheduler of Ray's."""
+
+    ray: str
+    """Its name, such as ASHAScheduler."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """They may stand beside its name."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ScreenConfig:
     """First stage: few seeds, bad settings are stopped early."""
 
-    scheduler: Literal["asha", "fifo"] = "asha"
-    """Stop the worse settings at every milestone, or train all of them to `epochs`."""
+    scheduler: Literal["asha", "fifo"] | NativeConfig = "asha"
+    """Stop the worse settings at every milestone, or train all of them to `epochs`; or a scheduler
+    of Ray's, {ray: ASHAScheduler, ...}, whose decisions depend on who reports first."""
     seeds: Count = 1
     """How many of the sweep's seeds screen; settings are compared by the mean over them."""
     grace_epochs: Count = 1
@@ -83,6 +107,15 @@ class ScreenConfig:
     """Ladders with later and later first milestones, for objectives that start slowly."""
     epochs: Count | None = None
     """Longest training while screening; null is `train.epochs`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ScreenConfig":
+        if isinstance(self.scheduler, NativeConfig) and self.seeds > 1:
+            raise ValueError(
+                f"seeds {self.seeds}: Ray's schedulers would let the seeds of a setting compete; "
+                "set screen.seeds 1, or scheduler asha"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -144,6 +177,10 @@ class SweepConfig:
     """What one trial occupies."""
     keep: Literal["confirmed", "all"] = "confirmed"
     """Whose weights and checkpoints stay once a stratum is decided."""
+    loggers: tuple[Literal["csv", "json", "tensorboard"], ...] = ()
+    """Tune's own files of every trial, which then stay in `ray/`."""
+    callbacks: tuple[Callback, ...] = ()
+    """Of Ray Tune, by import path, each with its arguments."""
 
     @model_validator(mode="after")
     def _check(self) -> "SweepConfig":
@@ -179,6 +216,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
         raw["settings"] = settings.nest(settings.flatten(raw["settings"]))
     for item in overrides:
         raw = settings.merge(raw, _override(item))
+    _refuse_idle(raw, at=f"{path}: ")
     names = raw.get("config", [])
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
@@ -191,7 +229,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
 def build(raw: Mapping[str, Any], *, at: str = "") -> SweepConfig:
     """Nested mappings -> checked ``SweepConfig``."""
     try:
-        return TypeAdapter(SweepConfig).validate_json(json.dumps(raw))
+        return TypeAdapter(SweepConfig).validate_json(json.dumps(_beside(raw)))
     except ValidationError as err:
         raise ConfigError(at + "; ".join(_problem(item) for item in err.errors())) from err
     except (TypeError, ValueError) as err:
@@ -200,8 +238,49 @@ def build(raw: Mapping[str, Any], *, at: str = "") -> SweepConfig:
 
 def dump(sweep: SweepConfig) -> str:
     """The sweep as YAML, what was left out filled in."""
-    plain = json.loads(TypeAdapter(SweepConfig).dump_json(sweep, exclude_none=True))
-    return yaml.safe_dump(plain, sort_keys=False)
+    out = json.loads(TypeAdapter(SweepConfig).dump_json(sweep, exclude_none=True))
+    if sweep.screen.scheduler != "asha":
+        out["screen"] = {k: v for k, v in out["screen"].items() if k not in HALVING}
+    if not sweep.search.ray:
+        del out["search"]["ray"], out["search"]["arguments"]
+    return yaml.safe_dump(out, sort_keys=False)
+
+
+def _refuse_idle(raw: dict[str, Any], *, at: str) -> None:
+    """Refuses what has no effect beside the scheduler; null takes back what a file says."""
+    screen = raw.get("screen")
+    if not isinstance(screen, dict):
+        return
+    raw["screen"] = screen = {k: v for k, v in screen.items() if v is not None}
+    scheduler = screen.get("scheduler", "asha")
+    default = ScreenConfig()
+    given = [k for k in HALVING if k in screen and screen[k] != getattr(default, k)]
+    idle = given if scheduler != "asha" else []
+    if idle:
+        name = scheduler if isinstance(scheduler, str) else "of Ray's"
+        raise ConfigError(
+            f"{at}screen.{idle[0]} has no effect with the scheduler {name}: leave it out "
+            f"(--set screen.{idle[0]}=null)"
+        )
+
+
+def _beside(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that stand beside the name of something of Ray's, put into ``arguments``."""
+
+    def mended(part: Any, own: Sequence[str]) -> Any:
+        if not isinstance(part, dict) or not part.get("ray"):
+            return part
+        more = {k: v for k, v in part.items() if k not in ("ray", "arguments", *own)}
+        kept = {k: v for k, v in part.items() if k not in more}
+        return {**kept, "arguments": {**part.get("arguments", {}), **more}}
+
+    out = dict(raw)
+    if isinstance(raw.get("search"), dict) and raw["search"].get("ray"):
+        out["search"] = {"kind": "ray", **mended(raw["search"], ("kind", "samples", "seed"))}
+    if isinstance(raw.get("screen"), dict) and "scheduler" in raw["screen"]:
+        screen = raw["screen"]
+        out["screen"] = {**screen, "scheduler": mended(screen["scheduler"], ())}
+    return out
 
 
 def plain(part: Any) -> Any:

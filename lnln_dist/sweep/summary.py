@@ -10,6 +10,11 @@ from lnln_dist.sweep import axes
 from lnln_dist.sweep.collect import Estimate, Results, SettingResult, report_rows, to_csv
 from lnln_dist.sweep.live import duration
 
+ARRIVAL = (
+    " Schedulers and searchers of Ray's go by who reports first: run again, this sweep may stop "
+    "other settings."
+)
+
 
 def write(results: Results) -> list[Path]:
     """Writes ``sweep.csv``, ``summary.csv``, ``summary.md`` and the winners' configs."""
@@ -23,7 +28,10 @@ def write(results: Results) -> list[Path]:
         winner = results.winner(stratum)
         if winner is not None:
             config = results.space.config(winner.setting.values, results.space.sweep.seeds[0])
-            head = f"# {winner.setting.name}: winner of {folder.name}, stratum {stratum}.\n"
+            head = (
+                f"# {winner.setting.name}: winner of {folder.name}, stratum {stratum}.\n"
+                "# data.path is where its data were: elsewhere, add --data.path DIR.\n"
+            )
             out[f"winner/{stratum}.yaml"] = head + settings.dump(config)
     for name, text in out.items():
         atomic_write(folder / name, text)
@@ -77,11 +85,11 @@ def markdown(results: Results) -> str:
     parts = [
         f"# Sweep {results.folder.path.name}",
         _headline(results),
+        *_failures(results),
         *_winners(results),
         *_confirmed(results),
         *_screening(results),
         *_cost(results),
-        *_failures(results),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -92,11 +100,12 @@ def _headline(results: Results) -> str:
     swept = any("select.rates" in axes.changed_keys(n, a) for n, a in sweep.axes.items())
     rates = "those of its stratum" if swept else ", ".join(f"{rate:g}" for rate in select.rates)
     to_go = len(results.plan.segments)
+    by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.ray
     return (
         f"{'Finished.' if results.over else f'Not finished: {to_go} stretches of training to go.'} "
         f"{len(results.settings)} settings, {len(sweep.seeds)} seeds. Objective: {results.metric} "
         f"on the {select.split} split ({better} is better), mean over the missing rates "
-        f"({rates}), at each trial's best epoch."
+        f"({rates}), at each trial's best epoch.{'' if by_plan else ARRIVAL}"
     )
 
 
@@ -136,8 +145,8 @@ def _confirmed(results: Results) -> list[str]:
                     result.setting.name,
                     str(value.n),
                     f"{value.mean:.4f}",
-                    _number(value.sd),
-                    f"{_number(value.low)} to {_number(value.high)}",
+                    "" if math.isnan(value.sd) else f"{value.sd:.4f}",
+                    "" if math.isnan(value.low) else f"{value.low:.4f} to {value.high:.4f}",
                     f"{fresh.mean:.4f} ({fresh.n})" if fresh.n else "",
                     *[f"{result.confirmed[name].mean:.4f}" for name in others],
                 ]
@@ -186,7 +195,8 @@ def _screening(results: Results) -> list[str]:
 def _cost(results: Results) -> list[str]:
     full, spent = results.full_grid, results.epochs
     records = [r for s in results.settings for r in s.records.values()]
-    wall, train = sum(r.wall_s for r in records), sum(r.train_s for r in records)
+    stretches = [stretch for record in records for stretch in record.note.stretches]
+    wall, train = sum(s.wall_s for s in stretches), sum(s.train_s for s in stretches)
     text = (
         f"{spent} epochs in {sum(bool(r.epochs) for r in records)} trials; the full grid has {full}"
         f" in {len(records)}"
@@ -196,9 +206,9 @@ def _cost(results: Results) -> list[str]:
     if full:
         text += f": {1 - spent / full:.0%} of the computing saved. " if results.over else ". "
     text += f"Workers were busy for {duration(wall)}, training for {duration(train)} of it"
-    hosts = sorted({host for record in records for host in record.hosts if host})
+    hosts = sorted({host for record in records for host in record.hosts})
     text += f", on {', '.join(hosts)}." if hosts else "."
-    lost = sum(r.losses for r in records)
+    lost = sum(r.note.losses for r in records)
     if lost:
         text += f" {lost} times a process or node died and its trial went on from a checkpoint."
     if results.space.dropped:
@@ -208,14 +218,33 @@ def _cost(results: Results) -> list[str]:
 
 def _failures(results: Results) -> list[str]:
     rows = [
-        [result.setting.trial(seed), reason]
+        [
+            result.setting.trial(seed),
+            reason,
+            str(len(result.records[seed].epochs) + 1),
+            _suspect(results, result, reason),
+        ]
         for result in results.settings
         for seed, reason in result.failures.items()
     ]
     if not rows:
         return []
-    note = f"{len(rows)} trials failed; `--resume --retry-failed` tries them again."
-    return ["## Failures", note, _table(["trial", "reason"], rows)]
+    note = (
+        f"{len(rows)} trials failed; `--resume --retry-failed` tries them again. A setting that "
+        "failed in a screening seed is never the best."
+    )
+    return ["## Failures", note, _table(["trial", "reason", "in epoch", "look at"], rows)]
+
+
+def _suspect(results: Results, result: SettingResult, reason: str) -> str:
+    """The setting that such a failure mostly hangs on, with its value."""
+    config = results.space.config(result.setting.values, results.space.sweep.seeds[0])
+    if "not finite" in reason:
+        return f"optim.lr {config.optim.lr:g}"
+    if "out of memory" in reason:
+        size = config.train.micro_batch or config.train.batch_size
+        return f"train.micro_batch {size}"
+    return ""
 
 
 def _with_interval(value: Estimate) -> str:

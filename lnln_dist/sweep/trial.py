@@ -1,27 +1,19 @@
-"""One stretch of one trial in a worker process: the training program, nothing else; no Ray.
-
-The trial runs `train.program.run`, so its numbers are those of the same config and seed under
-`accelerate launch`. It stops after the epoch it was asked for, checkpoint written, and a later
-stretch goes on from there, in whichever process.
-"""
+"""What a trial's process does besides training: what was left there before, and why it failed."""
 
 import contextlib
 import gc
-import os
+import json
 import shutil
-import socket
 import sys
-import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import StorageError, TransientError, UserError
-from lnln_dist.files import LOCK, atomic_write, held
+from lnln_dist.files import LOCK, atomic_folder, atomic_write, held
 from lnln_dist.sweep import records
 
 # Left over from another launch, these would make a trial believe it is one of many processes.
@@ -31,49 +23,12 @@ LAUNCHER_VARIABLES = (
     "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK",
 )  # fmt: skip
 LAUNCHER_PREFIXES = ("ACCELERATE_", "TORCHELASTIC_", "FSDP_")
-
-
-Status = Literal["paused", "finished", "failed", "no room"]
+TRIES = 5
 HELD_S = 20.0  # for a killed predecessor of a trial to be gone
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A stretch of training, as it travels to a worker."""
-
-    trial: str
-    folder: str
-    """The run folder, absolute, on storage that every node sees."""
-    config: dict[str, Any]
-    """Full settings, nested."""
-    until: int
-    """Stop after this epoch."""
-    cpu: bool
-    swept: Sequence[str] = ()
-    """Settings in which the sweep's trials differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a stretch ended."""
-
-    status: Status
-    reason: str = ""
-    start: int = 0
-    """Epochs that were trained before, as its checkpoint says."""
-    seconds: float = 0.0
-    """Time in the worker."""
-    peak_gib: float = 0.0
-    host: str = ""
-    pid: int = 0
-
-
-class Told(Protocol):
-    """What the training program says after an epoch."""
-
-    epoch: int
-    step: int
-    valid: Mapping[str, float]
+class TrialFailedError(UserError):
+    """A trial cannot go on by its own fault: to start it again would not help."""
 
 
 class Program(Protocol):
@@ -87,9 +42,17 @@ class Program(Protocol):
         resume: bool,
         cpu: bool | None,
         on_epoch: Callable[[Any], bool],
-        shown_first: Collection[str],
+        lends: bool,
+        shown_first: Collection[str] | None,
     ) -> Any:
         """Trains until ``on_epoch`` answers True or the run ends."""
+
+
+def the_program() -> Program:
+    """The training program itself."""
+    from lnln_dist.train.program import run
+
+    return run
 
 
 def scrub(environment: MutableMapping[str, str], *, ranks: bool = True) -> list[str]:
@@ -108,107 +71,99 @@ def scrub(environment: MutableMapping[str, str], *, ranks: bool = True) -> list[
     return sorted(left)
 
 
-def prepare(job: Job) -> list[records.Epoch]:
-    """Epochs that earlier stretches of the trial have trained, from its newest checkpoint.
+def clear_torn_start(folder: Path) -> None:
+    """Removes what a run without a checkpoint has left: there is nothing to go on from.
 
-    They are told again: the news may have died with the process it was meant for. Without a
-    checkpoint there is nothing to go on from, and what is there (a torn start, or a trial whose
-    checkpoints were given up) is removed.
+    It is a torn start, or a trial whose checkpoints were given up.
 
     Raises:
         TransientError: another process still trains there.
     """
-    folder = Path(job.folder)
     if folder.is_dir() and records.newest_state(folder) is None:
         with held(folder, wait_s=HELD_S):
             for path in folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
-                elif path.name != LOCK:
+                elif path.name not in (LOCK, records.NOTE):
                     path.unlink(missing_ok=True)
-    return _trained(folder)
 
 
-def _trained(folder: Path) -> list[records.Epoch]:
-    state = records.newest_state(folder)
-    if state is None:
-        return []
-    return [row for row in records.read_epochs(folder) if row.step <= state["step"]]
-
-
-def run_job(
-    job: Job,
-    tell: Callable[[records.Epoch], None],
-    *,
-    program: Program | None = None,
-) -> Outcome:
-    """Trains ``job.trial`` until ``job.until``; what the user can mend becomes a failed outcome.
+def hand_on(source: Path, folder: Path, config: Config) -> None:
+    """Makes a run that begins with another's newest weights, optimizer and scores.
 
     Args:
-        tell: hears of every new epoch.
-        program: the training program; None is `train.program.run`.
-
-    Raises:
-        TransientError: a peer is lost, or a predecessor still there; worth trying again.
-        Exception: anything unforeseen; the caller decides whether to try again.
+        source: run folder of the other; its model and data have to be the same.
+        folder: the new run folder.
+        config: the new run's settings.
     """
-    begin = time.perf_counter()
-    folder = Path(job.folder)
-    start = len(_trained(folder))
+    from lnln_dist import runs  # not above: the driver, too, imports this module, but not torch
 
-    def on_epoch(report: Told) -> bool:
-        tell(records.Epoch(report.epoch, report.step, time.time(), dict(report.valid)))
-        return report.epoch >= job.until
+    old = runs.Run(source)
+    with atomic_folder(folder, overwrite=True) as made:
+        for number in range(TRIES):
+            try:
+                newest = max((source / "checkpoints").glob("step-*/state.json")).parent
+                shutil.copytree(newest, made / "checkpoints" / newest.name, dirs_exist_ok=True)
+                break
+            except (OSError, ValueError, shutil.Error) as err:
+                # The other goes on meanwhile, and drops what it has a newer one of.
+                if number == TRIES - 1:
+                    raise TransientError(f"{source}: its weights cannot be taken ({err})") from err
+                shutil.rmtree(made / "checkpoints", ignore_errors=True)
+        for part in ("best", "encoder"):
+            shutil.copytree(source / part, made / part)
+        shutil.copy(source / "log.jsonl", made)
+        info = old.info.model_copy(update={"config_hash": settings.config_hash(config)})
+        runs.write_run(made, config, info)
 
+
+@contextlib.contextmanager
+def failing_for_good(folder: Path) -> Iterator[None]:
+    """Turns what the user has to mend into a ``TrialFailedError``, with ``failure.txt`` written.
+
+    Passing trouble, a full disk and the unforeseen pass.
+    """
     try:
-        config = settings.build(job.config)
-        result = (program or _program())(
-            config,
-            folder,
-            resume=True,
-            cpu=job.cpu or None,
-            on_epoch=on_epoch,
-            shown_first=job.swept,
-        )
-    except TransientError:
+        yield
+    except (TransientError, StorageError, TrialFailedError):
         raise
-    except StorageError as err:
-        return _outcome("no room", str(err), start, begin, 0.0)
-    except (UserError, MemoryError) as err:
-        return _failed(folder, err, start, begin)
-    except RuntimeError as err:
-        if "out of memory" not in str(err).lower():
+    except (UserError, MemoryError, RuntimeError) as err:
+        reason = " ".join(str(err).split()) or type(err).__name__
+        spent = isinstance(err, MemoryError) or "out of memory" in reason.lower()
+        if not spent and not isinstance(err, UserError):
             raise
-        return _failed(folder, err, start, begin)
-    status: Status = "finished" if result.state.finished else "paused"
-    return _outcome(status, "", start, begin, result.peak_gib)
+        if spent:
+            remedy = "" if isinstance(err, UserError) else "; set train.micro_batch or give it more"
+            reason = f"out of memory: {reason[:400]}{remedy}"
+        with contextlib.suppress(UserError):  # the reason matters more than its traceback
+            atomic_write(folder / "failure.txt", "".join(traceback.format_exception(err)))
+        raise TrialFailedError(reason) from None
 
 
-def _program() -> Program:
-    from lnln_dist.train.program import run
+def report_of(folder: Path, epoch: int) -> dict[str, float]:
+    """What a run's log says of an epoch, as flat numbers.
 
-    return run
+    Returns:
+        ``epoch``, ``step``, each score (its mean over the noise grid) by its name, and of the
+        epoch's last logged step ``loss/TERM``, ``samples_per_s``, ``peak_gib``.
+    """
+    (row,) = [row for row in records.read_epochs(folder) if row.epoch == epoch]
+    out: dict[str, float] = {"epoch": epoch, "step": row.step, **row.scores}
+    for line in records.json_lines(folder / "log.jsonl"):
+        if line.get("kind") == "train" and line.get("epoch") == epoch:
+            names = {k: k for k in line if k.startswith("loss/")}
+            names |= {"speed/samples_per_s": "samples_per_s", "memory/peak_gib": "peak_gib"}
+            out |= {new: line[old] for old, new in names.items() if line.get(old) is not None}
+    return out
 
 
-def _outcome(status: Status, reason: str, start: int, begin: float, peak_gib: float) -> Outcome:
-    return Outcome(
-        status=status,
-        reason=reason,
-        start=start,
-        seconds=time.perf_counter() - begin,
-        peak_gib=peak_gib,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-    )
-
-
-def _failed(folder: Path, err: BaseException, start: int, begin: float) -> Outcome:
-    reason = " ".join(str(err).split()) or type(err).__name__
-    if isinstance(err, MemoryError) or "out of memory" in reason.lower():
-        reason = f"out of memory: {reason[:200]}; set train.micro_batch or give a trial more"
-    with contextlib.suppress(UserError):  # the reason matters more than its traceback
-        atomic_write(folder / "failure.txt", "".join(traceback.format_exception(err)))
-    return _outcome("failed", reason, start, begin, 0.0)
+def read_pointer(checkpoint: Any) -> dict[str, Any] | None:
+    """The pointer to a run folder in a checkpoint of Ray's, if there is one."""
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        pointer: dict[str, Any] = json.loads((Path(folder) / "pointer.json").read_text("utf-8"))
+        return pointer
 
 
 def free_memory() -> None:

@@ -10,7 +10,7 @@ from lnln_dist.data.schema import Index
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
 from lnln_dist.recipes import check_recipe
-from lnln_dist.runs import Run
+from lnln_dist.runs import Run, write_run
 from lnln_dist.train.micro_batch import REMEMBERED
 
 # What a start that failed leaves behind, beside the lock.
@@ -79,17 +79,29 @@ def claim(
         return
     old = Run(folder)
     changed = settings.differences(old.config, config)
-    if changed:
+    longer = set(changed) == {"train.epochs"} and _only_longer(old.config, config)
+    if changed and not longer:
         listed = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in changed.items())
         raise CheckpointError(
             f"{folder} was trained with other settings ({listed}): put them back to go on with "
-            "it, or choose another --output (a schedule cannot be lengthened afterwards)"
+            "it, or choose another --output (only a constant schedule without warm-up can be "
+            "lengthened)"
         )
     if old.info.data_hash != index.data_hash():
         raise CheckpointError(
             f"{folder} was trained on other data than {config.data.path} (data hash "
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
         )
+    if longer:
+        info = old.info.model_copy(update={"config_hash": settings.config_hash(config)})
+        write_run(folder, config, info)
+
+
+def _only_longer(old: Config, new: Config) -> bool:
+    """Whether more epochs leave those that were trained as they would have been."""
+    optim = new.optim
+    steady = optim.schedule == "constant" and optim.warmup_share == 0
+    return steady and new.train.epochs > old.train.epochs
 
 
 def _empty(folder: Path) -> None:

@@ -69,7 +69,8 @@ class Training:
     operations: Callable[[Batch], float] | None = None
     """Floating-point operations of a micro-batch, where a utilisation can be reported."""
     on_epoch: Callable[[EpochReport], bool | None] | None = None
-    """Called after every epoch; a true answer ends the run here, to be resumed later."""
+    """Called after every epoch, its checkpoint committed; a true answer ends the run here, to be
+    resumed later."""
 
 
 def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepResult:
@@ -228,12 +229,12 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         f"epoch {epoch + 1}/{run.config.train.epochs}  {select.split} {select.metric} "
         f"{scores.mean[select.metric]:.4f}{' (best)' if improved else f'  best {best:.4f}'}"
     )
-    patience = run.config.train.patience
-    if patience and run.state.epochs_without_gain >= patience:
-        run.progress.line(f"stopped early: no better score for {patience} epochs")
-        run.state.finished = True
+    _finish_if_over(run, best)
+    _checkpoint(run)
     paused = False
     if run.on_epoch:
+        # Whoever listens may end the run from within: what it is told of must not be lost by that.
+        run.saver.wait()
         report = EpochReport(
             epoch=epoch + 1,
             step=run.state.step,
@@ -243,18 +244,25 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         )
         # Only the main process may decide: a rank that stops alone leaves the others waiting.
         paused = run.runtime.broadcast_object(bool(run.on_epoch(report)))
-    if run.state.step == run.steps_per_epoch * run.config.train.epochs:
+    run.meter.pause(time.perf_counter() - begin)
+    if not paused and not run.state.finished and _told_to_leave(run):
+        _leave(run)
+    return paused
+
+
+def _finish_if_over(run: Training, best: float) -> None:
+    """Notes that no epoch follows, and says why if it is not the last one planned."""
+    train, select = run.config.train, run.config.select
+    if train.patience and run.state.epochs_without_gain >= train.patience:
+        run.progress.line(f"stopped early: no better score for {train.patience} epochs")
+        run.state.finished = True
+    if run.state.step == run.steps_per_epoch * train.epochs:
         run.state.finished = True
     if run.state.finished and math.isnan(best):
         run.progress.line(
             f"{select.metric} was not defined on {select.split} in any epoch: best/ holds the "
             "first one's weights, chosen by no score; give select.metric mae, or labels that vary"
         )
-    _checkpoint(run)
-    run.meter.pause(time.perf_counter() - begin)
-    if not paused and not run.state.finished and _told_to_leave(run):
-        _leave(run)
-    return paused
 
 
 def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -> bool:

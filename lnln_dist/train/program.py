@@ -11,10 +11,11 @@ from lnln_dist.config import Config
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, open_dataset
 from lnln_dist.errors import ConfigError, PreemptedError
+from lnln_dist.files import held
 from lnln_dist.runtime import Runtime
 from lnln_dist.runtime.launcher import check_variables
 from lnln_dist.train.checkpoint import TrainState
-from lnln_dist.train.claim import check_against_data, claim
+from lnln_dist.train.claim import WAIT_S, check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 from lnln_dist.train.leaving import Notice, explain_lost_peers, explain_out_of_memory
 from lnln_dist.train.loop import EpochReport, Training, train
@@ -39,6 +40,7 @@ def run(
     overwrite: bool = False,
     cpu: bool | None = None,
     on_epoch: Callable[[EpochReport], bool | None] | None = None,
+    lends: bool = False,
     shown_first: Collection[str] | None = None,
     notice: Notice | None = None,
 ) -> Result:
@@ -50,8 +52,10 @@ def run(
         resume: go on from the newest checkpoint in ``folder``, or start if there is none.
         overwrite: remove what ``folder`` holds first.
         cpu: train on the CPU even where there is a GPU.
-        on_epoch: told of every epoch; a true answer on the main process ends the run there, with a
-            checkpoint from which it can be resumed.
+        on_epoch: told of every epoch once its checkpoint is committed; a true answer on the main
+            process ends the run there.
+        lends: the folder's lock is let go of while ``on_epoch`` answers: it may wait for long, and
+            end in favour of another process that goes on with the run.
         shown_first: dotted settings that TensorBoard's HPARAMS page shows at once; None are those
             that differ from their defaults.
         notice: already listening for signals, if the caller began to before.
@@ -79,6 +83,8 @@ def run(
                     folder, config, dataset.index, resume=resume, overwrite=overwrite, hold=hold
                 )
             )
+            if on_epoch and lends and runtime.is_main:
+                on_epoch = _lending(on_epoch, folder, hold)
             ties = Ties(notice=notice, on_epoch=on_epoch, shown_first=shown_first)
             training = assemble(config, folder, dataset, runtime, ties)
             _to_the_end(training)
@@ -93,6 +99,21 @@ def run(
         runtime.close(failed=failed)
 
 
+def _lending(
+    on_epoch: Callable[[EpochReport], bool | None], folder: Path, hold: ExitStack
+) -> Callable[[EpochReport], bool | None]:
+    """``on_epoch``, the folder's lock let go of while it answers."""
+
+    def told(report: EpochReport) -> bool | None:
+        hold.close()
+        ends = on_epoch(report)
+        if not ends:
+            hold.enter_context(held(folder, wait_s=WAIT_S))
+        return ends
+
+    return told
+
+
 def _open(config: Config) -> ShardedDataset:
     if not config.data.path:
         raise ConfigError("data.path is empty: set it to a folder written by `lnln-dist prepare`")
@@ -102,6 +123,10 @@ def _open(config: Config) -> ShardedDataset:
 
 
 def _to_the_end(training: Training) -> None:
+    limits, state = training.config.train, training.state
+    patient = not limits.patience or state.epochs_without_gain < limits.patience
+    if patient and state.step < training.steps_per_epoch * limits.epochs:
+        state.finished = False  # it was, before its training was lengthened
     if training.state.finished:
         training.progress.line(f"{training.folder} has finished already")
     else:

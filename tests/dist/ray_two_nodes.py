@@ -1,84 +1,69 @@
 """Reads a sweep's folder for ray_two_nodes.sh: waits for a state, or reports what happened."""
 
-import json
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+
+from lnln_dist.errors import TransientError
+from lnln_dist.files import held
+from lnln_dist.sweep.records import NOTE, Note, newest_state
 
 TIMEOUT_S = 600
 
 
-def events(folder: Path) -> list[dict[str, Any]]:
-    """The ledger's lines."""
-    path = folder / "events.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def notes(folder: Path) -> dict[str, Note]:
+    """What is noted of every trial."""
+    paths = folder.glob(f"trials/*/{NOTE}")
+    return {path.parent.name: Note.model_validate_json(path.read_bytes()) for path in paths}
 
 
-def running(folder: Path) -> list[dict[str, Any]]:
-    """Start events of the newest session's stretches that have not ended."""
-    open_: dict[str, dict[str, Any]] = {}
-    for event in events(folder):
-        if event["event"] == "session":
-            open_ = {}
-        elif event["event"] == "start":
-            open_[event["trial"]] = event
-        elif event["event"] in ("end", "failed"):
-            open_.pop(event["trial"], None)
-    return list(open_.values())
-
-
-def epochs(folder: Path, trial: str) -> int:
-    """Epochs whose checkpoint a trial has."""
-    states = sorted((folder / "trials" / trial / "checkpoints").glob("step-*/state.json"))
-    if not states:
-        return 0
-    step = json.loads(states[-1].read_text())["state"]["step"]
-    lines = (folder / "trials" / trial / "log.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    return sum(row["kind"] == "score" and row["step"] <= step for row in rows)
+def in_the_middle(run: Path) -> bool:
+    """Whether a trial is being trained, with a checkpoint to go on from and epochs to go."""
+    state = newest_state(run)
+    if state is None or state["finished"]:
+        return False
+    try:
+        with held(run, wait_s=0):
+            return False
+    except TransientError:
+        return True
 
 
 def reached(state: str, folder: Path) -> bool:
     """Whether a sweep is in a named state."""
-    told = events(folder)
+    told = notes(folder)
+    stretches = [stretch for note in told.values() for stretch in note.stretches]
     if state == "both-hosts":
-        return len({e["host"] for e in told if e["event"] == "end"}) == 2
+        return len({stretch.host for stretch in stretches}) == 2
     if state == "both-in-the-middle":
-        now = running(folder)
-        return len(now) == 2 and all(0 < epochs(folder, e["trial"]) < e["until"] for e in now)
+        return sum(in_the_middle(run) for run in folder.glob("trials/*")) == 2
     if state == "lost":
-        return any(e["event"] == "lost" for e in told)
+        return any(note.losses for note in told.values())
     if state == "after-lost":
-        names = [e["event"] for e in told]
-        return names[names.index("lost") :].count("end") >= 1
+        return any(note.losses and note.stretches[-1:] for note in told.values())
     summary = folder / "summary.md"
     return summary.exists() and "\nFinished." in summary.read_text()
 
 
 def report(folder: Path) -> None:
     """Checks that no trial that had a checkpoint began anew; says what happened."""
-    told = events(folder)
-    hosts = Counter(e["host"] for e in told if e["event"] == "end")
+    told = notes(folder)
+    hosts = Counter(stretch.host for note in told.values() for stretch in note.stretches)
     print("stretches per host:", dict(hosts))
     assert len(hosts) == 2
-    lost = [e["trial"] for e in told if e["event"] == "lost"]
+    lost = {name: note for name, note in told.items() if note.losses}
     assert lost
-    last: dict[str, int] = {}
-    for event in told:
-        if event["event"] != "end":
-            continue
-        trial = event["trial"]
-        assert event["start"] >= last.get(trial, 0), f"{trial} began anew"
-        if trial in lost:
-            print(f"{trial} was lost; ended epoch {event['epoch']} from epoch {event['start']}")
-        last[trial] = event["epoch"]
-    restarted = [e for e in told if e["event"] == "end" and e["trial"] in lost]
-    assert any(e["start"] > 0 for e in restarted), "no lost trial went on from its checkpoint"
-    sessions = sum(e["event"] == "session" for e in told)
-    print(f"{sessions} sessions, {len(last)} trials, none from the start where it had a checkpoint")
-    assert sessions == 2
+    for name, note in told.items():
+        ends = [0, *(stretch.epoch for stretch in note.stretches)]
+        starts = [stretch.start for stretch in note.stretches]
+        assert all(a >= b for a, b in zip(starts, ends, strict=False)), f"{name} began anew"
+    for name, note in lost.items():
+        print(f"{name} was lost; its stretches: {[(s.start, s.epoch) for s in note.stretches]}")
+    assert any(s.start > 0 for note in lost.values() for s in note.stretches), (
+        "no lost trial went on from its checkpoint"
+    )
+    print(f"{len(told)} trials, none from the start where it had a checkpoint")
 
 
 def main(state: str, folder: Path) -> int:

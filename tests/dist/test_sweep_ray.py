@@ -15,8 +15,10 @@ import pytest
 import yaml
 from command_line import TINY
 from launcher import environment, run_command
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, drive, make_study
 from tiny_runs import write_data
+
+from lnln_dist.sweep.records import NOTE, Note, Stretch
 
 pytest.importorskip("ray", reason="the sweep's Ray tests need Ray: pip install -e '.[ray]'")
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
@@ -54,13 +56,17 @@ class Sweep:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def events(self) -> list[dict[str, Any]]:
-        path = self.folder / "events.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    def notes(self) -> dict[str, Note]:
+        """Of every trial that has ended a stretch, failed or was lost."""
+        paths = self.folder.glob(f"trials/*/{NOTE}")
+        return {path.parent.name: Note.model_validate_json(path.read_bytes()) for path in paths}
+
+    def stretches(self) -> list[Stretch]:
+        return [stretch for note in self.notes().values() for stretch in note.stretches]
 
     def wait_for_ends(self, count: int, timeout: float = 100) -> None:
         limit = time.monotonic() + timeout
-        while sum(e["event"] == "end" for e in self.events()) < count:
+        while len(self.stretches()) < count:
             assert self.process.poll() is None, self.log.read_text()[-4000:]
             assert time.monotonic() < limit, self.log.read_text()[-4000:]
             time.sleep(0.1)
@@ -91,23 +97,23 @@ def test_killed_and_resumed_equals_undisturbed_and_the_plan(tmp_path: Path) -> N
     assert "interrupted; every trial keeps its checkpoint: go on with --resume" in said
     assert "Traceback" not in said
     assert "*** SIGTERM" not in said, "Ray printed its stack"
-    done = {e["trial"] for e in sweep.events() if e["event"] == "end"}
+    done = sweep.notes()
     resumed = Sweep(tmp_path / "cut", SWEEP, "plain", "0")
     resumed.end()
     # The same planner, one stretch after the other in this process.
-    director = make_director(tmp_path / "alone")
-    total = drive(director)
+    drive(make_study(tmp_path / "alone"))
     from lnln_dist.sweep.collect import collect
     from lnln_dist.sweep.summary import write
 
     write(collect(tmp_path / "alone"))
     assert summary(tmp_path / "cut") == summary(tmp_path / "alone")
     assert epochs(tmp_path / "cut") == epochs(tmp_path / "alone")
-    ends = [e for e in resumed.events() if e["event"] == "end"]
-    assert len(ends) <= total + 4  # at most those that were running, twice
     assert len(done) >= 5
-    pids = [e["pid"] for e in ends]
-    assert len(set(pids)) <= 8, "worker processes were not reused"
+    for name, note in resumed.notes().items():
+        ends = [stretch.epoch for stretch in note.stretches]
+        assert ends == sorted(ends), f"{name} was trained again"
+    pids = {stretch.pid for stretch in resumed.stretches()}
+    assert len(pids) <= 14, "worker processes were not reused"
     assert (tmp_path / "cut" / "figures" / "rungs.png").stat().st_size > 1000
     assert "ray" not in {p.name for p in (tmp_path / "cut").iterdir()}
 
@@ -123,12 +129,12 @@ def test_failures_are_counted_retried_or_survived(tmp_path: Path) -> None:
     }
     sweep = Sweep(tmp_path / "sweep", raw, "faulty", "0.05")
     sweep.end()
-    events = sweep.events()
-    failed = {e["trial"]: e["reason"] for e in events if e["event"] == "failed"}
+    notes = sweep.notes()
+    failed = {name: note.failure for name, note in notes.items() if note.failure}
     assert failed.keys() == {"adversarial0.1_s1", "adversarial0.2_s1"}
     assert failed["adversarial0.1_s1"] == "loss not finite"
     assert failed["adversarial0.2_s1"] == "ValueError: a bug"
-    lost = [e["trial"] for e in events if e["event"] == "lost"]
+    lost = [name for name, note in notes.items() if note.losses]
     assert sorted(lost) == ["adversarial0.2_s1", "adversarial0.3_s1"]
     from lnln_dist.sweep.collect import collect
 
@@ -149,7 +155,9 @@ def tiny(data: Path, **more: Any) -> dict[str, Any]:
     return {
         "config": [str(TINY)],
         "settings": {"data.path": str(data), "train.epochs": 2, "train.batch_size": 4},
+        # The worst of these comes last in the order, so that the best has to wait for it.
         "axes": {"loss.adversarial": {"grid": [0.2, 0.8, 3.0]}},
+        "search": {"seed": 3},
         "seeds": [5],
         "keep": "all",
         **more,
@@ -185,7 +193,8 @@ def test_a_trial_equals_the_plain_training_program(data: Path, tmp_path: Path) -
     winner = yaml.safe_load((tmp_path / "sweep" / "winner" / "all.yaml").read_text())
     weight = winner["loss"]["adversarial"]
     trial = tmp_path / "sweep" / "trials" / f"adversarial{weight:g}_s5"
-    assert [e["until"] for e in sweep.events() if e["event"] == "start"][-1] == 2
+    assert sweep.notes()[trial.name].stretches[-1].epoch == 2
+    assert len(sweep.notes()[trial.name].stretches) == 2
     alone = plain_run(data, tmp_path / "alone", weight)
     assert scores(trial) == scores(alone)
     best = Path("best", "best.safetensors")
@@ -199,10 +208,10 @@ def test_a_trial_one_of_whose_two_workers_dies_goes_on(data: Path, tmp_path: Pat
     raw = tiny(data, axes={"loss.adversarial": {"grid": [0.2]}}, resources={"workers": 2})
     sweep = Sweep(tmp_path / "sweep", raw, "dying")
     sweep.end()
-    events = sweep.events()
+    note = sweep.notes()["adversarial0.2_s5"]
     assert (tmp_path / "sweep" / "trials" / "died_adversarial0.2_s5").exists()
-    assert [e["trial"] for e in events if e["event"] == "lost"] == ["adversarial0.2_s5"]
-    assert not any(e["event"] == "failed" for e in events)
+    assert note.losses == 1
+    assert note.failure is None
     assert "\nFinished." in (tmp_path / "sweep" / "summary.md").read_text()
 
 
@@ -218,8 +227,7 @@ def test_trials_of_two_workers(data: Path, tmp_path: Path) -> None:
     for one, other in zip(scores(trial), scores(alone), strict=True):
         assert one["valid/mae/mean"] == pytest.approx(other["valid/mae/mean"], rel=1e-5)
     # The other diverges: its own fault, so it is not tried again.
-    events = sweep.events()
-    (failed,) = (e for e in events if e["event"] == "failed")
-    assert failed["trial"] == "lr1e+30_s5"
-    assert "not finite" in failed["reason"]
-    assert not any(e["event"] == "lost" for e in events)
+    notes = sweep.notes()
+    assert [name for name, note in notes.items() if note.failure] == ["lr1e+30_s5"]
+    assert "not finite" in str(notes["lr1e+30_s5"].failure)
+    assert not any(note.losses for note in notes.values())

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.commands.sweep import command
 from lnln_dist.errors import ConfigError
 from lnln_dist.sweep import study
+from lnln_dist.sweep.session import Outcome
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_cores_of_a_cluster_that_the_environment_names(
 
 
 def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    drive(make_director(tmp_path / "out"))
+    drive(make_study(tmp_path / "out"))
     assert command(["show", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.startswith("# Sweep out")
 
@@ -77,12 +78,12 @@ def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_resume_alone_takes_the_sweep_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_director(tmp_path)
+    make_study(tmp_path)
     seen: list[Any] = []
 
-    def run(sweep: Any, output: Path, options: Any) -> Path:
+    def run(sweep: Any, output: Path, options: Any) -> Outcome:
         seen.append((sweep, output, options.resume))
-        return tmp_path / "sweep.yaml"
+        return Outcome(tmp_path / "sweep.yaml", None)
 
     monkeypatch.setattr("lnln_dist.sweep.session.run", run)
     assert command(["--output", str(tmp_path), "--resume"]) == 0

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import sweep_standin
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, drive, make_study
 
+import lnln_dist.sweep
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import TrainingError
 from lnln_dist.sweep import summary
-from lnln_dist.sweep.collect import Results, best_epoch, collect, estimate
+from lnln_dist.sweep.collect import Results, best_epoch, bounds, collect, estimate
 from lnln_dist.sweep.records import Epoch, Record
 
 BEST = "adversarial0.4_reconstruction0.1"
@@ -30,6 +31,14 @@ def test_interval_of_a_mean() -> None:
     assert estimate([]).n == 0
 
 
+def test_the_interval_of_a_share_is_one_of_shares() -> None:
+    found = estimate([0.9, 1.0], bounds("acc7"))
+    assert found.high == 1.0
+    assert 0.0 <= found.low < 0.9
+    assert estimate([0.1, 0.9], bounds("mae")).low == 0.0
+    assert estimate([0.9, 0.99], bounds("corr")).high == 1.0
+
+
 def test_an_undefined_value_makes_the_mean_undefined() -> None:
     found = estimate([1.0, math.nan, 2.0])
     assert found.n == 3
@@ -43,7 +52,7 @@ def test_a_score_that_is_undefined_does_not_stop_the_summary(tmp_path: Path) -> 
         log.write_text(log.read_text().replace('"valid/corr/mean": 0.5', '"valid/corr/mean": null'))
         return done
 
-    drive(make_director(tmp_path), run=program)
+    drive(make_study(tmp_path), run=program)
     results = collect(tmp_path)
     winner = results.winner("all")
     assert winner is not None
@@ -56,7 +65,7 @@ def test_a_failed_setting_has_passed_no_milestone(tmp_path: Path) -> None:
     def breaks(config: Config, folder: Path, **more: Any) -> Any:
         raise TrainingError("boom")
 
-    drive(make_director(tmp_path), run=breaks)
+    drive(make_study(tmp_path), run=breaks)
     rows = list(summary.summary_rows(collect(tmp_path)))
     assert {row["screen_epoch"] for row in rows} == {0}
     assert {row["screen_mean"] for row in rows} == {None}
@@ -73,7 +82,7 @@ def test_the_best_epoch_is_the_first_with_the_best_score() -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("sweep") / "study"
     raw = {**copy.deepcopy(SWEEP), "confirm": {"best": 2}}
-    drive(make_director(folder, raw))
+    drive(make_study(folder, raw))
     results = collect(folder)
     summary.write(results)
     return results
@@ -101,6 +110,9 @@ def test_files(finished: Results) -> None:
         rows = list(csv.DictReader(handle))
     assert len(rows) == finished.epochs
     assert len({(row["trial"], row["epoch"]) for row in rows}) == len(rows)
+    table = lnln_dist.sweep.table(folder)
+    assert len(table) == len(rows)
+    assert table.groupby("trial")["mae"].cummin().equals(table["best"])
     by_trial: dict[str, float] = {}
     for row in rows:
         by_trial[row["trial"]] = min(by_trial.get(row["trial"], math.inf), float(row["mae"]))
@@ -133,7 +145,7 @@ def test_a_lead_inside_the_noise_is_said(tmp_path: Path) -> None:
 
     raw = {**copy.deepcopy(SWEEP), "axes": {"loss.adversarial": {"grid": [0, 0.8]}}}
     raw["confirm"] = {"best": 2}
-    drive(make_director(tmp_path, raw), run=_with(score))
+    drive(make_study(tmp_path, raw), run=_with(score))
     results = collect(tmp_path)
     assert results.lead("all").low < 0
     assert "(not separated)" in summary.markdown(results)
@@ -148,8 +160,8 @@ def _with(score: Any) -> Any:
 
 
 def test_while_it_runs_there_is_no_winner(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    drive(director, stop_after=18)
+    study = make_study(tmp_path)
+    drive(study, stop_after=18)
     results = collect(tmp_path)
     assert not results.over
     assert results.winner("all") is None
@@ -165,7 +177,7 @@ def test_failures_are_listed_and_their_setting_does_not_win(tmp_path: Path) -> N
             raise TrainingError("loss | not finite")
         return sweep_standin.program(config, folder, **more)
 
-    drive(make_director(tmp_path), run=breaks)
+    drive(make_study(tmp_path), run=breaks)
     results = collect(tmp_path)
     assert results.over
     assert results.winner("all") is None
@@ -178,7 +190,7 @@ def test_failures_are_listed_and_their_setting_does_not_win(tmp_path: Path) -> N
 def test_strata_have_their_own_winners_and_rates(tmp_path: Path) -> None:
     raw = copy.deepcopy(SWEEP)
     raw["axes"]["select.rates"] = {"grid": [[0.1], [0.9]]}
-    drive(make_director(tmp_path, raw))
+    drive(make_study(tmp_path, raw))
     results = collect(tmp_path)
     assert {s: results.winner(s).setting.name for s in results.space.strata} == {
         "rates0.1": f"{BEST}_rates0.1",

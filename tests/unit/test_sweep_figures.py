@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import pytest
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, drive, make_study
 
 pytest.importorskip("matplotlib", reason="the figures of a sweep need matplotlib")
 
@@ -15,7 +15,7 @@ from lnln_dist.sweep.figures import _Stratum, draw
 def test_one_file_per_axis_pair_and_stratum(tmp_path: Path) -> None:
     raw = copy.deepcopy(SWEEP)
     raw["axes"]["select.rates"] = {"grid": [[0.1], [0.9]]}
-    drive(make_director(tmp_path, raw))
+    drive(make_study(tmp_path, raw))
     made = draw(collect(tmp_path))
     names = {path.name for path in made}
     assert names == {
@@ -45,7 +45,7 @@ SAMPLED = {
 def test_sampled_axes_are_drawn_at_their_values(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    drive(make_director(tmp_path, SAMPLED))
+    drive(make_study(tmp_path, SAMPLED))
     results = collect(tmp_path)
     picture = _Stratum(results, "all")
     ax = Figure().add_subplot()
@@ -66,7 +66,7 @@ def test_sampled_axes_are_drawn_at_their_values(tmp_path: Path) -> None:
 def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    drive(make_director(tmp_path, SAMPLED))
+    drive(make_study(tmp_path, SAMPLED))
     results = collect(tmp_path)
     picture = _Stratum(results, "all")
     ax = Figure().add_subplot()
@@ -91,14 +91,14 @@ def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(tmp_path: Path
 
 
 def test_nothing_trained_nothing_drawn(tmp_path: Path) -> None:
-    make_director(tmp_path)
+    make_study(tmp_path)
     assert draw(collect(tmp_path)) == []
 
 
 def test_settings_are_compared_where_all_have_been(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
-    drive(make_director(tmp_path))
+    drive(make_study(tmp_path))
     results = collect(tmp_path)
     picture = _Stratum(results, "all")
     assert picture.epoch == 1

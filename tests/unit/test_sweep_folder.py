@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.errors import CheckpointError
 from lnln_dist.sweep import folder, space, study
@@ -28,10 +28,10 @@ def test_what_a_sweep_killed_at_its_start_leaves_is_no_obstacle(tmp_path: Path) 
 
 
 def test_a_new_axis_at_its_old_value_is_the_old_setting(tmp_path: Path) -> None:
-    first = make_director(tmp_path)
+    first = make_study(tmp_path)
     drive(first)
     axes = {**SWEEP["axes"], "optim.lr": {"grid": [1e-4, 1e-3]}}
-    wider = make_director(tmp_path, {**SWEEP, "axes": axes})
+    wider = make_study(tmp_path, {**SWEEP, "axes": axes})
     old = [made.name for made in first.space.settings]
     names = [made.name for made in wider.space.settings]
     assert names[:8] == old
@@ -43,29 +43,29 @@ def test_a_new_axis_at_its_old_value_is_the_old_setting(tmp_path: Path) -> None:
 def test_a_new_setting_never_takes_an_old_ones_name(tmp_path: Path, later: list[str]) -> None:
     """Two data sets of one label: the second session adds the other one."""
     raw = {**SWEEP, "axes": {"data.path": {"grid": ["/b/data"]}}, "seeds": [1], "screen": {}}
-    first = make_director(tmp_path, raw)
+    first = make_study(tmp_path, raw)
     drive(first)
     wider = {**raw, "axes": {"data.path": {"grid": later}}}
     for _ in range(2):  # and so it stays when it is resumed once more
-        director = make_director(tmp_path, wider)
-        names = {made.data: made.name for made in director.space.settings}
+        study = make_study(tmp_path, wider)
+        names = {made.data: made.name for made in study.space.settings}
         assert names["/b/data"] == "path-data"
         assert len(set(names.values())) == 2
-    assert not director.over, "the new data set was taken for trained"
-    drive(director)
-    trained = {path.name for path in director.folder.trials.iterdir()}
+    assert not study.over, "the new data set was taken for trained"
+    drive(study)
+    trained = {path.name for path in study.folder.trials.iterdir()}
     assert trained == {f"{name}_s1" for name in names.values()}
 
 
 def test_two_settings_of_one_name_are_refused(tmp_path: Path) -> None:
     """An index that is damaged must not make two settings share a trial."""
-    make_director(tmp_path)
+    make_study(tmp_path)
     path = tmp_path / "settings.json"
     noted = json.loads(path.read_text())
     noted["settings"][1]["name"] = noted["settings"][0]["name"]
     path.write_text(json.dumps(noted))
     with pytest.raises(CheckpointError, match="two settings are called"):
-        make_director(tmp_path)
+        make_study(tmp_path)
 
 
 def test_other_data_are_refused_once_something_was_trained(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_other_data_are_refused_once_something_was_trained(tmp_path: Path) -> No
     kept.save(made, mosi)
     other = resolve(settings={**common, "data": {"path": "/d/b"}})
     kept.adopt(other, mosei)  # nothing was trained yet
-    kept.ledger.write("start", 0.0, trial=made.settings[0].trial(1))
+    kept.trial(made.settings[0].trial(1)).mkdir()
     with pytest.raises(CheckpointError, match="other data than /d/b holds now"):
         kept.adopt(other, mosei)
     kept.adopt(other, {"/d/b": "hash of mosi"})  # moved
@@ -87,10 +87,10 @@ def test_other_data_are_refused_once_something_was_trained(tmp_path: Path) -> No
 
 
 def test_settings_may_be_mended_while_nothing_was_trained(tmp_path: Path) -> None:
-    make_director(tmp_path)
+    make_study(tmp_path)
     changed = {**SWEEP, "settings": {"train": {"epochs": 5}, "select": {"rates": [0.5]}}}
-    director = make_director(tmp_path, changed)
-    assert {made.epochs for made in director.space.settings} == {5}
+    study = make_study(tmp_path, changed)
+    assert {made.epochs for made in study.space.settings} == {5}
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
@@ -111,20 +111,51 @@ def test_an_error_of_the_session_is_not_taken_for_one_of_the_folder(tmp_path: Pa
 
 
 def test_what_is_gone_or_empty_is_named(tmp_path: Path) -> None:
-    drive(make_director(tmp_path))
+    drive(make_study(tmp_path))
     (tmp_path / "sweep.yaml").write_text("")
     with pytest.raises(CheckpointError, match=r"sweep\.yaml is empty: put it back"):
         folder.load(tmp_path)
     (tmp_path / "settings.json").unlink()
     with pytest.raises(CheckpointError, match=r"settings\.json is gone: put it back"):
-        make_director(tmp_path)
+        make_study(tmp_path)
 
 
 def test_a_damaged_index_is_named(tmp_path: Path) -> None:
-    make_director(tmp_path)
+    make_study(tmp_path)
     path = tmp_path / "settings.json"
     noted = json.loads(path.read_text())
     noted["settings"][0]["key"] = []
     path.write_text(json.dumps(noted))
     with pytest.raises(CheckpointError, match=r"settings.json: cannot be read .* no text"):
-        make_director(tmp_path)
+        make_study(tmp_path)
+
+
+@pytest.mark.parametrize("stop_after", [5, None])
+def test_a_sweep_from_before_there_were_notes_goes_on(
+    tmp_path: Path, stop_after: int | None
+) -> None:
+    study = make_study(tmp_path)
+    drive(study, stop_after=stop_after)
+    events: list[dict[str, Any]] = [{"event": "session", "time": 1.0, "slots": 2}]
+    for key, record in study.records.items():
+        trial = {"time": 1.0, "trial": study.name(key)}
+        for stretch in record.note.stretches:
+            events.append({"event": "start", "stage": "screen", "until": 9, **trial})
+            row = stretch.model_dump() | {"status": "finished", "finished": record.finished}
+            events.append({"event": "end", "peak_gib": 0.5, **row, **trial})
+        if record.note.pruned:
+            events.append({"event": "pruned", **trial})
+    for note in tmp_path.glob("trials/*/trial.json"):
+        note.unlink()
+    (tmp_path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    noted = json.loads((tmp_path / "settings.json").read_text())
+    del noted["exhausted"]
+    (tmp_path / "settings.json").write_text(json.dumps(noted))
+    again = make_study(tmp_path)
+    found, expected = ({k: len(r.epochs) for k, r in s.records.items()} for s in (again, study))
+    assert found == expected
+    assert again.over == study.over
+    whole = make_study(tmp_path.parent / f"{tmp_path.name}-whole")
+    drive(whole)
+    drive(again)
+    assert again.plan.verdicts == whole.plan.verdicts

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, begin, drive, make_study
 
 from lnln_dist.sweep.estimate import estimate
 from lnln_dist.sweep.live import Board, Counts, counts, duration, left_s
 from lnln_dist.sweep.records import Epoch
-from lnln_dist.sweep.trial import Outcome
 
 
 def test_durations() -> None:
@@ -20,96 +19,96 @@ def test_durations() -> None:
 
 
 def test_headline_and_table(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    board = Board(director, estimate(director.space))
-    drive(director, stop_after=20)
-    job = director.next()
-    assert job is not None
-    director.heard(job.trial, Epoch(1, 1, 0.0, {"mae": 1.23456, "corr": 0.0}))
+    study = make_study(tmp_path)
+    board = Board(study, estimate(study.space))
+    drive(study, stop_after=20)
+    key = begin(study)
+    study.heard(key, Epoch(1, 1, 0.0, {"mae": 1.23456, "corr": 0.0}))
     console = Console(width=150, record=True)
     console.print(board.view())
     text = console.export_text()
     assert "1 running" in text
     assert "left" in text
-    row = next(line for line in text.splitlines() if job.trial in line)
+    row = next(line for line in text.splitlines() if study.name(key) in line)
     assert row.split()[0] in ("screen", "confirm")
-    director.gave_up(job.trial, "gone")
+    study.failed(key, "gone")
     assert "1 failed" in board.headline()
 
 
 def test_every_trial_is_counted_where_it_stands(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    assert counts(director) == Counts(0, 0, 0, 0, 0)
-    first = director.next()
-    assert first is not None
-    assert counts(director) == Counts(running=1, finished=0, held=0, stopped=0, failed=0)
-    second = director.next()
-    assert second is not None
-    director.heard(first.trial, Epoch(1, 1, 0.0, {"mae": 1.0, "corr": 0.0}))
-    director.ended(first.trial, Outcome(status="paused"))
+    study = make_study(tmp_path)
+    assert counts(study) == Counts(0, 0, 0, 0, 0)
+    first = begin(study)
+    assert counts(study) == Counts(running=1, finished=0, held=0, stopped=0, failed=0)
+    second = begin(study)
+    study.heard(first, Epoch(1, 1, 0.0, {"mae": 1.0, "corr": 0.0}))
+    study.ended(first)
     # Failed before its first epoch; the other seed of that setting can win nothing any more.
-    director.ended(second.trial, Outcome(status="failed", reason="gone"))
-    assert counts(director).failed == 1
-    held = counts(director)
+    study.failed(second, "gone")
+    assert counts(study).failed == 1
+    held = counts(study)
     assert (held.running, held.held + held.stopped) == (0, 1)
-    text = Board(director, estimate(director.space)).headline()
+    text = Board(study, estimate(study.space)).headline()
     assert text.startswith(f"0 running, 0 finished, {held.held} held, {held.stopped} stopped, 1 ")
 
 
 def test_held_trials_become_stopped_or_finished(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
+    study = make_study(tmp_path)
     # 8 settings x 2 seeds up to the first decision: it is taken when the last of them is known.
-    drive(director, stop_after=2)
-    assert counts(director) == Counts(running=0, finished=0, held=2, stopped=0, failed=0)
-    drive(director)
+    drive(study, stop_after=2)
+    assert counts(study) == Counts(running=0, finished=0, held=2, stopped=0, failed=0)
+    drive(study)
     # One setting is trained to the end on 3 seeds, and with reduction 3 only it went to the top.
-    finished = sum(r.finished for r in director.records.values())
-    begun = sum(bool(r.epochs) for r in director.records.values())
+    finished = sum(r.finished for r in study.records.values())
+    begun = sum(bool(r.epochs) for r in study.records.values())
     assert finished >= 3
-    assert counts(director) == Counts(0, finished, held=0, stopped=begun - finished, failed=0)
+    assert counts(study) == Counts(0, finished, held=0, stopped=begun - finished, failed=0)
 
 
 def test_who_was_not_promoted_is_stopped_before_the_stratum_is_decided(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    while not all(len(r.epochs) for k, r in director.records.items() if k[1] in (1, 2)):
-        drive(director, stop_after=1)
-    assert not director.plan.decided
-    now = counts(director)
+    study = make_study(tmp_path)
+    while not all(len(r.epochs) for k, r in study.records.items() if k[1] in (1, 2)):
+        drive(study, stop_after=1)
+    assert not study.plan.decided
+    now = counts(study)
     # The two of the second rung went on at once, and one of them up to the last.
-    assert [len(rung.names) for rung in director.plan.rungs["all"][0]] == [8, 2, 1]
+    assert [len(rung.names) for rung in study.plan.rungs["all"][0]] == [8, 2, 1]
     assert now == Counts(running=0, finished=0, held=2, stopped=14, failed=0)
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "fifo"])
 def test_a_failed_replica_stops_the_others_of_its_setting(tmp_path: Path, scheduler: str) -> None:
     screen = {"seeds": 2, "scheduler": scheduler, "epochs": 4}
-    director = make_director(tmp_path, {**SWEEP, "screen": screen})
-    drive(director, stop_after=1)
-    ((name, seed),) = (key for key, record in director.records.items() if record.epochs)
-    director.records[name, 3 - seed].failure = "gone"
-    assert counts(director) == Counts(running=0, finished=0, held=0, stopped=1, failed=1)
+    study = make_study(tmp_path, {**SWEEP, "screen": screen})
+    drive(study, stop_after=1)
+    ((name, seed),) = (key for key, record in study.records.items() if record.epochs)
+    study.records[name, 3 - seed].note.failure = "gone"
+    assert counts(study) == Counts(running=0, finished=0, held=0, stopped=1, failed=1)
 
 
 def test_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    director = make_director(tmp_path)
-    board = Board(director, estimate(director.space))
+    study = make_study(tmp_path)
+    board = Board(study, estimate(study.space))
     with board:
-        drive(director, stop_after=1)
-        ((key, record),) = ((k, r) for k, r in director.records.items() if r.epochs)
-        board.ended(f"{key[0]}_s{key[1]}", record)
-        record.failure = "[red]boom"
-        board.ended("t", record)
+        name = study.name(begin(study))
+        board.started(name)
+        board.told(name, 1)  # in the middle of its stretch: nothing to say
+        study.running.clear()
+        drive(study, stop_after=1)
+        board.told(name, 1)
+        board.line("t: failed: [red]boom")
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith(f"{key[0]}_s{key[1]}: epoch 1, mae ")
-    assert said[1] == "t: failed: [red]boom"
+    assert said[0] == f"{name}: started"
+    assert said[1].startswith(f"{name}: epoch 1, mae ")
+    assert said[2] == "t: failed: [red]boom"
 
 
 def test_time_left_follows_the_pace_of_this_session(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    expected = estimate(director.space)
-    assert left_s(director, expected, 0.0, 0) is None
-    drive(director, stop_after=4)
+    study = make_study(tmp_path)
+    expected = estimate(study.space)
+    assert left_s(study, expected, 0.0, 0) is None
+    drive(study, stop_after=4)
     import time
 
-    left = left_s(director, expected, time.time() - 8.0, 0)
+    left = left_s(study, expected, time.time() - 8.0, 0)
     assert left == pytest.approx((expected.epochs - 4) * 2.0, rel=0.05)

@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from lnln_dist.errors import UserError
-from lnln_dist.sweep.records import Epoch, Ledger, Record, newest_state, read_epochs, read_records
+from lnln_dist.sweep.records import (
+    NOTE,
+    Epoch,
+    Note,
+    Record,
+    Stretch,
+    newest_state,
+    read_epochs,
+    read_records,
+)
 
 
 def line(epoch: int, mae: float | None, *, step: int | None = None) -> str:
@@ -23,6 +32,13 @@ def write_run(folder: Path, *lines: str, step: int | None = None, finished: bool
         checkpoint.mkdir(parents=True)
         state = {"state": {"step": step, "finished": finished}}
         (checkpoint / "state.json").write_text(json.dumps(state))
+
+
+def write_ledger(folder: Path, *events: dict[str, object]) -> Path:
+    """What sweeps left before there were notes; returns the folder of the trials."""
+    lines = [json.dumps({"time": 1.0, **event}) + "\n" for event in events]
+    (folder / "events.jsonl").write_text("".join(lines))
+    return folder / "trials"
 
 
 def end(trial: str, **more: object) -> dict[str, object]:
@@ -59,46 +75,70 @@ def test_progress_is_the_best_so_far_in_either_direction() -> None:
     assert record.progress("m", 1).costs == (-3.0, -3.0, -3.0, -5.0)
     undefined = Record(epochs=[Epoch(1, 1, 0.0, {"m": math.nan})])
     assert undefined.progress("m", 1).costs == (math.inf,)
-    assert Record(failure="x").progress("m", 1).failed
+    assert Record(note=Note(failure="x")).progress("m", 1).failed
+    assert Record(note=Note(stopped=True)).progress("m", 1).finished
 
 
 def test_only_what_a_checkpoint_holds_counts(tmp_path: Path) -> None:
     write_run(tmp_path / "a", line(1, 1.0), line(2, 0.9), line(3, 0.8), step=20)
     write_run(tmp_path / "b", line(1, 1.0))  # killed before its first checkpoint
     write_run(tmp_path / "c", line(1, 1.0), line(2, 0.9), step=20, finished=True)
-    records = read_records(tmp_path, ["a", "b", "c", "d"], [end("a", finished=True)])
+    Record(note=Note(finished=True)).save(tmp_path / "a")
+    records = read_records(tmp_path, ["a", "b", "c", "d"])
     assert [len(records[n].epochs) for n in "abcd"] == [2, 0, 2, 0]
-    # The checkpoint knows better than a ledger whose trial was started again.
+    # The checkpoint knows better than a note whose trial was started again.
     assert [records[n].finished for n in "abcd"] == [False, False, True, False]
 
 
 def test_checkpoints_removed_on_purpose_leave_the_scores(tmp_path: Path) -> None:
     write_run(tmp_path / "a", line(1, 1.0), line(2, 0.9))
-    events = [end("a", finished=True), {"event": "pruned", "trial": "a"}]
-    assert len(read_records(tmp_path, ["a"], events)["a"].epochs) == 2
-    assert read_records(tmp_path, ["a"], events)["a"].finished
-    # Somebody removed the whole run folder: nothing is left of what the ledger knows.
-    gone = [end("b", finished=True), {"event": "pruned", "trial": "b"}]
-    assert not read_records(tmp_path, ["b"], gone)["b"].finished
-    again = [*events, {"event": "start", "trial": "a"}]
-    assert len(read_records(tmp_path, ["a"], again)["a"].epochs) == 0
+    Record(note=Note(finished=True, pruned=True)).save(tmp_path / "a")
+    record = read_records(tmp_path, ["a"])["a"]
+    assert (len(record.epochs), record.finished) == (2, True)
+    # Trained again, it has reached nothing until it has a checkpoint.
+    Record(note=Note(finished=True)).save(tmp_path / "a")
+    record = read_records(tmp_path, ["a"])["a"]
+    assert (len(record.epochs), record.finished) == (0, False)
 
 
-def test_the_ledger_adds_what_a_run_folder_cannot_know(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    assert ledger.read() == []
-    ledger.write("lost", 1.0, trial="a", wall_s=0.5)
-    for event in (end("a"), end("a", host="b")):
-        ledger.write("end", 2.0, **{k: v for k, v in event.items() if k != "event"})
-    ledger.write("failed", 3.0, trial="a", reason="boom")
-    ledger.write("failed", 3.0, trial="other", reason="boom")
-    with ledger.path.open("a") as handle:
+def test_what_a_note_says_is_read_again(tmp_path: Path) -> None:
+    stretch = Stretch(start=0, epoch=2, wall_s=3.5, train_s=2.0, host="b", pid=7)
+    note = Note(failure="boom", losses=2, stretches=[stretch, stretch])
+    Record(note=note).save(tmp_path / "a")
+    record = read_records(tmp_path, ["a"])["a"]
+    assert (record.note, record.hosts) == (note, {"b"})
+    (tmp_path / "a" / NOTE).write_text('{"losses": "many"}')
+    with pytest.raises(UserError, match=r"trial.json: damaged .* remove it"):
+        read_records(tmp_path, ["a"])
+
+
+def test_an_old_sweeps_ledger_still_counts(tmp_path: Path) -> None:
+    events = [
+        {"event": "session", "slots": 2},
+        {"event": "lost", "trial": "a", "wall_s": 0.5},
+        end("a", finished=True),
+        end("a", host="b", finished=True),
+        {"event": "failed", "trial": "b", "reason": "boom"},
+        {"event": "failed", "trial": "c", "reason": "boom"},
+        {"event": "retry", "trial": "c"},
+        {"event": "pruned", "trial": "a"},
+    ]
+    trials = write_ledger(tmp_path, *events)
+    with (tmp_path / "events.jsonl").open("a") as handle:
         handle.write('{"event": "retr')
-    record = read_records(tmp_path, ["a"], ledger.read())["a"]
-    assert (record.failure, record.losses, record.segments) == ("boom", 1, 2)
-    assert (record.wall_s, record.train_s, record.hosts) == (6.5, 4.0, {"a", "b"})
-    ledger.write("retry", 4.0, trial="a")
-    assert read_records(tmp_path, ["a"], ledger.read())["a"].failure is None
+    write_run(trials / "a", line(1, 1.0), line(2, 0.9))
+    records = read_records(trials, ["a", "b", "c"])
+    assert [records[name].failure for name in "abc"] == [None, "boom", None]
+    record = records["a"]
+    assert (record.finished, len(record.epochs), record.note.losses) == (True, 2, 1)
+    assert sum(stretch.wall_s for stretch in record.note.stretches) == 6.0
+    assert record.hosts == {"a", "b"}
+    # Handed out again since, it counts as far as its checkpoints go.
+    write_ledger(tmp_path, *events, {"event": "start", "trial": "a"})
+    assert read_records(trials, ["a"])["a"].epochs == []
+    # A note of its own is newer.
+    Record(note=Note(pruned=True)).save(trials / "a")
+    assert len(read_records(trials, ["a"])["a"].epochs) == 2
 
 
 def test_newest_state_skips_a_damaged_note(tmp_path: Path) -> None:
@@ -117,18 +157,13 @@ def test_an_unreadable_log_is_a_user_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "lacks"),
-    [
-        ('{"event": "end", "trial": "a"}', "finished, wall_s, train_s, host"),
-        ('{"event": "start"}', "trial"),
-        ('{"trial": "a"}', "event"),
-    ],
+    "event",
+    [{"event": "end", "trial": "a"}, {"event": "start"}, {"trial": "a"}],
 )
-def test_a_damaged_line_of_the_ledger_is_named(tmp_path: Path, line: str, lacks: str) -> None:
-    ledger = Ledger(tmp_path)
-    ledger.path.write_text(line + "\n")
-    with pytest.raises(UserError, match=rf"jsonl: the line .* is damaged \(it lacks {lacks}"):
-        ledger.read()
+def test_a_damaged_line_of_an_old_ledger_is_named(tmp_path: Path, event: dict[str, object]) -> None:
+    trials = write_ledger(tmp_path, event)
+    with pytest.raises(UserError, match=r"jsonl: the line .* is damaged \("):
+        read_records(trials, ["a"])
 
 
 @pytest.mark.parametrize(

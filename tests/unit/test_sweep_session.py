@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import tiny_runs
 import yaml
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.errors import ConfigError, DataError, TrainingError, UserError
 from lnln_dist.sweep import session, space, study
@@ -65,13 +65,15 @@ def test_mistakes_stop_before_ray(
 
 @pytest.mark.usefixtures("no_ray")
 def test_a_finished_sweep_is_not_started_again(tmp_path: Path) -> None:
-    drive(make_director(tmp_path / "out"))
+    drive(make_study(tmp_path / "out"))
     config = tmp_path / "sweep.yaml"
     config.write_text(yaml.safe_dump(SWEEP))
     sweep = session.frozen(config, [])
     with pytest.raises(UserError, match="pass --resume"):
         session.run(sweep, tmp_path / "out", session.Options(), program=_never)
-    made = session.run(sweep, tmp_path / "out", session.Options(resume=True), program=_never)
+    made = session.run(
+        sweep, tmp_path / "out", session.Options(resume=True), program=_never
+    ).summary
     assert "Finished. 8 settings" in made.read_text()
     assert (tmp_path / "out" / "figures" / "rungs.png").exists()
     assert session.show(tmp_path / "out") == made.read_text()
@@ -98,7 +100,7 @@ def _never(*_: Any, **__: Any) -> Any:
 
 
 def test_show_of_a_sweep_that_has_just_begun(tmp_path: Path) -> None:
-    make_director(tmp_path)
+    make_study(tmp_path)
     with pytest.raises(UserError, match="no trial has finished an epoch yet"):
         session.show(tmp_path)
 
@@ -107,7 +109,7 @@ def test_show_of_a_sweep_whose_trials_all_failed_gives_the_reasons(tmp_path: Pat
     def breaks(*_: Any, **__: Any) -> Any:
         raise TrainingError("loss not finite")
 
-    drive(make_director(tmp_path), run=breaks)
+    drive(make_study(tmp_path), run=breaks)
     text = session.show(tmp_path)
     assert "none: no setting came through" in text
     assert "loss not finite" in text

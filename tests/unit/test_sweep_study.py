@@ -102,3 +102,32 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 def test_malformed_overrides(tmp_path: Path, item: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         study.read(write(tmp_path, ""), [item])
+
+
+@pytest.mark.parametrize("scheduler", ["fifo", "{ray: ASHAScheduler}"])
+def test_what_has_no_effect_beside_the_scheduler_is_refused(tmp_path: Path, scheduler: str) -> None:
+    path = write(tmp_path, f"screen: {{scheduler: {scheduler}, grace_epochs: 2}}")
+    with pytest.raises(ConfigError, match=r"screen.grace_epochs has no effect .*grace_epochs=null"):
+        study.read(path)
+    sweep = study.read(path, ["screen.grace_epochs=null"])
+    assert sweep.screen.grace_epochs == 1
+    # As it is dumped it stands alone, and is the same.
+    assert study.read(write(tmp_path, study.dump(sweep))) == sweep
+
+
+def test_rays_own_is_named_with_its_arguments_beside_it(tmp_path: Path) -> None:
+    text = """
+    axes: {loss.adversarial: {uniform: [0.0, 1.0]}}
+    screen: {scheduler: {ray: ASHAScheduler, grace_period: 2}}
+    search: {ray: OptunaSearch, samples: 4, seed: 2, n_startup_trials: 3}
+    callbacks: [{a.B: {c: 1}}]
+    """
+    sweep = study.read(write(tmp_path, text))
+    assert isinstance(sweep.screen.scheduler, study.NativeConfig)
+    assert sweep.screen.scheduler.arguments == {"grace_period": 2}
+    assert (sweep.search.ray, sweep.search.samples) == ("OptunaSearch", 4)
+    assert sweep.search.arguments == {"n_startup_trials": 3}
+    assert sweep.callbacks == ({"a.B": {"c": 1}},)
+    assert study.read(write(tmp_path, study.dump(sweep))) == sweep
+    with pytest.raises(ConfigError, match="seeds 2: Ray's schedulers would let the seeds"):
+        study.build({"seeds": [1, 2], "screen": {"scheduler": {"ray": "X"}, "seeds": 2}})

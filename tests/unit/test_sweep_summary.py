@@ -2,9 +2,13 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
-from sweep_standin import SWEEP, drive, make_director
+import pytest
+import sweep_standin
+from sweep_standin import SWEEP, drive, make_study
 
+from lnln_dist.errors import TrainingError
 from lnln_dist.sweep import summary
 from lnln_dist.sweep.collect import collect
 
@@ -14,7 +18,7 @@ def test_a_stratum_whose_settings_were_all_dropped_is_not_waited_for(tmp_path: P
     # Where batches are logged changes nothing: the second value's settings equal the first's.
     raw["axes"] = {"loss.adversarial": {"grid": [0, 0.4]}, "train.log_steps": {"grid": [1, 2]}}
     raw["strata"] = ["train.log_steps"]
-    drive(make_director(tmp_path, raw))
+    drive(make_study(tmp_path, raw))
     text = summary.markdown(collect(tmp_path))
     assert "Finished. 2 settings" in text
     assert "| log_steps1 | adversarial0.4_log_steps1 |" in text
@@ -26,17 +30,68 @@ def test_a_stratum_that_a_sampler_has_not_come_to_is_listed(tmp_path: Path) -> N
     raw = copy.deepcopy(SWEEP)
     raw["axes"] = {"loss.adversarial": {"uniform": [0.0, 1.0]}}
     raw["search"] = {"kind": "optuna", "samples": 3}
-    make_director(tmp_path, raw)
+    make_study(tmp_path, raw)
     assert "| all | not yet |" in summary.markdown(collect(tmp_path))
 
 
 def test_a_trial_without_a_host_leaves_no_gap_in_the_list(tmp_path: Path) -> None:
-    drive(make_director(tmp_path))
+    drive(make_study(tmp_path))
     results = collect(tmp_path)
-    records = [r for s in results.settings for r in s.records.values()]
-    for record in records:
-        record.hosts = {"", "vm"} if record.hosts else set()
+    stretches = [
+        stretch
+        for s in results.settings
+        for r in s.records.values()
+        for stretch in r.note.stretches
+    ]
+    stretches[0].host = ""
     assert ", on vm." in summary.markdown(results)
-    for record in records:
-        record.hosts = {""}
+    for stretch in stretches:
+        stretch.host = ""
     assert ", on" not in summary.markdown(results).split("## Cost")[1]
+
+
+@pytest.mark.parametrize(
+    ("reason", "suspect"),
+    [("loss not finite", "optim.lr 0.0001"), ("rank 0 is out of memory", "train.micro_batch 64")],
+)
+def test_what_failed_is_told_first_with_its_epoch_and_what_to_look_at(
+    tmp_path: Path, reason: str, suspect: str
+) -> None:
+    best = "adversarial0.4_reconstruction0.1"
+
+    def breaks(config: Any, folder: Path, **more: Any) -> Any:
+        def score(config: Any, epoch: int) -> float:
+            if config.loss.adversarial == 0.4 and epoch == 2:
+                raise TrainingError(reason)
+            return sweep_standin.score(config, epoch)
+
+        return sweep_standin.program(config, folder, score=score, **more)
+
+    drive(make_study(tmp_path), run=breaks)
+    results = collect(tmp_path)
+    text = summary.markdown(results)
+    (head, *_) = text.split("\n## Winners")
+    assert f"{reason} | 2 | {suspect} |" in head
+    assert f"| {best}_s1 | " in head
+    winner = results.winner("all")
+    assert winner is not None
+    assert winner.setting.values["loss.adversarial"] != 0.4
+    assert all(
+        row["screen_rank"] is None
+        for row in summary.summary_rows(results)
+        if row["setting"] == best
+    )
+
+
+def test_a_single_seed_has_no_interval_and_the_winners_file_says_where_data_lay(
+    tmp_path: Path,
+) -> None:
+    drive(make_study(tmp_path, {**SWEEP, "seeds": [1], "screen": {}}))
+    results = collect(tmp_path)
+    summary.write(results)
+    text = (tmp_path / "summary.md").read_text()
+    assert "- to -" not in text
+    confirmed = text.split("## Confirmed settings")[1].split("##")[0]
+    row = next(line for line in confirmed.splitlines() if line.startswith("| all"))
+    assert "|  |  |" in row
+    assert "add --data.path DIR" in (tmp_path / "winner" / "all.yaml").read_text()

@@ -1,118 +1,90 @@
-"""One stretch of a trial."""
+"""What a trial's process does besides training."""
 
+import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sweep_standin
+from sweep_standin import make_study, train
 
-from lnln_dist import settings
-from lnln_dist.config import Config
 from lnln_dist.errors import StorageError, TrainingError, TransientError
 from lnln_dist.files import LOCK, held
 from lnln_dist.sweep import trial
-from lnln_dist.sweep.records import Epoch
-from lnln_dist.sweep.trial import Job, prepare, run_job, scrub
-
-
-def job(folder: Path, until: int, epochs: int = 4) -> Job:
-    config = settings.to_dict(settings.build({"train": {"epochs": epochs}}))
-    return Job(trial="t", folder=str(folder / "t"), config=config, until=until, cpu=True)
-
-
-def test_stretches_add_up_to_the_whole(tmp_path: Path) -> None:
-    told: list[Epoch] = []
-    first = run_job(job(tmp_path, 2), told.append, program=sweep_standin.program)
-    assert (first.status, len(told)) == ("paused", 2)
-    assert [row.epoch for row in prepare(job(tmp_path, 4))] == [1, 2]
-    second = run_job(job(tmp_path, 4), told.append, program=sweep_standin.program)
-    assert second.status == "finished"
-    assert (first.start, second.start) == (0, 2)
-    assert [row.epoch for row in told] == [1, 2, 3, 4]
-    assert second.host
-    assert second.pid
-    whole: list[Epoch] = []
-    run_job(job(tmp_path / "other", 4), whole.append, program=sweep_standin.program)
-    assert [row.scores for row in whole] == [row.scores for row in told]
+from lnln_dist.sweep.records import NOTE
+from lnln_dist.sweep.trial import (
+    TrialFailedError,
+    clear_torn_start,
+    failing_for_good,
+    report_of,
+    scrub,
+)
 
 
 def test_a_torn_start_is_cleared(tmp_path: Path) -> None:
-    (tmp_path / "t" / "encoder").mkdir(parents=True)
-    (tmp_path / "t" / "log.jsonl").write_text("{}\n")
-    assert prepare(job(tmp_path, 1)) == []
-    assert [path.name for path in (tmp_path / "t").iterdir()] == [LOCK]
+    (tmp_path / "encoder").mkdir(parents=True)
+    for name in ("log.jsonl", NOTE):
+        (tmp_path / name).write_text("{}\n")
+    clear_torn_start(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {LOCK, NOTE}
 
 
 def test_a_folder_that_is_still_trained_in_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "HELD_S", 0.1)
-    (tmp_path / "t" / "encoder").mkdir(parents=True)
-    with held(tmp_path / "t", wait_s=0), pytest.raises(TransientError, match="being trained"):
-        prepare(job(tmp_path, 1))
-    assert (tmp_path / "t" / "encoder").exists()
+    (tmp_path / "encoder").mkdir(parents=True)
+    with held(tmp_path, wait_s=0), pytest.raises(TransientError, match="being trained"):
+        clear_torn_start(tmp_path)
+    assert (tmp_path / "encoder").exists()
 
 
-def test_passing_trouble_is_raised_and_a_full_disk_is_told(tmp_path: Path) -> None:
-    def lost(*_: Any, **__: Any) -> Any:
-        raise TransientError("lost the other processes")
-
-    def full(*_: Any, **__: Any) -> Any:
-        raise StorageError("the disk is full")
-
-    with pytest.raises(TransientError):
-        run_job(job(tmp_path, 1), lambda epoch: None, program=lost)
-    outcome = run_job(job(tmp_path, 1), lambda epoch: None, program=full)
-    assert (outcome.status, outcome.reason) == ("no room", "the disk is full")
-
-
-def test_a_reason_survives_that_its_traceback_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "t").write_text("a file in the place of the folder")
-
-    def breaks(*_: Any, **__: Any) -> Any:
-        raise TrainingError("loss not finite")
-
-    outcome = run_job(job(tmp_path, 1), lambda epoch: None, program=breaks)
-    assert (outcome.status, outcome.reason) == ("failed", "loss not finite")
+@pytest.mark.parametrize(
+    "error", [TransientError("lost"), StorageError("the disk is full"), RuntimeError("no idea")]
+)
+def test_what_may_be_better_next_time_passes(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)), failing_for_good(tmp_path):
+        raise error
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (TrainingError("loss not finite"), "loss not finite"),
+        (TrainingError("loss\nnot finite"), "loss not finite"),
         (MemoryError(), "out of memory: MemoryError; set train.micro_batch"),
         (RuntimeError("CUDA out of memory. x"), "out of memory: CUDA out of memory. x; set"),
     ],
 )
-def test_the_trials_own_fault_is_an_outcome(tmp_path: Path, error: Exception, reason: str) -> None:
-    def breaks(*_: Any, **__: Any) -> Any:
+def test_the_trials_own_fault_is_told_in_one_line(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
+    with pytest.raises(TrialFailedError, match=f"^{reason}"), failing_for_good(tmp_path):
         raise error
-
-    outcome = run_job(job(tmp_path, 1), lambda epoch: None, program=breaks)
-    assert outcome.status == "failed"
-    assert outcome.reason.startswith(reason)
-    assert type(error).__name__ in (tmp_path / "t" / "failure.txt").read_text()
+    assert type(error).__name__ in (tmp_path / "failure.txt").read_text()
 
 
-def test_a_bad_config_is_an_outcome(tmp_path: Path) -> None:
-    bad = Job(
-        trial="t", folder=str(tmp_path / "t"), config={"train": {"epochs": 0}}, until=1, cpu=True
-    )
-    outcome = run_job(bad, lambda epoch: None, program=sweep_standin.program)
-    assert outcome.status == "failed"
-    assert "train.epochs" in outcome.reason
+def test_a_reason_survives_that_its_traceback_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("a file in the place of the folder")
+    with pytest.raises(TrialFailedError, match=r"^loss"), failing_for_good(tmp_path / "t"):
+        raise TrainingError("loss not finite")
 
 
-def test_the_program_gets_the_full_config(tmp_path: Path) -> None:
-    seen: list[Config] = []
-
-    def look(config: Config, folder: Path, **more: Any) -> Any:
-        assert more["cpu"] is True
-        seen.append(config)
-        return sweep_standin.program(config, folder, **more)
-
-    run_job(job(tmp_path, 1), lambda epoch: None, program=look)
-    assert seen == [settings.build({"train": {"epochs": 4}})]
+def test_an_epoch_is_told_in_flat_numbers(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    key = next(iter(study.records))
+    train(study, key, 2)
+    run = study.folder.trial(study.name(key))
+    step = {"kind": "train", "step": 2, "epoch": 2, "loss/total": 0.5, "optim/grad_norm": 1.0}
+    step |= {"speed/samples_per_s": 9.0, "memory/peak_gib": None}
+    with (run / "log.jsonl").open("a") as log:
+        log.write(json.dumps(step) + "\n")
+    assert report_of(run, 2) == {
+        "epoch": 2,
+        "step": 2,
+        "mae": study.records[key].epochs[1].scores["mae"],
+        "corr": 0.5,
+        "loss/total": 0.5,
+        "samples_per_s": 9.0,
+    }
 
 
 def test_scrub() -> None:

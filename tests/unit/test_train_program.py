@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from lnln_dist.data.convert import prepare
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.evaluate import predict
+from lnln_dist.files import held
 from lnln_dist.specs.registry import make_config
-from lnln_dist.sweep.trial import Job, run_job
+from lnln_dist.sweep.trial import TrialFailedError, failing_for_good
 from lnln_dist.train import checkpoint, claim, loop, setup
 from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport
@@ -171,16 +173,11 @@ def test_a_step_that_runs_out_of_memory_is_told_and_marks_a_trial(
     monkeypatch.setattr(loop, "train_step", step)
     with pytest.raises(TrainingError, match=r"rank 0 on .*out of memory: set train\.auto_micro"):
         run(config(data), tmp_path / "alone", cpu=True)
-    job = Job(
-        trial="t",
-        folder=str(tmp_path / "t"),
-        config=settings.to_dict(config(data)),
-        until=1,
-        cpu=True,
-    )
-    outcome = run_job(job, lambda _: None)
-    assert outcome.status == "failed"
-    assert outcome.reason.startswith("out of memory: ")
+    with (
+        pytest.raises(TrialFailedError, match=r"^out of memory: "),
+        failing_for_good(tmp_path / "t"),
+    ):
+        run(config(data), tmp_path / "t", cpu=True)
 
 
 def logged(folder: Path) -> list[dict[str, object]]:
@@ -317,3 +314,46 @@ def test_a_defined_score_beats_an_undefined_one(
     found = run(config(data), tmp_path / "run", cpu=True, on_epoch=told.append)
     assert [report.improved for report in told] == [True, True, False]
     assert (found.state.best["best"], found.state.best_epoch["best"]) == (9.0, 2)
+
+
+def test_what_is_told_is_committed_and_a_lent_folder_is_free_meanwhile(
+    data: Path, tmp_path: Path
+) -> None:
+    folder, steps = tmp_path / "run", []
+
+    def listen(report: EpochReport) -> bool:
+        newest = checkpoint.checkpoints(folder)[-1]
+        state, _ = checkpoint.load(newest)
+        steps.append((state.step, state.finished))
+        assert state.step == report.step
+        with held(folder, wait_s=0):
+            return False
+
+    run(config(data), folder, cpu=True, on_epoch=listen, lends=True)
+    assert [finished for _, finished in steps] == [False, False, True]
+    with pytest.raises(SystemExit):  # how Ray Tune ends a trial that it pauses
+        run(config(data), tmp_path / "cut", cpu=True, on_epoch=lambda _: sys.exit(0), lends=True)
+    assert checkpoint.load(checkpoint.checkpoints(tmp_path / "cut")[-1])[0].step == steps[0][0]
+
+
+def test_a_finished_run_is_lengthened_where_its_schedule_permits(
+    data: Path, tmp_path: Path
+) -> None:
+    def of(epochs: int, **optim: object) -> Config:
+        plain = settings.to_dict(config(data))
+        plain["train"]["epochs"] = epochs
+        plain["optim"] |= optim
+        return settings.build(plain)
+
+    steady = {"schedule": "constant", "warmup_share": 0.0}
+    whole = run(of(3, **steady), tmp_path / "whole", cpu=True)
+    assert run(of(2, **steady), tmp_path / "run", cpu=True).state.finished
+    longer = run(of(3, **steady), tmp_path / "run", cpu=True, resume=True)
+    assert longer.state.finished
+    assert longer.state.best == whole.state.best
+    assert logged(tmp_path / "run") == logged(tmp_path / "whole")
+    with pytest.raises(CheckpointError, match=r"train.epochs: 3 there, 2 here"):
+        run(of(2, **steady), tmp_path / "run", cpu=True, resume=True)
+    run(of(2), tmp_path / "cosine", cpu=True)
+    with pytest.raises(CheckpointError, match="only a constant schedule without warm-up"):
+        run(of(3), tmp_path / "cosine", cpu=True, resume=True)

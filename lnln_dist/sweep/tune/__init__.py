@@ -1,9 +1,8 @@
 """Trials on Ray: the only importer of Ray.
 
-Ray Tune runs the stretches of training that the director hands out: it places them, keeps worker
-processes warm for the next one and starts a stretch again when its process or node dies. Which
-stretch comes next is the director's to say (see ``sweep.halving``), so Tune's own schedulers are
-not used, and nothing of Tune's state is needed to resume.
+``trainable`` and ``group`` train on the workers; ``scheduler`` decides as the study's pure plan
+does (see ``sweep.halving``), in the driver, which ``driver`` and ``cluster`` set up. Nothing of
+Tune's own state is needed to resume.
 """
 
 import os
@@ -20,5 +19,9 @@ QUIET = {
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-for _name, _value in QUIET.items():
-    os.environ.setdefault(_name, _value)
+
+
+def quiet() -> None:
+    """Sets what suits a sweep's driver; scripts of one's own keep Ray's ways."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)

@@ -17,12 +17,14 @@ from lnln_dist.files import atomic_write
 from lnln_dist.sweep import preflight
 from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.trial import scrub
+from lnln_dist.sweep.tune import quiet
 
 REACH_S = 10.0  # for a cluster's address to take a connection
 OBJECT_STORE = 80 * 2**20  # bytes, about the least Ray takes: trials exchange next to nothing
 
 
 def _import_ray() -> Any:
+    quiet()
     try:
         import ray
         import ray.tune

@@ -8,24 +8,23 @@ from typing import Any
 
 import pytest
 import sweep_standin
-from sweep_standin import SWEEP, drive, make_director
+from sweep_standin import SWEEP, begin, drive, make_study, train
 
 from lnln_dist.errors import CheckpointError, TrainingError, UserError
-from lnln_dist.sweep.director import Director
 from lnln_dist.sweep.folder import Folder, load
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.space import Setting, Space
-from lnln_dist.sweep.trial import Outcome
+from lnln_dist.sweep.state import Study
 
 BEST = "adversarial0.4_reconstruction0.1"
 
 
-def lengths(director: Director) -> dict[tuple[str, int], int]:
-    return {key: len(record.epochs) for key, record in director.records.items()}
+def lengths(study: Study) -> dict[tuple[str, int], int]:
+    return {key: len(record.epochs) for key, record in study.records.items()}
 
 
-def scores(director: Director) -> dict[tuple[str, int], tuple[float, ...]]:
-    return {key: progress.costs for key, progress in director.progress().items()}
+def scores(study: Study) -> dict[tuple[str, int], tuple[float, ...]]:
+    return {key: record.progress("mae", -1).costs for key, record in study.records.items()}
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -33,56 +32,49 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 def test_screen_then_confirm(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    drive(director)
-    found = lengths(director)
+    study = make_study(tmp_path)
+    drive(study)
+    found = lengths(study)
     assert {name for (name, seed), n in found.items() if seed == 3 and n} == {BEST}
     assert all(found[BEST, seed] == 9 for seed in (1, 2, 3))
     assert sum(found.values()) < 0.5 * 8 * 3 * 9
-    assert director.plan.verdicts[BEST].rank == 1
-    stages = [e["stage"] for e in director.folder.ledger.read() if e["event"] == "start"]
-    assert stages[-1] == "confirm"
-    assert set(stages) == {"screen", "confirm"}
-
-
-def test_a_trial_knows_what_is_swept(tmp_path: Path) -> None:
-    job = make_director(tmp_path).next()
-    assert job is not None
-    assert {"loss.adversarial", "loss.reconstruction", "train.seed"} <= set(job.swept)
+    assert study.plan.verdicts[BEST].rank == 1
+    # Its first seeds were screened in stretches, the last was confirmed in one.
+    assert len(study.records[BEST, 1].note.stretches) > 1
+    assert [(s.start, s.epoch) for s in study.records[BEST, 3].note.stretches] == [(0, 9)]
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 16, 20])
 def test_killed_and_resumed_it_ends_as_if_undisturbed(tmp_path: Path, stop_after: int) -> None:
-    whole = make_director(tmp_path / "whole")
+    whole = make_study(tmp_path / "whole")
     total = drive(whole)
-    drive(make_director(tmp_path / "cut"), stop_after=stop_after)
-    resumed = make_director(tmp_path / "cut")
+    drive(make_study(tmp_path / "cut"), stop_after=stop_after)
+    resumed = make_study(tmp_path / "cut")
     assert drive(resumed) == total - stop_after
     assert scores(resumed) == scores(whole)
     assert resumed.plan.verdicts == whole.plan.verdicts
 
 
 def test_news_that_died_with_the_driver_is_told_again(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    job = director.next()
-    assert job is not None
+    study = make_study(tmp_path)
     # The worker finishes its stretch, the driver is killed before it hears of it.
-    sweep_standin.run_job(job, lambda epoch: None, program=sweep_standin.program)
-    resumed = make_director(tmp_path)
-    assert lengths(resumed)[director.running[job.trial].segment[:2]] == 1
+    key = begin(study)
+    train(make_study(tmp_path), key, 1)
+    resumed = make_study(tmp_path)
+    assert lengths(resumed)[key] == 1
     drive(resumed)
     assert resumed.plan.verdicts[BEST].rank == 1
 
 
 def test_epochs_after_the_newest_checkpoint_do_not_count(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    drive(director, stop_after=1)
-    (key,) = (k for k, n in lengths(director).items() if n)
-    run = director.folder.trial(f"{key[0]}_s{key[1]}")
+    study = make_study(tmp_path)
+    drive(study, stop_after=1)
+    (key,) = (k for k, n in lengths(study).items() if n)
+    run = study.folder.trial(f"{key[0]}_s{key[1]}")
     log = (run / "log.jsonl").read_text()
     ahead = log.replace('"step": 1', '"step": 2').replace('"epoch": 1', '"epoch": 2')
     (run / "log.jsonl").write_text(log + ahead + '{"kind": "sco')
-    assert lengths(make_director(tmp_path))[key] == 1
+    assert lengths(make_study(tmp_path))[key] == 1
 
 
 def test_a_failed_trial_is_counted_and_the_sweep_goes_on(tmp_path: Path) -> None:
@@ -91,68 +83,54 @@ def test_a_failed_trial_is_counted_and_the_sweep_goes_on(tmp_path: Path) -> None
             raise TrainingError("loss not finite")
         return sweep_standin.program(config, folder, **more)
 
-    director = make_director(tmp_path)
-    drive(director, run=breaks)
-    failed = {k: r.failure for k, r in director.records.items() if r.failure}
+    study = make_study(tmp_path)
+    drive(study, run=breaks)
+    failed = {k: r.failure for k, r in study.records.items() if r.failure}
     assert set(failed) == {(BEST, 1), (BEST, 2)} or set(failed) == {(BEST, 1)}
     assert set(failed.values()) == {"loss not finite"}
-    assert "TrainingError" in (director.folder.trial(f"{BEST}_s1") / "failure.txt").read_text()
-    winner = next(n for n, v in director.plan.verdicts.items() if v.rank == 1)
+    assert "TrainingError" in (study.folder.trial(f"{BEST}_s1") / "failure.txt").read_text()
+    winner = next(n for n, v in study.plan.verdicts.items() if v.rank == 1)
     assert winner == "adversarial0.2_reconstruction0.1"
 
-    resumed = make_director(tmp_path)
+    resumed = make_study(tmp_path)
     assert resumed.over  # failed ones are not tried again unless asked for
-    assert resumed.retry_failed() == len(failed)
+    resumed.retry_failed()
     drive(resumed)
     assert resumed.plan.verdicts[BEST].rank == 1
-    assert not any(r.failure for r in make_director(tmp_path).records.values())
-
-
-def test_a_trial_that_ends_early_without_a_word_is_failed_not_repeated(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    job = director.next()
-    assert job is not None
-    director.ended(job.trial, Outcome(status="paused"))
-    assert [r.failure for r in director.records.values() if r.failure] == [
-        "ended after epoch 0 without a word"
-    ]
+    assert not any(r.failure for r in make_study(tmp_path).records.values())
 
 
 def test_lost_trials_are_handed_out_again_and_given_up_ones_are_not(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    job = director.next()
-    assert job is not None
-    director.lost(job.trial)
-    assert director.next() == job
-    director.gave_up(job.trial, "ActorDiedError: gone")
-    director.heard(job.trial, Epoch(1, 1, 0.0, {}))  # too late
-    drive(director)
-    again = make_director(tmp_path)
+    study = make_study(tmp_path)
+    key = begin(study)
+    study.lost(key)
+    assert begin(study) == key
+    study.failed(key, "ActorDiedError: gone")
+    drive(study)
+    again = make_study(tmp_path)
     (record,) = (r for r in again.records.values() if r.failure)
-    assert (record.failure, record.losses) == ("ActorDiedError: gone", 1)
+    assert (record.failure, record.note.losses) == ("ActorDiedError: gone", 1)
 
 
 def test_what_a_lost_trial_told_of_but_did_not_commit_is_trained_again(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    job = director.next()
-    assert job is not None
+    study = make_study(tmp_path)
+    key = begin(study)
     # It told of the whole stretch, and died before the checkpoint was there.
-    for epoch in range(1, job.until + 1):
-        director.heard(job.trial, Epoch(epoch, epoch, 0.0, {"mae": 0.0, "corr": 0.0}))
-    director.lost(job.trial)
-    assert not director.over
-    assert director.next() == job
-    director.lost(job.trial)
-    drive(director)
-    assert director.plan.verdicts[BEST].rank == 1
+    study.heard(key, Epoch(1, 1, 0.0, {"mae": 0.0}))
+    study.lost(key)
+    assert not study.over
+    assert begin(study) == key
+    study.lost(key)
+    drive(study)
+    assert study.plan.verdicts[BEST].rank == 1
 
 
 def test_a_setting_chosen_late_is_trained_again_for_its_weights(tmp_path: Path) -> None:
     fifo = {"screen": {"seeds": 2, "scheduler": "fifo"}}
-    first = make_director(tmp_path, changed(**fifo))
+    first = make_study(tmp_path, changed(**fifo))
     drive(first)
     before = scores(first)
-    more = make_director(tmp_path, changed(**fifo, confirm={"best": 3}))
+    more = make_study(tmp_path, changed(**fifo, confirm={"best": 3}))
     drive(more)
     chosen = [name for name, verdict in more.plan.verdicts.items() if verdict.chosen]
     assert len(chosen) == 3
@@ -165,27 +143,27 @@ def test_a_setting_chosen_late_is_trained_again_for_its_weights(tmp_path: Path) 
 
 
 def test_what_a_killed_driver_did_not_prune_is_pruned_on_resume(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    director._prune = lambda: None  # type: ignore[method-assign]
-    drive(director)
+    study = make_study(tmp_path)
+    study._prune = lambda: None  # type: ignore[method-assign]
+    drive(study)
     assert len(list(tmp_path.glob("trials/*/checkpoints"))) > 8
-    assert make_director(tmp_path).over
+    assert make_study(tmp_path).over
     assert not list(tmp_path.glob("trials/*/checkpoints"))
     assert not list(tmp_path.glob("trials/*/.pending-*"))
 
 
 def test_more_seeds_and_more_settings_join_a_finished_sweep(tmp_path: Path) -> None:
-    first = make_director(tmp_path)
+    first = make_study(tmp_path)
     drive(first)
     before = scores(first)
-    more_seeds = make_director(tmp_path, changed(seeds=[1, 2, 3, 4]))
+    more_seeds = make_study(tmp_path, changed(seeds=[1, 2, 3, 4]))
     drive(more_seeds)
     assert {k: v for k, v in scores(more_seeds).items() if k in before} == before
     assert lengths(more_seeds)[BEST, 4] == 9
 
     axes = copy.deepcopy(SWEEP["axes"])
     axes["loss.adversarial"]["grid"] = [0, 0.2, 0.4, 0.6, 0.8]
-    wider = make_director(tmp_path, changed(axes=axes))
+    wider = make_study(tmp_path, changed(axes=axes))
     old = [made.name for made in first.space.settings]
     assert [made.name for made in wider.space.settings][:8] == old
     drive(wider)
@@ -194,34 +172,34 @@ def test_more_seeds_and_more_settings_join_a_finished_sweep(tmp_path: Path) -> N
 
 
 def test_other_common_settings_are_refused(tmp_path: Path) -> None:
-    drive(make_director(tmp_path), stop_after=1)
+    drive(make_study(tmp_path), stop_after=1)
     other = changed(settings={"train": {"epochs": 9}, "select": {"rates": [0.4]}})
     with pytest.raises(CheckpointError, match="other common settings"):
-        make_director(tmp_path, other)
+        make_study(tmp_path, other)
 
 
 def test_checkpoints_go_when_nothing_needs_them(tmp_path: Path) -> None:
-    director = make_director(tmp_path)
-    drive(director)
-    for made in director.space.settings:
+    study = make_study(tmp_path)
+    drive(study)
+    for made in study.space.settings:
         for seed in (1, 2):
-            run = director.folder.trial(made.trial(seed))
+            run = study.folder.trial(made.trial(seed))
             assert not (run / "checkpoints").exists()
             assert (run / "best").exists() == (made.name == BEST)
             assert (run / "log.jsonl").exists()
     # Asked for after all, a pruned trial is trained from the start and says the same again.
-    before = scores(director)
-    more = make_director(tmp_path, changed(confirm={"best": 2}))
+    before = scores(study)
+    more = make_study(tmp_path, changed(confirm={"best": 2}))
     drive(more)
     assert all(scores(more)[key][: len(costs)] == costs for key, costs in before.items())
     assert sum(n == 9 for n in lengths(more).values()) == 6
 
 
 def test_keep_all(tmp_path: Path) -> None:
-    director = make_director(tmp_path, changed(keep="all"))
-    drive(director)
-    for made in director.space.settings:
-        run = director.folder.trial(made.trial(1))
+    study = make_study(tmp_path, changed(keep="all"))
+    drive(study)
+    for made in study.space.settings:
+        run = study.folder.trial(made.trial(1))
         assert (run / "best").exists()
         assert (run / "checkpoints").exists() == (made.name != BEST)
 
@@ -239,9 +217,9 @@ def test_a_sampler_is_asked_while_nothing_else_is_to_do(tmp_path: Path) -> None:
         asked.append(dict(known))
         return space.add({"loss.adversarial": 0.1 * len(asked)})
 
-    director = make_director(tmp_path, raw, propose=propose)
-    drive(director, stop_after=3)
-    resumed = make_director(tmp_path, raw, propose=propose)
+    study = make_study(tmp_path, raw, propose=propose)
+    drive(study, stop_after=3)
+    resumed = make_study(tmp_path, raw, propose=propose)
     assert len(resumed.space.settings) == len(asked) == 2
     drive(resumed)
     assert len(asked) == 4
@@ -253,7 +231,7 @@ def test_a_sampler_is_asked_while_nothing_else_is_to_do(tmp_path: Path) -> None:
 
 def test_one_driver_at_a_time_and_no_strange_folders(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    make_director(tmp_path)
+    make_study(tmp_path)
     with pytest.raises(UserError, match="pass --resume"):
         folder.create(resume=False)
     with folder.locked(), pytest.raises(UserError, match="another sweep is running"):  # noqa: SIM117
@@ -271,9 +249,9 @@ def test_out_of_memory_is_a_failure_with_advice(tmp_path: Path) -> None:
     def breaks(config: Any, folder: Path, **more: Any) -> Any:
         raise RuntimeError("CUDA out of memory. Tried to allocate 20 MiB")
 
-    director = make_director(tmp_path)
-    drive(director, run=breaks)
-    reasons = {r.failure for r in director.records.values() if r.failure}
+    study = make_study(tmp_path)
+    drive(study, run=breaks)
+    reasons = {r.failure for r in study.records.values() if r.failure}
     assert len(reasons) == 1
     assert "set train.micro_batch" in reasons.pop()
 
@@ -283,4 +261,4 @@ def test_anything_unforeseen_is_raised(tmp_path: Path) -> None:
         raise RuntimeError("no idea")
 
     with pytest.raises(RuntimeError, match="no idea"):
-        drive(make_director(tmp_path), run=partial(breaks))
+        drive(make_study(tmp_path), run=partial(breaks))

@@ -1,13 +1,10 @@
 """Whose fault it is that a group of processes ended."""
 
-import json
-from dataclasses import asdict
-
 import pytest
 
-from lnln_dist.errors import TransientError
-from lnln_dist.sweep.trial import Outcome
-from lnln_dist.sweep.tune.workers import TrialEndedError, _own_fault
+from lnln_dist.errors import StorageError, TransientError
+from lnln_dist.sweep.trial import TrialFailedError
+from lnln_dist.sweep.tune.group import _own_fault
 
 
 class GroupError(Exception):
@@ -26,20 +23,21 @@ class WrappedError(Exception):
         self.cause = cause
 
 
-ENDED = Outcome(status="failed", reason="loss not finite", host="node1")
-FAULT = WrappedError(TrialEndedError(json.dumps(asdict(ENDED))))
+FAULT = TrialFailedError("loss not finite")
+FULL = StorageError("the disk is full")
 LOST = WrappedError(TransientError("lost the other processes"))
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
+    ("error", "fault"),
     [
-        (GroupError(a=FAULT, b=FAULT), ENDED),
-        (GroupError(a=LOST, b=FAULT), ENDED),  # the one that ended was the one that is missed
+        (GroupError(a=WrappedError(FAULT), b=WrappedError(FAULT)), FAULT),
+        (GroupError(a=LOST, b=WrappedError(FAULT)), FAULT),  # it is the one that is missed
+        (GroupError(a=WrappedError(FULL), b=LOST), FULL),
         (GroupError(a=LOST, b=RuntimeError("ActorDiedError: node gone")), None),
         (GroupError(a=LOST), None),
         (RuntimeError("no group at all"), None),
     ],
 )
-def test_own_fault(error: Exception, outcome: Outcome | None) -> None:
-    assert _own_fault(error) == outcome
+def test_own_fault(error: Exception, fault: Exception | None) -> None:
+    assert _own_fault(error) is fault

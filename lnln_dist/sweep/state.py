@@ -1,0 +1,297 @@
+"""A study in progress: which stretch of training comes next, and what came of those before; no Ray.
+
+Whoever runs the trials (Ray, or a loop in a test) asks ``next`` while a slot is free and tells what
+happens. All of it is one thread's.
+"""
+
+import itertools
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lnln_dist.files import PENDING
+from lnln_dist.sweep.estimate import rules_of
+from lnln_dist.sweep.folder import Folder
+from lnln_dist.sweep.planner import Candidate, Plan, Segment, plan
+from lnln_dist.sweep.records import Epoch, Record, Stretch
+from lnln_dist.sweep.space import Setting, Space
+
+Key = tuple[str, int]  # (setting, seed)
+Proposer = Callable[[Space, str, Mapping[str, tuple[int, float]]], Setting | None]
+"""Adds one more setting to a stratum, given (epoch, cost) of those tried; None: no more."""
+
+
+class Worker(NamedTuple):
+    """Where a stretch was trained, and for how long."""
+
+    host: str = ""
+    pid: int = 0
+    seconds: float = 0.0
+
+
+NOWHERE = Worker()
+
+
+@dataclass
+class Running:
+    """A stretch that a worker has."""
+
+    segment: Segment
+    since: float
+    start: int
+    """Epochs trained before."""
+
+
+def plan_of(
+    space: Space,
+    records: Mapping[Key, Record],
+    metric: str,
+    direction: int,
+    open_strata: frozenset[str],
+) -> Plan:
+    """What is still to be trained, given what the trials have reached."""
+    made = plan(
+        rules_of(space),
+        [Candidate(s.name, s.stratum, s.epochs) for s in space.settings],
+        {key: record.progress(metric, direction) for key, record in records.items()},
+        open_strata=open_strata,
+    )
+    # What a scheduler of Ray's has stopped is through with the screening, not with its training.
+    made.segments.extend(
+        Segment(s.name, seed, s.epochs, "confirm")
+        for s in space.settings
+        for seed in space.sweep.seeds
+        if made.verdicts[s.name].chosen
+        and (note := records[s.name, seed].note).stopped
+        and not (note.finished or note.failure)
+    )
+    return made
+
+
+def passed_over(space: Space, records: Mapping[Key, Record], planned: Plan) -> set[str]:
+    """Settings that go no further: by a rung, by the choice of the best, or for a failure."""
+    sweep, out = space.sweep, set()
+    for made in space.settings:
+        screening = [records[made.name, s] for s in sweep.seeds[: sweep.screen.seeds]]
+        failed = any(record.failure is not None for record in screening)
+        decided = made.stratum in planned.decided
+        if (failed or decided) and not planned.verdicts[made.name].chosen:
+            out.add(made.name)
+    for rungs in itertools.chain.from_iterable(planned.rungs.values()):
+        for rung, above in itertools.pairwise(rungs):
+            # Where few go up, some of the others are among the best in the end all the same.
+            if rung.over and len(above.names) >= sweep.confirm.best:
+                out |= set(rung.names) - set(above.names)
+    return out
+
+
+@dataclass
+class Study:
+    """State of a sweep between its trials' reports.
+
+    Args:
+        metric: objective, as chosen by the settings.
+        direction: +1 where larger is better, -1 where smaller is.
+        propose: source of further settings; None where all are known.
+    """
+
+    space: Space
+    folder: Folder
+    metric: str
+    direction: int
+    propose: Proposer | None = None
+    records: dict[Key, Record] = field(default_factory=dict)
+    running: dict[Key, Running] = field(default_factory=dict)
+    halted: str = ""
+    """Why nothing more is handed out."""
+
+    def __post_init__(self) -> None:
+        self._by_name = {made.name: made for made in self.space.settings}
+        self._exhausted = self.folder.exhausted(self.space)
+        self.records = self.folder.records(self.space)
+        self.plan = self._plan()
+        self._train_again_what_lost_its_weights()
+        self._prune()
+
+    def retry_failed(self) -> None:
+        """Gives every failed trial another chance."""
+        for key, record in self.records.items():
+            if record.failure is not None:
+                record.note.failure = None
+                self._save(key)
+        self.plan = self._plan()
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to do."""
+        return not self.running and not self._waiting() and not self._open()
+
+    def name(self, key: Key) -> str:
+        """A trial's name."""
+        return self._by_name[key[0]].trial(key[1])
+
+    def setting(self, key: Key) -> Setting:
+        """A trial's setting."""
+        return self._by_name[key[0]]
+
+    def next(self) -> Segment | None:
+        """The most urgent stretch that nobody has; None if nothing can be done until news comes."""
+        if self.halted:
+            return None
+        waiting = self._waiting()
+        if not waiting and self._ask_for_more():
+            waiting = self._waiting()
+        return waiting[0] if waiting else None
+
+    def start(self, segment: Segment) -> None:
+        """Takes in that a worker will have a stretch."""
+        key = (segment.name, segment.seed)
+        record = self.records[key]
+        self.running[key] = Running(segment, time.time(), len(record.epochs))
+        if record.note.pruned:
+            record.note.pruned = False
+            self._save(key)
+
+    def wants(self, key: Key) -> int:
+        """The epoch to which a trial has to be trained, as far as is known now; 0: no further."""
+        return max((s.until for s in self.plan.segments if (s.name, s.seed) == key), default=0)
+
+    def heard(self, key: Key, epoch: Epoch) -> None:
+        """Takes in one epoch's scores; hearing one again changes nothing."""
+        record = self.records[key]
+        if len(record.epochs) < epoch.epoch:
+            record.epochs.append(epoch)
+            self.plan = self._plan()
+
+    def ended(
+        self, key: Key, worker: Worker = NOWHERE, *, finished: bool = False, stopped: bool = False
+    ) -> None:
+        """Takes in that a stretch has ended well.
+
+        Args:
+            finished: the training program has ended by itself.
+            stopped: a scheduler of Ray's wants no more of it.
+        """
+        note = self.records[key].note
+        self._note(key, self.running.pop(key), worker)
+        note.finished, note.stopped = finished, note.stopped or stopped
+        self._save(key)
+        self.plan = self._plan()
+        self._prune()
+
+    def lost(self, key: Key) -> None:
+        """Takes back a stretch whose process or node died: it has to be trained again."""
+        self.running.pop(key, None)
+        record = self.records[key]
+        record.note.losses += 1
+        # What it told of but did not live to commit does not count.
+        record.take_committed(self.folder.trial(self.name(key)))
+        self._save(key)
+        self.plan = self._plan()
+
+    def failed(self, key: Key, reason: str, worker: Worker = NOWHERE) -> None:
+        """Takes in that a trial cannot be trained to its end."""
+        run = self.running.pop(key, None)
+        if run:
+            self._note(key, run, worker)
+        self.records[key].note.failure = reason
+        self._save(key)
+        self.plan = self._plan()
+        self._prune()
+
+    @property
+    def passed_over(self) -> set[str]:
+        """Settings that go no further."""
+        return passed_over(self.space, self.records, self.plan)
+
+    def _note(self, key: Key, run: Running, worker: Worker) -> None:
+        wall = time.time() - run.since
+        self.records[key].note.stretches.append(
+            Stretch(
+                start=run.start,
+                epoch=len(self.records[key].epochs),
+                wall_s=round(wall, 3),
+                train_s=round(min(wall, worker.seconds), 3),
+                host=worker.host,
+                pid=worker.pid,
+            )
+        )
+
+    def _save(self, key: Key) -> None:
+        self.records[key].save(self.folder.trial(self.name(key)))
+
+    def _waiting(self) -> list[Segment]:
+        return [s for s in self.plan.segments if (s.name, s.seed) not in self.running]
+
+    def _open(self) -> frozenset[str]:
+        """Strata that a sampler has not filled yet."""
+        return self.space.unfilled - self._exhausted
+
+    def _ask_for_more(self) -> bool:
+        open_strata = sorted(self._open())
+        for stratum in open_strata:
+            assert self.propose is not None, "a sampler's sweep needs its sampler"
+            known = {
+                made.name: self.plan.verdicts[made.name][:2]
+                for made in self.space.settings
+                if made.stratum == stratum
+            }
+            made = self.propose(self.space, stratum, known)
+            if made is None:
+                self._exhausted.add(stratum)
+            else:
+                self._by_name[made.name] = made
+                self.records |= {(made.name, seed): Record() for seed in self.space.sweep.seeds}
+            self.folder.save(self.space, exhausted=self._exhausted)
+            if made is not None:
+                break
+        if open_strata:
+            self.plan = self._plan()
+        return bool(open_strata)
+
+    def _plan(self) -> Plan:
+        return plan_of(self.space, self.records, self.metric, self.direction, self._open())
+
+    def _train_again_what_lost_its_weights(self) -> None:
+        """A setting may be chosen only now, by a larger ``confirm.best``, its weights long gone."""
+        for name, verdict in self.plan.verdicts.items():
+            for seed in self.space.sweep.seeds if verdict.chosen else ():
+                record = self.records[name, seed]
+                if (
+                    record.finished
+                    and not (self.folder.trial(self.name((name, seed))) / "best").exists()
+                ):
+                    record.epochs, record.note.finished = [], False
+        self.plan = self._plan()
+
+    def _prune(self) -> None:
+        """Drops checkpoints that nothing will go on from, and weights nobody asked to keep."""
+        for made in self.space.settings:
+            if made.stratum not in self.plan.decided:
+                continue
+            dropped = (
+                self.space.sweep.keep == "confirmed" and not self.plan.verdicts[made.name].chosen
+            )
+            for seed in self.space.sweep.seeds:
+                key = (made.name, seed)
+                record = self.records[key]
+                if key in self.running or record.failure is not None:
+                    continue
+                parts = ["checkpoints"] if record.finished or dropped else []
+                self._remove(key, [*parts, "best"] if dropped else parts)
+
+    def _remove(self, key: Key, parts: list[str]) -> None:
+        run = self.folder.trial(self.name(key))
+        there = [run / part for part in parts if (run / part).exists()]
+        if there and not self.records[key].note.pruned:
+            # First: a trial without checkpoints counts only if it says so.
+            self.records[key].note.pruned = True
+            self._save(key)
+        for path in there:
+            # Renamed first: a half-removed folder must not look like a checkpoint.
+            gone = path.with_name(PENDING + path.name)
+            shutil.rmtree(gone, ignore_errors=True)
+            path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)

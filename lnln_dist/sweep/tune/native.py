@@ -1,0 +1,191 @@
+"""Schedulers, searchers and callbacks of Ray's that a sweep's YAML names."""
+
+import difflib
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.metrics import DIRECTION
+from lnln_dist.sweep import axes
+from lnln_dist.sweep.space import Setting, Space
+from lnln_dist.sweep.state import Proposer, Study
+from lnln_dist.sweep.study import Axis, NativeConfig, SweepConfig
+from lnln_dist.sweep.tune import quiet
+
+SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule")
+UNFIT = {
+    "PopulationBasedTraining": "changes settings while they are trained, so that there is none to "
+    "confirm: use it in a script with lnln_dist.sweep.make_trainable (launch/ray/README.md)",
+    "HyperBandScheduler": "wants all trials at once, which a sweep gives one by one as slots come "
+    "free: use ASHAScheduler with brackets, or that in a script with make_trainable",
+}
+# Their packages, and how they call the seed that they get from search.seed.
+SEARCHERS = {
+    "OptunaSearch": ("optuna", "seed"),
+    "HyperOptSearch": ("hyperopt", "random_state_seed"),
+}
+OURS = ("self", "metric", "mode", "space")  # arguments that the sweep itself gives
+TRIES = 20  # proposals in a row that were there already before a stratum counts as used up
+LOGGERS = {
+    "csv": "CSVLoggerCallback",
+    "json": "JsonLoggerCallback",
+    "tensorboard": "TBXLoggerCallback",
+}
+
+
+def check(sweep: SweepConfig) -> None:
+    """Refuses unknown names and arguments.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    quiet()
+    given = sweep.screen.scheduler
+    if isinstance(given, NativeConfig):
+        _arguments(_scheduler(given), given.arguments, f"screen.scheduler: {given.ray}")
+    if sweep.search.ray:
+        _searcher_class(sweep)
+    callbacks(sweep)
+
+
+def scheduler(sweep: SweepConfig, study: Study) -> Callable[[], Any] | None:
+    """Makes the scheduler of Ray's that the sweep names; None: it names none."""
+    given = sweep.screen.scheduler
+    if isinstance(given, str):
+        return None
+    kind = _scheduler(given)
+    longest = sweep.screen.epochs or study.space.common.train.epochs
+    own = {"max_t": longest} if "max_t" in inspect.signature(kind).parameters else {}
+    mode = "min" if study.direction < 0 else "max"
+    return lambda: kind(metric=study.metric, mode=mode, **{**own, **given.arguments})
+
+
+def _scheduler(given: NativeConfig) -> Any:
+    from ray.tune import schedulers
+
+    if given.ray in UNFIT:
+        raise ConfigError(f"screen.scheduler: {given.ray} {UNFIT[given.ray]}")
+    if given.ray not in SCHEDULERS:
+        near = difflib.get_close_matches(given.ray, SCHEDULERS, n=1)
+        raise ConfigError(
+            f"screen.scheduler: {given.ray!r} is no scheduler; "
+            + (f"did you mean {near[0]}?" if near else f"known: {', '.join(SCHEDULERS)}")
+        )
+    return getattr(schedulers, given.ray)
+
+
+def _arguments(kind: Any, given: Mapping[str, Any], at: str) -> None:
+    known = [name for name in inspect.signature(kind).parameters if name not in OURS]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            raise ConfigError(
+                f"{at} has no argument {name}; "
+                + (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}")
+            )
+
+
+def callbacks(sweep: SweepConfig) -> list[Any]:
+    """The callbacks that the sweep names, and Tune's own loggers.
+
+    Raises:
+        ConfigError: there is no such callback, or it cannot be made so.
+    """
+    from ray.tune import logger
+
+    made = [getattr(logger, LOGGERS[name])() for name in sweep.loggers]
+    for item in sweep.callbacks:
+        ((path, given),) = item.items()
+        module, _, name = path.rpartition(".")
+        try:
+            kind = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as err:
+            raise ConfigError(f"callbacks: {path} cannot be imported ({err})") from err
+        try:
+            made.append(kind(**given))
+        except Exception as err:  # whatever a callback of somebody else's raises
+            raise ConfigError(f"callbacks: {path}: {' '.join(str(err).split())}") from err
+    return made
+
+
+def _searcher_class(sweep: SweepConfig) -> Any:
+    name = sweep.search.ray
+    if name not in SEARCHERS:
+        raise ConfigError(f"search: {name!r} is no searcher; known: {', '.join(SEARCHERS)}")
+    package, _ = SEARCHERS[name]
+    try:
+        importlib.import_module(package)
+    except ImportError as err:
+        raise UserError(f"search: {name} needs {package}: pip install {package}") from err
+    kind = getattr(importlib.import_module(f"ray.tune.search.{package}"), name)
+    _arguments(kind, sweep.search.arguments, f"search: {name}")
+    return kind
+
+
+def proposer(sweep: SweepConfig) -> Proposer:
+    """A source of settings that asks one searcher of Ray's per stratum.
+
+    A searcher has no memory over sessions: a resumed one is told what is known by then.
+    """
+    kind = _searcher_class(sweep)
+    arguments = {SEARCHERS[sweep.search.ray][1]: sweep.search.seed, **sweep.search.arguments}
+    searchers: dict[str, Any] = {}
+    asked: dict[tuple[str, str], str] = {}
+
+    def propose(
+        space: Space, stratum: str, known: Mapping[str, tuple[int, float]]
+    ) -> Setting | None:
+        metric = space.common.select.metric
+        direction = DIRECTION[metric]
+        drawn = {name: axis for name, axis in sweep.axes.items() if not axis.grid}
+        if stratum not in searchers:
+            mode = "min" if direction < 0 else "max"
+            searchers[stratum] = _searcher(kind, drawn, metric, mode, arguments)
+        searcher = searchers[stratum]
+        for name, trial_id in [(n, i) for (s, n), i in asked.items() if s == stratum]:
+            epoch, cost = known.get(name, (0, 0.0))
+            if epoch:
+                failed = cost == math.inf
+                score = None if failed else {metric: -direction * cost}
+                searcher.on_trial_complete(trial_id, score, error=failed)
+                del asked[stratum, name]
+        for number in range(TRIES):
+            trial_id = f"{stratum}-{len(known)}-{number}"
+            found = searcher.suggest(trial_id)
+            if not isinstance(found, dict):
+                return None
+            values = {name: _value(axis, found[name]) for name, axis in drawn.items()}
+            made = space.add(space.strata[stratum] | values)
+            if made is not None:
+                asked[stratum, made.name] = trial_id
+                return made
+        return None
+
+    return propose
+
+
+def _searcher(
+    kind: Any, drawn: Mapping[str, Axis], metric: str, mode: str, given: Mapping[str, Any]
+) -> Any:
+    from ray import tune
+
+    def domain(axis: Axis) -> Any:
+        if axis.choice:
+            return tune.choice(list(range(len(axis.choice))))
+        low, high = axis.uniform or axis.loguniform or (0.0, 1.0)
+        return tune.uniform(low, high) if axis.uniform else tune.loguniform(low, high)
+
+    made = kind(metric=metric, mode=mode, **given)
+    made.set_search_properties(None, None, {name: domain(axis) for name, axis in drawn.items()})
+    return made
+
+
+def _value(axis: Axis, found: Any) -> Any:
+    if axis.choice:
+        return list(axis.choice)[found]
+    span = axis.uniform or axis.loguniform
+    assert span is not None
+    return axes.rounded(float(found), span)
