@@ -43,8 +43,11 @@ def test_nothing_is_updated_when_something_is_not_finite(runtime: Runtime, where
     if where == "gradient":
         next(net.parameters()).grad[0, 0] = float("inf")
     terms = {"a": loss * float("nan") if where == "loss" else loss}
-    with pytest.raises(TrainingError, match=f"{where} not finite before the update"):
+    with pytest.raises(TrainingError, match=f"{where} not finite before the update") as caught:
         runtime.check_clip_step(net, optimizer, terms=terms, clip_norm=1.0)
+    helps = ["optim.lr", "fp32"]
+    helps += ["train.precision", "columns"] if where == "loss" else ["optim.clip_norm"]
+    assert all(remedy in str(caught.value) for remedy in helps)
     assert all(map(torch.equal, before, net.parameters()))
 
 
