@@ -120,7 +120,9 @@ def test_a_file_of_one_unlabelled_split_is_predicted(
     test = pickle.loads((corpus / "corpus.pkl").read_bytes())["test"]
     del test["regression_labels"], test["id"]
     (tmp_path / "own.pkl").write_bytes(pickle.dumps({"unlabelled": test}))
-    shown = command("predict", trained, tmp_path / "own.pkl", "--output", tmp_path / "own.csv").stdout
+    shown = command(
+        "predict", trained, tmp_path / "own.pkl", "--output", tmp_path / "own.csv"
+    ).stdout
     assert shown == (
         "note: the file has no split test: predicting unlabelled\n"
         f"{tmp_path / 'own.csv'}: 24 predictions of split unlabelled\n"
