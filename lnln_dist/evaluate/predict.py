@@ -106,7 +106,7 @@ def predict(
     )
     found: list[_Part] = []
     passes = len(items) * len(noises)
-    with _evaluating(model), torch.inference_mode():
+    with _evaluating(model), runtime.without_gradients():
         for loaded in loader:
             batch, draws = runtime.to_device(loaded)
             outputs: list[dict[str, Tensor]] = []

@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import logging as chatter
 
 from lnln_dist.config import EncoderConfig
@@ -41,6 +42,20 @@ UNFIT = dict.fromkeys(("convbert", "fnet", "mobilebert", "nystromformer", "yoso"
 # Its mask is the least float32, which bf16 cannot hold.
 FLOAT_ONLY = ("deberta",)
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+
+
+def _mask(*given: Any, allow_is_bidirectional_skip: bool = False, **named: Any) -> Tensor | None:
+    """As ``sdpa_mask``, but masks of full rows are built too.
+
+    To leave them out it looks whether there are any, for which the host waits for the device in
+    every forward pass.
+    """
+    del allow_is_bidirectional_skip
+    found: Tensor | None = sdpa_mask(*given, **named)
+    return found
+
+
+AttentionMaskInterface.register("sdpa", _mask)
 
 
 class TextEncoder(nn.Module):

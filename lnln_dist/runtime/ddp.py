@@ -1,5 +1,6 @@
 """DDP, and one process alone: every rank holds the whole model."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -17,14 +18,15 @@ MOST_SKIPS = 25  # fp16 steps skipped in a row before the run is called diverged
 class Ddp:
     """Data parallel by Accelerate; gradients travel in the step's last micro-batch."""
 
-    whole = True
-
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
         self._skips = 0
 
-    def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+    def wrap(
+        self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor] | None
+    ) -> tuple[nn.Module, Optimizer]:
         """As ``Spread.wrap``."""
+        del whole
         wrapped, optimizer = self._accelerator.prepare(model, optimizer)
         if self._accelerator.num_processes > 1 and not isinstance(wrapped, DistributedDataParallel):
             raise TrainingError(f"asked for DDP, Accelerate made a {type(wrapped).__name__}")
@@ -45,11 +47,11 @@ class Ddp:
         """As ``Spread.backward``."""
         self._accelerator.backward(loss)
 
-    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
+    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
         """As ``Spread.gradient_norm``."""
         self._accelerator.unscale_gradients(optimizer)
         grads = [p.grad for p in model.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(grads))
+        return torch.nn.utils.get_total_norm(grads)
 
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float

@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from lnln_dist.errors import TrainingError
-from lnln_dist.runtime.spread import cast_forward
+from lnln_dist.runtime.spread import cast_forward, fill_buffers
 
 
 class Fsdp:
@@ -22,8 +22,6 @@ class Fsdp:
     pass; the rest of the model is one unit more. Gradients are cut after every micro-batch, so
     that accumulation needs no whole gradient.
     """
-
-    whole = False
 
     def __init__(
         self,
@@ -38,9 +36,11 @@ class Fsdp:
         self._half = half
         self._autocast = autocast
 
-    def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+    def wrap(
+        self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor] | None
+    ) -> tuple[nn.Module, Optimizer]:
         """As ``Spread.wrap``."""
-        model.to(self._device)
+        assert whole is not None
         cast_forward(model, self._autocast)
         mesh = init_device_mesh(self._device.type, (self._world,))
         # Inputs are left alone: labels and weights of samples must not be rounded.
@@ -55,13 +55,22 @@ class Fsdp:
             for layer in layers:
                 fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
+        model.to_empty(device=self._device)  # of the own shards
         cut = dict(model.named_parameters())
+        for name, parameter in cut.items():
+            if not isinstance(parameter, DTensor):
+                raise TrainingError(f"asked for fsdp2, but {name} is not sharded")
+            parameter.data.copy_(self._own_part(whole(name), parameter))
+        fill_buffers(model, whole)
         for group in optimizer.param_groups:
             group["params"] = [cut[names[id(p)]] for p in group["params"]]
-        whole = [name for name, p in cut.items() if not isinstance(p, DTensor)]
-        if whole:
-            raise TrainingError(f"asked for fsdp2, but {whole[0]} is not sharded")
         return model, optimizer
+
+    def _own_part(self, value: Tensor, like: DTensor) -> DTensor:
+        # Every rank has the whole tensor and keeps its own part: nothing is sent.
+        return distribute_tensor(
+            value.to(self._device), like.device_mesh, like.placements, src_data_rank=None
+        )
 
     def unwrap(self, model: nn.Module) -> nn.Module:
         """As ``Spread.unwrap``."""
@@ -76,12 +85,12 @@ class Fsdp:
         """As ``Spread.backward``."""
         torch.autograd.backward(loss)
 
-    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
+    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
         """As ``Spread.gradient_norm``."""
         del optimizer
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(grads)
-        return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        return _whole(norm)
 
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
@@ -107,12 +116,8 @@ class Fsdp:
     ) -> None:
         """As ``Spread.put_slots``."""
         assert isinstance(parameter, DTensor)
-        mesh, placements = parameter.device_mesh, parameter.placements
-        # Every rank has the whole tensor and keeps its own part: nothing is sent.
         optimizer.state[parameter] = {
-            name: value.cpu()
-            if name == "step"
-            else distribute_tensor(value.to(self._device), mesh, placements, src_data_rank=None)
+            name: value.cpu() if name == "step" else self._own_part(value, parameter)
             for name, value in slots.items()
         }
 

@@ -21,6 +21,7 @@ ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 # Variables of the launcher that Accelerate itself must not act on: the strategies do.
 HIDDEN = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_FSDP")
 DEVICE = "LNLN_DEVICE"  # cpu or cuda: what a launch script was asked for
+SHARDED = ("zero3", "fsdp2")  # no card holds all weights
 _WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
@@ -36,6 +37,11 @@ class Launch:
     world: int
     deepspeed: dict[str, Any]
     """ZeRO: the launcher's DeepSpeed settings as it gave them."""
+
+    @property
+    def sharded(self) -> bool:
+        """Whether no rank is to hold all weights on its device."""
+        return self.strategy in SHARDED
 
     @property
     def stage(self) -> int:

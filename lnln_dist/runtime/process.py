@@ -49,12 +49,21 @@ class Process:
         by = f" by {distributed.get_backend()}" if distributed.is_initialized() else ""
         return f"{count} on {self.device.type}{card}{by}: {self._arithmetic}"
 
-    def sum_over_ranks(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Sums scalars over all ranks in one collective (float64)."""
-        names = sorted(values)
-        packed = torch.stack([values[n].detach().double().reshape(()) for n in names])
+    def sum_over_ranks(self, values: Mapping[str, Tensor], *alike: Tensor) -> list[float]:
+        """Sums scalars over all ranks in one collective (float64).
+
+        Args:
+            values: of this rank, to be summed.
+            alike: scalars that are the same on all ranks.
+
+        Returns:
+            The sums in the order of ``values``, then ``alike``: read together, so that the host
+            waits for the device once.
+        """
+        packed = torch.stack([value.detach().double().reshape(()) for value in values.values()])
         total = cast("Tensor", self.accelerator.reduce(packed, reduction="sum"))
-        return dict(zip(names, total.tolist(), strict=True))
+        found: list[float] = torch.cat([total, *(x.double().reshape(1) for x in alike)]).tolist()
+        return found
 
     def gather_objects(self, value: object) -> list[Any]:
         """One value per rank, in rank order, on every rank."""

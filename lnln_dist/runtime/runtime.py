@@ -8,9 +8,9 @@ averaging over processes is undone by multiplying with their number.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -25,7 +25,17 @@ from lnln_dist.runtime.launcher import check_variables
 from lnln_dist.runtime.meeting import Peers, meeting
 from lnln_dist.runtime.process import Process
 from lnln_dist.runtime.spread import Spread
-from lnln_dist.runtime.state import FullState, Portable, install_weights
+from lnln_dist.runtime.state import (
+    FullState,
+    deal_slots,
+    install_weights,
+    share_weights,
+    take_out,
+    whole_slots,
+    whole_weights,
+)
+
+M = TypeVar("M")
 
 DRAIN_S = 0.2  # wait around leaving a process group
 
@@ -78,7 +88,6 @@ class Runtime(Process):
         if agree and not met:
             agree(self, self.launch)
         self._spread = self._make_spread()
-        self._portable = Portable(self, self._spread)
 
     def _make_spread(self) -> Spread:
         if self.launch.strategy == "ddp":
@@ -106,6 +115,39 @@ class Runtime(Process):
         half = self.precision == "bf16"
         return Fsdp(device=self.device, world=self.world, half=half, autocast=self.autocast)
 
+    def build(self, make: Callable[[bool], M]) -> M:
+        """A bare model as ``make`` builds it (collective).
+
+        Where no rank is to hold all weights, only rank 0 gets them, in host memory; the others
+        get shapes on the meta device.
+
+        Args:
+            make: told whether contents are wanted.
+
+        Raises:
+            UserError: building it on rank 0 failed.
+            TrainingError: it cannot be built without contents.
+        """
+        if not self.launch.sharded:
+            return make(True)
+        held: list[M] = []
+        self.on_main(lambda: held.append(make(True)))
+        problem = ""
+        if not self.is_main:
+            try:
+                with torch.device("meta"):
+                    held.append(make(False))
+            except RuntimeError as err:
+                problem = " ".join(str(err).split())[:200]
+        for told in self.gather_objects(problem):
+            if told:
+                raise TrainingError(
+                    f"{self.launch.strategy} needs a model that can be built on torch's meta "
+                    f"device, whose tensors have no contents to look at ({told}): use zero2, or "
+                    "build it without reading tensors"
+                )
+        return held[0]
+
     def prepare(
         self,
         model: nn.Module,
@@ -117,7 +159,7 @@ class Runtime(Process):
         Every rank starts from rank 0's weights.
 
         Args:
-            model: the bare model, on the CPU.
+            model: the bare model, on the CPU; see ``build``.
             optimizer: AdamW over its parameters that has not made a step.
             start: what to go on from, whole on rank 0 and empty elsewhere; None starts afresh.
 
@@ -127,32 +169,54 @@ class Runtime(Process):
         """
         if start is not None:
             self.on_main(lambda: install_weights(model, start.weights))
-        self._portable.share(model)
-        wrapped, optimizer = self._spread.wrap(model, optimizer)
+        if self.launch.sharded:
+            whole = take_out(self, model, optimizer)
+            wrapped, optimizer = self._spread.wrap(model, optimizer, whole)
+        else:
+            share_weights(self, model)
+            wrapped, optimizer = self._spread.wrap(model, optimizer, None)
         if start is not None:
-            self._portable.put_slots(self.unwrap(wrapped), optimizer, start.slots)
+            deal_slots(self, self._spread, self.unwrap(wrapped), optimizer, start.slots)
             scaler = self.broadcast_object(start.scaler)
             if self.accelerator.scaler is not None and scaler:
                 self.accelerator.scaler.load_state_dict(scaler)
         return wrapped, optimizer
 
+    def weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """All weights in float32, gathered onto rank 0 (collective); {} on the other ranks."""
+        return whole_weights(self, self._spread, self.unwrap(model))
+
     def full_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> FullState:
         """The whole state, gathered onto rank 0 (collective); empty on the other ranks."""
-        full = self._portable.gather(self.unwrap(model), optimizer)
+        slots = whole_slots(self, self._spread, self.unwrap(model), optimizer)
+        full = FullState(weights=self.weights(model), slots=slots)
         if self.is_main and self.accelerator.scaler is not None:
             full.scaler.update(self.accelerator.scaler.state_dict())
         return full
 
-    def evaluation(self, model: nn.Module) -> contextlib.AbstractContextManager[nn.Module]:
-        """The bare model with all weights on every rank, for as long as the block (collective).
+    @contextlib.contextmanager
+    def evaluation(self, model: nn.Module) -> Iterator[nn.Module]:
+        """The module to evaluate, in evaluation mode for as long as the block.
 
-        Within it ranks may run different numbers of batches. Where the model is replicated it is
-        the trained module itself; elsewhere a copy in float32.
+        Where weights are cut over ranks it is the wrapped module: all ranks have to run the same
+        number of forward passes. Elsewhere it is the bare one. ZeRO and FSDP2 evaluate with the
+        weights that training multiplies with, rounded in bf16.
         """
-        return self._portable.evaluation(self.unwrap(model))
+        module = model if self.launch.sharded else self.unwrap(model)
+        before = model.training
+        model.eval()
+        try:
+            yield module
+        finally:
+            model.train(before)
+
+    def without_gradients(self) -> contextlib.AbstractContextManager[Any]:
+        """Around forward passes that no backward pass follows."""
+        # Sharded parameters outlive the block: training could not go on with inference tensors.
+        return torch.no_grad() if self.launch.sharded else torch.inference_mode()
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        """The module below its wrappers; its parameters may be sharded (see ``evaluation``)."""
+        """The module below its wrappers; its parameters may be sharded."""
         return self._spread.unwrap(model)
 
     def accumulate(
@@ -182,6 +246,9 @@ class Runtime(Process):
     ) -> StepResult:
         """Sums the terms over ranks, stops if anything is not finite, else clips and updates.
 
+        Here, and nowhere else in a step, the host waits for the device (ZeRO and the loss scaling
+        of fp16 look at it again in the update).
+
         Args:
             model: as ``prepare`` returned it.
             optimizer: as ``prepare`` returned it.
@@ -191,7 +258,10 @@ class Runtime(Process):
         Raises:
             TrainingError: a term or the gradient is not finite on some rank; nothing was updated.
         """
-        means = self.sum_over_ranks(terms)
+        held = self._spread.gradient_norm(model, optimizer)
+        ordered = dict(sorted(terms.items()))  # alike on all ranks
+        *sums, norm = self.sum_over_ranks(ordered, held)
+        means = dict(zip(ordered, sums, strict=True))
         wrong = {name: value for name, value in means.items() if not np.isfinite(value)}
         if wrong:
             raise TrainingError(
@@ -199,7 +269,6 @@ class Runtime(Process):
                 "fp32 (train.precision), or scale the feature columns that lnln-dist verify warns "
                 "of; the last checkpoint is intact"
             )
-        norm = self._spread.gradient_norm(model, optimizer)
         if not np.isfinite(norm) and self.precision != "fp16":
             raise TrainingError(
                 "gradient not finite before the update: lower optim.lr, set optim.clip_norm or "

@@ -16,11 +16,15 @@ SLOTS = ("exp_avg", "exp_avg_sq", "step")  # of AdamW, per parameter
 class Spread(Protocol):
     """One way of spreading a model over ranks; methods marked collective run on all of them."""
 
-    whole: bool
-    """Whether ``unwrap`` gives a module with all weights in float32 on every rank."""
-
-    def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+    def wrap(
+        self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor] | None
+    ) -> tuple[nn.Module, Optimizer]:
         """Places the model on the device and wraps both (collective).
+
+        Args:
+            model: with rank 0's weights, or nothing but shapes where no rank is to hold it whole.
+            optimizer: over its parameters.
+            whole: gives rank 0's tensor of a name where there are only shapes (collective).
 
         Raises:
             TrainingError: what came out is not what was asked for.
@@ -39,8 +43,11 @@ class Spread(Protocol):
         """Adds gradients; they are averaged over ranks."""
         ...
 
-    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
-        """Norm of the step's gradients over all ranks, not finite if they are not (collective)."""
+    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
+        """Norm of the step's gradients over all ranks, not finite if they are not (collective).
+
+        A scalar on the device: whoever reads it waits for the device.
+        """
         ...
 
     def update(
@@ -50,7 +57,7 @@ class Spread(Protocol):
         ...
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
-        """A trained parameter as a whole, float32 (collective)."""
+        """A parameter as a whole, float32 (collective); right on rank 0."""
         ...
 
     def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -85,12 +92,38 @@ def cast_forward(model: nn.Module, autocast: Callable[[], AbstractContextManager
     model.forward = forward
 
 
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters, each once, and all buffers by name."""
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    return {name: p.data for name, p in model.named_parameters()} | buffers
+
+
+def swap_parameters(
+    model: nn.Module, optimizer: Optimizer, make: Callable[[str, nn.Parameter], nn.Parameter]
+) -> None:
+    """Puts ``make(name, parameter)`` in the place of every parameter, in the optimizer too."""
+    old = dict(model.named_parameters())
+    new = {id(p): make(name, p) for name, p in old.items()}
+    for module in model.modules():
+        for name, p in module._parameters.items():
+            if p is not None:  # by identity: what is tied stays tied
+                module._parameters[name] = new[id(p)]
+    for group in optimizer.param_groups:
+        group["params"] = [new[id(p)] for p in group["params"]]
+
+
+def fill_buffers(model: nn.Module, whole: Callable[[str], Tensor]) -> None:
+    """Puts ``whole(name)`` in the place of every buffer."""
+    for name in dict(model.named_buffers(remove_duplicate=False)):
+        owner, _, leaf = name.rpartition(".")
+        model.get_submodule(owner)._buffers[leaf] = whole(name).clone()
+
+
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
     """Trained parameters by name."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def as_float(norm: Tensor | float) -> float:
-    """A norm as a number; ZeRO's sign for "not finite", a negative one, becomes NaN."""
-    value = float(norm)
-    return value if value >= 0 else torch.nan
+def signed_nan(norm: Tensor) -> Tensor:
+    """A norm; ZeRO's sign for "not finite", a negative one, becomes NaN."""
+    return torch.where(norm >= 0, norm, torch.nan)

@@ -1,8 +1,6 @@
-"""A training's whole state, whatever strategy it ran under, and a model whole on one rank."""
+"""A training's whole state, whatever strategy it ran under: put together, and dealt out again."""
 
-import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +10,7 @@ from torch.optim import Optimizer
 
 from lnln_dist.errors import CheckpointError
 from lnln_dist.runtime.process import Process
-from lnln_dist.runtime.spread import SLOTS, Spread, trained
+from lnln_dist.runtime.spread import SLOTS, Spread, swap_parameters, tensors, trained
 
 
 @dataclass(frozen=True)
@@ -57,103 +55,76 @@ def persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.named_buffers() if name in names}
 
 
-class Template:
-    """A copy of a bare model without trained weights, to be filled where it is sharded.
+def share_weights(process: Process, model: nn.Module) -> None:
+    """Gives every rank rank 0's weights and buffers (collective)."""
+    for value in tensors(model).values():
+        held = value.data
+        held.copy_(process.from_main(held, held.shape, held.dtype))
 
-    Frozen parameters keep their values: they never change, and a strategy may hold them in less
-    than float32.
+
+def take_out(process: Process, model: nn.Module, optimizer: Optimizer) -> Callable[[str], Tensor]:
+    """Leaves a model and its optimizer with shapes, on the meta device, instead of tensors.
+
+    Returns:
+        Rank 0's tensor of a name, on every rank's device (collective); what the other ranks
+        held, if anything, is gone.
     """
+    held = tensors(model) if process.is_main else {}
+    swap_parameters(
+        model,
+        optimizer,
+        lambda _, p: nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad),
+    )
+    for module in model.modules():
+        for name, value in module._buffers.items():
+            if value is not None:
+                module._buffers[name] = torch.empty_like(value, device="meta")
+    like = tensors(model)
+    return lambda name: process.from_main(held.get(name), like[name].shape, like[name].dtype)
 
-    def __init__(self, model: nn.Module) -> None:
-        blank = {
-            id(p): nn.Parameter(torch.empty_like(p, device="meta"))
-            for p in model.parameters()
-            if p.requires_grad
+
+def deal_slots(
+    process: Process,
+    spread: Spread,
+    bare: nn.Module,
+    optimizer: Optimizer,
+    slots: Mapping[str, Tensor],
+) -> None:
+    """Scatters rank 0's optimizer slots, after the model was wrapped (collective)."""
+    shapes = process.broadcast_object({key: value.shape for key, value in slots.items()})
+    for name, parameter in trained(bare).items():
+        keys = {slot: f"{slot}.{name}" for slot in SLOTS if f"{slot}.{name}" in shapes}
+        held = {
+            slot: process.from_main(slots.get(key), shapes[key], torch.float32)
+            for slot, key in keys.items()
         }
-        self._blank = {n: blank[id(p)] for n, p in model.named_parameters() if id(p) in blank}
-        self._module: nn.Module = copy.deepcopy(model, dict(blank))
-        self.frozen = {
-            name: p.detach() for name, p in self._module.named_parameters() if not p.is_meta
-        }
-
-    @contextmanager
-    def filled(
-        self, weights: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
-    ) -> Iterator[nn.Module]:
-        """The model with these weights and buffers, in evaluation; blank again afterwards."""
-        for name, value in buffers.items():
-            owner, _, leaf = name.rpartition(".")
-            self._module.get_submodule(owner)._buffers[leaf] = value
-        self._module.load_state_dict(weights, strict=False, assign=True)
-        try:
-            yield self._module.eval()
-        finally:
-            self._module.load_state_dict({**self._blank, **self.frozen}, strict=False, assign=True)
+        if held:
+            spread.put_slots(optimizer, parameter, held)
 
 
-class Portable:
-    """Whole tensors of a model that may be sharded, one parameter at a time.
+def whole_weights(process: Process, spread: Spread, bare: nn.Module) -> dict[str, Tensor]:
+    """Weights and persistent buffers in rank 0's host memory (collective); {} elsewhere.
 
-    Args:
-        process: this one among the others.
-        spread: how the model is spread over them.
+    No rank holds more than one whole parameter at a time on its device.
     """
+    found: dict[str, Tensor] = {}
+    for name, parameter in bare.named_parameters():
+        value = spread.weight(parameter)
+        if process.is_main:
+            found[name] = to_host(value)
+    if process.is_main:
+        kept = persistent_buffers(bare)
+        found.update((name, to_host(value)) for name, value in kept.items())
+    return found
 
-    def __init__(self, process: Process, spread: Spread) -> None:
-        self._process = process
-        self._spread = spread
-        self._template: Template | None = None
 
-    def share(self, model: nn.Module) -> None:
-        """Gives every rank rank 0's weights, before the model is wrapped (collective)."""
-        for value in (*model.parameters(), *persistent_buffers(model).values()):
-            held = value.data
-            held.copy_(self._process.from_main(held, held.shape, held.dtype))
-        if not self._spread.whole:
-            self._template = Template(model)
-
-    def put_slots(self, bare: nn.Module, optimizer: Optimizer, slots: Mapping[str, Tensor]) -> None:
-        """Scatters rank 0's optimizer slots, after the model was wrapped (collective)."""
-        shapes = self._process.broadcast_object({key: value.shape for key, value in slots.items()})
-        for name, parameter in trained(bare).items():
-            keys = {slot: f"{slot}.{name}" for slot in SLOTS if f"{slot}.{name}" in shapes}
-            held = {
-                slot: self._process.from_main(slots.get(key), shapes[key], torch.float32)
-                for slot, key in keys.items()
-            }
-            if held:
-                self._spread.put_slots(optimizer, parameter, held)
-
-    def gather(self, bare: nn.Module, optimizer: Optimizer) -> FullState:
-        """The whole state in rank 0's host memory (collective); empty on the other ranks."""
-        found, main = FullState(), self._process.is_main
-        for name, weight in self._whole_weights(bare):
-            if main:
-                found.weights[name] = to_host(weight)
-        for name, parameter in trained(bare).items():
-            for slot, value in self._spread.slots(optimizer, parameter).items():
-                if main:
-                    found.slots[f"{slot}.{name}"] = to_host(value)
-        if main:
-            kept = persistent_buffers(bare)
-            found.weights.update((name, to_host(value)) for name, value in kept.items())
-        return found
-
-    def _whole_weights(self, bare: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """Every parameter of the bare model (collective)."""
-        for name, parameter in bare.named_parameters():
-            if self._template is not None and name in self._template.frozen:
-                yield name, self._template.frozen[name]
-            else:
-                yield name, self._spread.weight(parameter)
-
-    @contextmanager
-    def evaluation(self, bare: nn.Module) -> Iterator[nn.Module]:
-        """As ``Runtime.evaluation``."""
-        if self._template is None:
-            yield bare
-            return
-        device = self._process.device
-        weights = {name: value.to(device) for name, value in self._whole_weights(bare)}
-        with self._template.filled(weights, dict(bare.named_buffers())) as full:
-            yield full
+def whole_slots(
+    process: Process, spread: Spread, bare: nn.Module, optimizer: Optimizer
+) -> dict[str, Tensor]:
+    """Optimizer slots in rank 0's host memory (collective); {} on the other ranks."""
+    found: dict[str, Tensor] = {}
+    for name, parameter in trained(bare).items():
+        for slot, value in spread.slots(optimizer, parameter).items():
+            if process.is_main:
+                found[f"{slot}.{name}"] = to_host(value)
+    return found

@@ -18,7 +18,14 @@ from torch.optim import Optimizer
 
 from lnln_dist.errors import CheckpointError, TrainingError
 from lnln_dist.runtime.launch import Launch
-from lnln_dist.runtime.spread import as_float, cast_forward, trained
+from lnln_dist.runtime.spread import (
+    cast_forward,
+    fill_buffers,
+    signed_nan,
+    swap_parameters,
+    tensors,
+    trained,
+)
 
 # Elements of a communication buffer: DeepSpeed's own 500 million need more than the model does.
 BUCKET = 50_000_000
@@ -64,6 +71,9 @@ def deepspeed_config(launch: Launch) -> dict[str, Any]:
         )
     for name in ("reduce_bucket_size", *(("allgather_bucket_size",) if launch.stage < 3 else ())):
         zero.setdefault(name, BUCKET)
+    if launch.stage == 3:
+        # DeepSpeed's own 10^9 elements would keep most encoders whole from forward to backward.
+        zero.setdefault("stage3_max_reuse_distance", 0)
     if launch.offload:
         zero.setdefault("offload_optimizer", {"device": "cpu"})
     if given.pop("zero_force_ds_cpu_optimizer", False):
@@ -228,26 +238,57 @@ class Zero:
         self._partitions: Partitions | None = None
         self._linear = torch.nn.functional.linear
         self._added: list[str] = []
-        self.whole = launch.stage < 3 and launch.precision == "fp32"
+        self._frozen: dict[nn.Parameter, Tensor] = {}
 
-    def wrap(self, model: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
+    def wrap(
+        self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor] | None
+    ) -> tuple[nn.Module, Optimizer]:
         """As ``Spread.wrap``."""
         cast_forward(model, self._autocast)
-        exact = {}
-        if self._launch.precision == "bf16":
-            # The engine would take its float32 weights from the rounded ones.
-            exact = {name: p.detach().clone() for name, p in trained(model).items()}
         self._added = _fill_environment(self._launch)
+        exact: Callable[[str], Tensor]
+        if whole is not None:
+            exact = whole
+            self._cut(model, optimizer, whole)
+            fill_buffers(model, whole)
+        else:
+            held = tensors(model)
+            if self._launch.precision == "bf16":  # the engine rounds in place
+                held = {name: value.clone() for name, value in held.items()}
+            exact = held.__getitem__
+        for name, parameter in model.named_parameters():
+            if not parameter.requires_grad:
+                value = exact(name)
+                # The engine may hold it in bf16 only; it never changes, and rank 0 saves it.
+                if torch.distributed.get_rank() == 0:
+                    self._frozen[parameter] = value.to("cpu", copy=True)
         self._engine, wrapped, _, _ = _import().initialize(
             model=model, optimizer=optimizer, config=self._config, dist_init_required=False
         )
         self._bound_waiting()
         self._check()
         self._partitions = Partitions(self._engine, stage=self._launch.stage)
-        for name, parameter in trained(model).items():
-            if name in exact:
-                self._partitions.put(parameter, exact[name].to(self._device))
+        if self._launch.precision == "bf16":
+            # The engine took its float32 weights from the rounded ones.
+            for name, parameter in trained(model).items():
+                self._partitions.put(parameter, exact(name).to(self._device))
         return cast("nn.Module", self._engine), wrapped
+
+    def _cut(self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor]) -> None:
+        """Gives every rank its part of each parameter, one whole parameter at a time."""
+        deepspeed = _import()
+        deepspeed.init_distributed(dist_init_required=False)
+        # DeepSpeed's own way takes a model that is whole already, or builds it anew.
+        init = deepspeed.zero.Init(module=nn.Module(), config_dict_or_path=self._config)
+        dtype = torch.bfloat16 if self._launch.precision == "bf16" else torch.float32
+
+        def part(name: str, parameter: nn.Parameter) -> nn.Parameter:
+            value = whole(name).to(dtype, copy=True)
+            made = nn.Parameter(value, parameter.requires_grad)
+            init._convert_to_zero_parameters([made])
+            return made
+
+        swap_parameters(model, optimizer, part)
 
     def _check(self) -> None:
         """Raises unless the engine is what was asked for."""
@@ -282,14 +323,14 @@ class Zero:
         """As ``Spread.backward``."""
         self._engine.backward(loss, scale_wrt_gas=False)
 
-    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> float:
+    def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
         """As ``Spread.gradient_norm``."""
         del model, optimizer
         held = self._engine.optimizer
-        if self._launch.stage < 3:
-            return as_float(held.scaled_global_norm())
-        parts = [as_float(norm) for norm in held._get_norm_groups()]
-        return float(torch.tensor(parts).norm())
+        norms = [held.scaled_global_norm()] if self._launch.stage < 3 else held._get_norm_groups()
+        parts = torch.stack([torch.as_tensor(n, device=self._device) for n in norms])
+        whole: Tensor = signed_nan(parts).norm()
+        return whole
 
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
@@ -304,7 +345,11 @@ class Zero:
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
         """As ``Spread.weight``."""
-        return parameter.detach() if self.whole else self._parts().weight(parameter)
+        if not parameter.requires_grad:
+            return self._frozen.get(parameter, torch.empty(0))
+        if self._launch.stage < 3 and self._launch.precision == "fp32":
+            return parameter.detach()
+        return self._parts().weight(parameter)
 
     def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
         """As ``Spread.slots``."""
@@ -333,6 +378,7 @@ class Zero:
         if self._engine is not None:
             self._engine.destroy()
             self._engine = self._partitions = None
+            self._frozen.clear()
         # Stage 3 replaces it for the whole process; a later run under DDP would differ by rounding.
         torch.nn.functional.linear = self._linear
         for name in self._added:

@@ -211,7 +211,7 @@ def _end_epoch(run: Training, epoch: int) -> bool:
     with run.runtime.evaluation(run.task) as task:
         # A grid can take longer than a scheduler waits before it kills.
         scores = run.validate(task, lambda: _told_to_leave(run))
-        improved = scores is not None and _keep_best(run, task, epoch, scores)
+    improved = scores is not None and _keep_best(run, epoch, scores)
     run.state.validation_due = scores is None
     if scores is None:
         _checkpoint(run)
@@ -265,7 +265,7 @@ def _finish_if_over(run: Training, best: float) -> None:
         )
 
 
-def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -> bool:
+def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
     """Saves the weights under every name whose score improved; tells if the chosen one did."""
     select, state = run.config.select, run.state
     names = {"best": select.metric}
@@ -292,9 +292,11 @@ def _keep_best(run: Training, task: nn.Module, epoch: int, scores: GridScores) -
         "noise_seeds": list(select.seeds),
         "noise": select.noise,
     }
+    # Of the task, whose only part is the network.
+    whole = run.runtime.weights(run.task) if improved else {}
 
     def write() -> None:
-        weights = task.get_submodule("model").state_dict()
+        weights = {name.removeprefix("model."): value for name, value in whole.items()}
         for name, metric, score in improved:
             save_best(run.folder, weights, {**note, "metric": metric, "score": score}, name=name)
 

@@ -24,12 +24,12 @@ from lnln_dist.errors import TrainingError
 from lnln_dist.files import atomic_write
 from lnln_dist.models import InputShapes
 from lnln_dist.runtime import Runtime
+from lnln_dist.runtime.launch import SHARDED
 from lnln_dist.train.leaving import is_out_of_memory
 from lnln_dist.types import Batch, Losses, blank_batch
 
 MARGIN = 0.1  # share of the memory left alone: NCCL, gaps between tensors, other processes
 REMEMBERED = "micro_batch.json"
-SHARDED = ("zero3", "fsdp2")  # no card holds all weights
 
 Fits = Callable[[int], bool]
 
@@ -169,9 +169,9 @@ def _probe(task: nn.Module, runtime: Runtime, config: Config, index: Index) -> F
             losses: Losses = task(batch)
         return losses.total()
 
+    if runtime.launch.strategy in SHARDED:
+        return _estimate_without_weights(task, runtime, config, index)
     if runtime.device.type == "cuda":
-        if runtime.launch.strategy in SHARDED:
-            return _estimate_for_gpu(task, runtime, config, index)
         return _try_on_gpu(task, runtime, forward)
     return _estimate_on_cpu(task, runtime, forward)
 
@@ -221,8 +221,13 @@ def _try_on_gpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tens
     return fits
 
 
-def _estimate_for_gpu(task: nn.Module, runtime: Runtime, config: Config, index: Index) -> Fits:
-    """Reckons without the card: the whole float32 model, which a try needs, may not fit one."""
+def _estimate_without_weights(
+    task: nn.Module, runtime: Runtime, config: Config, index: Index
+) -> Fits:
+    """Reckons from shapes: only rank 0 has weights, and all of them may not fit its card."""
+    free = _free_bytes(runtime)
+    if free is None:
+        return lambda _: True
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
     skeleton = Skeleton(config, tokenizer=index.tokenizer, shapes=shapes)
     places = _places(config, index)
@@ -231,8 +236,17 @@ def _estimate_for_gpu(task: nn.Module, runtime: Runtime, config: Config, index: 
         activations(skeleton, size=n, lengths=lengths, precision=runtime.precision).samples
         for n in (1, 2)
     )
-    free, total = torch.cuda.mem_get_info(runtime.device)
-    return _reckoned(free - MARGIN * total - _static_bytes(task, runtime), one, two)
+    return _reckoned(free - _static_bytes(task, runtime), one, two)
+
+
+def _free_bytes(runtime: Runtime) -> float | None:
+    """What this rank may use of its device, less ``MARGIN``; None where that is not known."""
+    if runtime.device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(runtime.device)
+        return free - MARGIN * total
+    host = available_bytes()
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return None if host is None else (1 - MARGIN) * host / neighbours
 
 
 def _reckoned(budget: float, one: int, two: int) -> Fits:
@@ -243,11 +257,10 @@ def _reckoned(budget: float, one: int, two: int) -> Fits:
 
 def _estimate_on_cpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tensor]) -> Fits:
     """Measures one and two samples and reckons: a host that is out of memory kills, not raises."""
-    free = available_bytes()
+    free = _free_bytes(runtime)
     if free is None:
         return lambda _: True
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    budget = (1 - MARGIN) * free / neighbours - _static_bytes(task, runtime)
+    budget = free - _static_bytes(task, runtime)
     with torch.random.fork_rng(devices=[]):
         task.train()
         one, two = (kept_bytes(functools.partial(forward, size), task) for size in (1, 2))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lnln_dist import metrics, settings
 from lnln_dist.config import MODALITIES, Config
@@ -82,10 +81,17 @@ def assemble(
     runtime.seed(config.train.seed)
     index = dataset.index
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-    encoder = build_encoder(
-        config.model.encoder, tokenizer=index.tokenizer, max_length=shapes.text_length
-    )
-    task = Task(build_network(config, encoder, shapes))
+
+    def make(contents: bool) -> tuple[TextEncoder, Task]:
+        encoder = build_encoder(
+            config.model.encoder,
+            tokenizer=index.tokenizer,
+            max_length=shapes.text_length,
+            pretrained=contents,
+        )
+        return encoder, Task(build_network(config, encoder, shapes))
+
+    encoder, task = runtime.build(make)
     notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:
         found = choose_micro_batch(task, runtime, config, index, folder=folder)
@@ -108,9 +114,7 @@ def assemble(
         steps_per_epoch=per_epoch,
         steps=steps,
         state=state,
-        validate=lambda task, leaving: validate(
-            task.get_submodule("model"), dataset, config, runtime, leaving=leaving
-        ),
+        validate=lambda task, leaving: validate(task, dataset, config, runtime, leaving=leaving),
         writer=_start_log(folder, config, index.family, state, ties) if runtime.is_main else None,
         progress=progress,
         saver=Saver(runtime, folder, keep=config.train.keep_checkpoints),
@@ -175,7 +179,7 @@ def _fill(
     config: Config,
     dataset: ShardedDataset,
     encoder: TextEncoder,
-    task: nn.Module,
+    task: Task,
     shapes: InputShapes,
     runtime: Runtime,
 ) -> None:

@@ -13,6 +13,7 @@ from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
 from lnln_dist.runtime import Runtime
+from lnln_dist.types import Batch, Prediction
 
 
 class GridScores(NamedTuple):
@@ -27,18 +28,32 @@ class _LeavingError(Exception):
     """Told to leave in the middle of a grid."""
 
 
+class _Network(nn.Module):
+    """A task, wrapped or not, as the network that ``predict`` runs."""
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+        self.training = task.training
+
+    def predict(self, batch: Batch) -> Prediction:
+        """Through ``forward``, where the hooks of sharded modules bring weights together."""
+        found: Prediction = self.task(batch, verb="predict")
+        return found
+
+
 def validate(
-    model: nn.Module,
+    task: nn.Module,
     dataset: ShardedDataset,
     config: Config,
     runtime: Runtime,
     *,
     leaving: Callable[[], bool],
 ) -> GridScores | None:
-    """Scores ``model`` at every rate and noise seed of ``config.select``, the same each epoch.
+    """Scores ``task`` at every rate and noise seed of ``config.select``, the same each epoch.
 
     Args:
-        model: as ``predict``.
+        task: as ``Runtime.evaluation`` gives it.
         dataset: the prepared data.
         config: of the run.
         runtime: of this rank.
@@ -55,7 +70,7 @@ def validate(
 
     try:
         found = predict(
-            model,
+            _Network(task),
             split,
             noises_for(conditions, select.noise, split, index.padded_lengths),
             runtime=runtime,
@@ -65,6 +80,8 @@ def validate(
             pad_id=index.tokenizer.pad_id,
             batch_size=select.batch_size,
             workers=config.data.workers,
+            # Ranks encode new texts unequally often, which a sharded encoder does not allow.
+            remember=not runtime.launch.sharded,
             before_pass=stay_or_leave,
         )
     except _LeavingError:

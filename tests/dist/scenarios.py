@@ -192,7 +192,7 @@ def train(
             state, folder = run.state, Path(save[1])
             runtime.on_main(lambda f=full, s=state, d=folder: checkpoint.save(d, s, f, keep=1))
     full = runtime.full_state(run.task, run.optimizer)
-    shown = uneven_evaluation(runtime, run.task, data)
+    shown = evaluation(runtime, run.task, data)
     kind = type(run.task).__name__
     recomputed = sum(getattr(m, SWITCH, False) for m in runtime.unwrap(run.task).modules())
     runtime.close()
@@ -208,13 +208,12 @@ def train(
     }
 
 
-def uneven_evaluation(runtime: Runtime, wrapped: Any, data: Batch) -> torch.Tensor:
-    """Predictions, rank 0 running one batch more than the others."""
-    with runtime.evaluation(wrapped) as task, torch.inference_mode():
-        model = task.get_submodule("model").eval()
-        for _ in range(2 if runtime.is_main else 1):
+def evaluation(runtime: Runtime, wrapped: Any, data: Batch) -> torch.Tensor:
+    """Predictions; every rank runs the same number of batches."""
+    with runtime.evaluation(wrapped) as task, runtime.without_gradients():
+        for _ in range(2):
             with runtime.autocast():
-                outputs = model.predict(data)
+                outputs = task(data, verb="predict")
     wrapped.train()
     result: torch.Tensor = outputs.sentiment_B.float()
     return result

@@ -73,11 +73,35 @@ def losses(run: Path) -> list[float]:
     return [line["loss/total"] for line in lines if line["kind"] == "train"]
 
 
+def scores(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if "mae" in name.lower()}
+        for line in lines
+        if line["kind"] == "score"
+    ]
+
+
 def test_losses_of_all_steps_agree_with_one_process(trained: Path, pair: Path) -> None:
     one, two = losses(trained), losses(pair)
     assert len(one) == len(two) == 10
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 1e-5
     assert json.loads((pair / "run.json").read_text())["world_size"] == 2
+
+
+@pytest.mark.parametrize("strategy", ["zero3", "fsdp2"])
+def test_a_sharded_run_starts_scores_and_keeps_what_a_whole_one_does(
+    corpus: Path, pair: Path, options: tuple[str | Path, ...], strategy: str
+) -> None:
+    if strategy == "zero3":
+        pytest.importorskip("deepspeed", reason="deepspeed is not installed")
+    run = corpus / strategy
+    finish(start(*options, "--train.strategy", strategy, "--output", run))
+    assert losses(run) == pytest.approx(losses(pair), abs=1e-5)
+    kept, wanted = (load_file(r / "best" / "best.safetensors") for r in (run, pair))
+    assert kept.keys() == wanted.keys()
+    assert all(kept[name].shape == wanted[name].shape for name in kept)
+    assert scores(run) == [pytest.approx(line, abs=1e-3) for line in scores(pair)]
 
 
 def test_killed_and_resumed_equals_undisturbed(

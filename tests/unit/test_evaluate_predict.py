@@ -58,6 +58,9 @@ class Peers:
             def autocast(self) -> contextlib.AbstractContextManager[None]:
                 return contextlib.nullcontext()
 
+            def without_gradients(self) -> contextlib.AbstractContextManager[None]:
+                return torch.inference_mode()
+
             def to_device(self, batch: Batch) -> Batch:
                 return batch
 
@@ -246,7 +249,7 @@ class Gathers:
     def __init__(self, gather: Any) -> None:
         self.gather_objects = gather
 
-    autocast = staticmethod(contextlib.nullcontext)
+    autocast = without_gradients = staticmethod(contextlib.nullcontext)
     to_device = staticmethod(lambda batch: batch)
 
 

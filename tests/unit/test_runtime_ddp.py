@@ -22,7 +22,7 @@ def strategy() -> Iterator[Ddp]:
 
 def test_one_process_is_not_wrapped(strategy: Ddp) -> None:
     net = nn.Linear(2, 1)
-    wrapped, optimizer = strategy.wrap(net, torch.optim.AdamW(net.parameters()))
+    wrapped, optimizer = strategy.wrap(net, torch.optim.AdamW(net.parameters()), None)
     assert strategy.unwrap(wrapped) is net
     assert strategy.slots(optimizer, net.weight) == {}
     with strategy.accumulate(wrapped, last=False):

@@ -55,9 +55,9 @@ def test_it_steps_as_the_whole_model_does(runtime: Runtime) -> None:
     assert [group["name"] for group in optimizer.param_groups] == ["a", "b"]
     norms = [step(runtime, net, optimizer) for _ in range(3)]
     full = runtime.full_state(net, optimizer)
-    with runtime.evaluation(net) as whole:
-        assert not any(isinstance(p, DTensor) for p in whole.parameters())
-        shown = whole(torch.ones(1, 3))
+    with runtime.evaluation(net) as module, runtime.without_gradients():
+        assert all(isinstance(p, DTensor) for p in module.parameters())
+        shown = module(torch.ones(1, 3))
     runtime.close()
 
     plain = Runtime(cpu=True)

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
-from lnln_dist.runtime.spread import as_float, cast_forward, trained
+from lnln_dist.runtime.spread import cast_forward, signed_nan, trained
 
 
 def test_a_cast_forward_returns_float32() -> None:
@@ -28,7 +28,7 @@ def test_trained_leaves_frozen_parameters_out() -> None:
 
 
 def test_a_negative_norm_is_not_a_number() -> None:
-    assert math.isnan(as_float(torch.tensor(-1.0)))
-    assert math.isnan(as_float(math.nan))
-    assert as_float(2) == 2
-    assert as_float(0) == 0
+    assert math.isnan(signed_nan(torch.tensor(-1.0)))
+    assert math.isnan(signed_nan(torch.tensor(math.nan)))
+    assert signed_nan(torch.tensor(2.0)) == 2
+    assert signed_nan(torch.tensor(0.0)) == 0

@@ -1,4 +1,4 @@
-"""Whole states, and a model that is filled for as long as it is needed."""
+"""Whole states: put together, and dealt out to ranks that never hold them whole."""
 
 from collections.abc import Iterator
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lnln_dist.errors import CheckpointError
+from lnln_dist.errors import CheckpointError, TrainingError
 from lnln_dist.runtime import FullState, Runtime
-from lnln_dist.runtime.state import Template, install_weights, persistent_buffers, to_host
+from lnln_dist.runtime.state import install_weights, persistent_buffers, take_out, to_host
 
 
 class Net(nn.Module):
@@ -36,23 +36,6 @@ def test_a_copy_in_host_memory_is_float32_and_its_own() -> None:
 
 def test_only_persistent_buffers_belong_to_the_state() -> None:
     assert list(persistent_buffers(Net())) == ["kept"]
-
-
-def test_a_filled_template_computes_as_the_model() -> None:
-    net = Net()
-    template = Template(net)
-    with torch.no_grad():
-        net.trained.weight += 1  # after the template was made, as training does
-        net.derived *= 2
-    x = torch.ones(1, 2)
-    weights = {f"trained.{n}": p.detach() for n, p in net.trained.named_parameters()}
-    for _ in range(2):
-        with template.filled({**weights, **template.frozen}, dict(net.named_buffers())) as full:
-            assert not full.training
-            assert torch.equal(full(x), net(x))
-        assert full.trained.weight.is_meta
-        assert torch.equal(full.frozen.weight, net.frozen.weight)
-    assert set(template.frozen) == {"frozen.weight", "frozen.bias"}
 
 
 def test_weights_of_another_network_are_refused() -> None:
@@ -90,11 +73,47 @@ def test_what_is_scattered_is_what_is_gathered(runtime: Runtime) -> None:
         assert all(torch.equal(given[name], found[name]) for name in given)
 
 
-def test_evaluation_sees_weights_buffers_and_frozen_parameters(runtime: Runtime) -> None:
+def test_evaluation_computes_as_the_whole_model(runtime: Runtime) -> None:
     wanted, _ = start(0)
     net, _ = runtime.prepare(*start(0))
-    for _ in range(2):
-        with runtime.evaluation(net) as whole:
-            found = whole.state_dict()
-            assert all(torch.equal(value, found[n]) for n, value in wanted.state_dict().items())
-    assert next(whole[1].parameters()).is_meta
+    x = torch.ones(2, 3)
+    net.train()
+    with runtime.evaluation(net) as module, runtime.without_gradients():
+        assert not module.training
+        assert torch.equal(module(x), wanted(x))
+    assert net.training
+    runtime.backward(net(x).sum())  # and training goes on
+
+
+def test_only_rank_0_needs_contents(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def make(contents: bool) -> nn.Module:
+        asked.append(contents)
+        return start(0)[0]
+
+    assert not any(p.is_meta for p in runtime.build(make).parameters())
+    monkeypatch.setattr(runtime, "is_main", False)
+    monkeypatch.setattr(runtime, "broadcast_object", lambda _: (None, None))
+    assert all(p.is_meta for p in runtime.build(make).parameters())
+    assert asked == [True, False]
+
+
+def test_a_model_that_looks_at_its_contents_cannot_be_sharded(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "is_main", False)
+    monkeypatch.setattr(runtime, "broadcast_object", lambda _: (None, None))
+    with pytest.raises(TrainingError, match="fsdp2 needs a model that can be built on torch's"):
+        runtime.build(lambda _: nn.Linear(2, 2).weight.sum().item())
+
+
+def test_what_is_taken_out_keeps_ties_and_comes_back(runtime: Runtime) -> None:
+    net, optimizer = start(0)
+    net[1].weight = net[0].weight
+    optimizer = torch.optim.AdamW([net[0].weight], lr=0.1)
+    wanted = {name: value.clone() for name, value in net.state_dict().items()}
+    whole = take_out(runtime, net, optimizer)
+    assert all(value.is_meta for value in net.state_dict().values())
+    assert net[1].weight is net[0].weight is optimizer.param_groups[0]["params"][0]
+    assert all(torch.equal(whole(name), wanted[name]) for name in ("0.weight", "1.bias", "kept"))

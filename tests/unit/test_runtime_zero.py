@@ -135,7 +135,8 @@ def test_everything_is_filled_in() -> None:
     config = made()
     buckets = {"reduce_bucket_size": BUCKET, "allgather_bucket_size": BUCKET}
     assert config["zero_optimization"] == {"stage": 2, **buckets}
-    assert made(3)["zero_optimization"] == {"stage": 3, "reduce_bucket_size": BUCKET}
+    released = {"stage3_max_reuse_distance": 0}
+    assert made(3)["zero_optimization"] == {"stage": 3, "reduce_bucket_size": BUCKET, **released}
     assert config["gradient_accumulation_steps"] == config["train_micro_batch_size_per_gpu"] == 1
     assert config["gradient_clipping"] == 0
     assert config["bf16"] == {"enabled": False}
