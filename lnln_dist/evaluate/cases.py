@@ -13,13 +13,16 @@ from lnln_dist.data.noise import Noise
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, Split, open_dataset
 from lnln_dist.errors import CheckpointError, DataError, UserError
-from lnln_dist.evaluate.fit import check_fit
+from lnln_dist.evaluate.compatible import check_compatible
 from lnln_dist.evaluate.predict import Predictions, predict
 from lnln_dist.metrics import METRICS, defined
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 from lnln_dist.settings import config_hash
 
+PREDICTION_COLUMNS = frozenset(
+    {"run", "id", "split", "pattern", "rate", "noise_seed", "label", "prediction", "checkpoint"}
+)
 PER_METRIC = "per-metric"  # every score from the checkpoint that was kept for it
 
 
@@ -34,11 +37,6 @@ class Case:
     split: Split
     notes: list[str]  # what a reader of its scores should know
     checkpoints: dict[str, tuple[str, ...]]  # name -> the scores that are taken from it
-
-    @property
-    def model(self) -> str:
-        """Name of the network's family."""
-        return getattr(self.run.config.model, "name", "lnln")
 
     @property
     def train_seed(self) -> int | None:
@@ -85,7 +83,7 @@ def open_cases(
         if place not in opened:
             opened[place] = open_dataset(place)
         dataset = opened[place]
-        notes = check_fit(run, dataset, split)
+        notes = check_compatible(run, dataset, split)
         names = _checkpoints(run, checkpoint)
         cases.append(
             Case(
@@ -117,6 +115,7 @@ def predict_case(
 
     Raises:
         CheckpointError: a prediction is not finite.
+        UserError: one of the network's extras has the name of a column of the results.
     """
     found = predict(
         model,
@@ -131,6 +130,12 @@ def predict_case(
         workers=workers,
         before_pass=before_pass,
     )
+    taken = sorted(found[0].extras.keys() & PREDICTION_COLUMNS)
+    if taken:
+        raise UserError(
+            f"{case.run.config.model.name}: what the network calls {', '.join(taken)} has the name "
+            "of a column of the results: give it another one"
+        )
     for one in found:
         bad = int(np.count_nonzero(~np.isfinite(one.sentiment)))
         if bad:

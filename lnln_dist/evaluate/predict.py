@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.loader import Collator, Draws, Erased, Loader, under
@@ -23,7 +23,7 @@ from lnln_dist.data.shards import Split
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.remember import remembering
 from lnln_dist.runtime import Runtime
-from lnln_dist.types import Batch, Network
+from lnln_dist.types import Batch, Network, Prediction
 
 PREFETCH = 2  # batches, with the noise of all conditions, that a loader process keeps ready
 
@@ -55,6 +55,7 @@ def predict(
     pad_id: int,
     batch_size: int,
     workers: int = 0,
+    forward: Callable[[Batch], Prediction] | None = None,
     remember: bool = True,
     before_pass: Callable[[float], object] = lambda _: None,
 ) -> list[Predictions]:
@@ -74,6 +75,8 @@ def predict(
         pad_id: token id of padding.
         batch_size: samples per forward pass and rank.
         workers: loader processes per rank.
+        forward: predicts a batch; None is the network's own ``predict``, which a model behind
+            wrappers does not have.
         remember: do not encode a text again that noise has left as it was; not where the encoder
             is spread over the ranks, since they would call it unequally often.
         before_pass: told before every forward pass, on all ranks alike, which share of them is
@@ -104,17 +107,18 @@ def predict(
         prefetch=PREFETCH,
         pin_memory=runtime.device.type == "cuda",
     )
+    forward = forward or cast(Network, model).predict
     found: list[_Part] = []
     passes = len(items) * len(noises)
     with _evaluating(model), runtime.without_gradients():
         for loaded in loader:
             batch, draws = runtime.to_device(loaded)
-            outputs: list[dict[str, Tensor]] = []
+            outputs: list[Prediction] = []
             with remembering(model) if remember else contextlib.nullcontext():
                 for condition in _each(draws, len(noises)):
                     before_pass((len(found) * len(noises) + len(outputs)) / passes)
                     with runtime.autocast():
-                        outputs.append(_outputs(model, under(batch, condition, unk_id=unk_id)))
+                        outputs.append(forward(under(batch, condition, unk_id=unk_id)))
             found.append(_part(batch, outputs))
     parts = [part for of_rank in runtime.gather_objects(found) for part in of_rank]
     return _in_row_order(parts, len(split))
@@ -152,19 +156,15 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _outputs(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """The sentiment under the name of nothing, and extras under theirs."""
-    found = cast(Network, model).predict(batch)
-    return {"": found.sentiment_B, **found.extras}
-
-
-def _part(batch: Batch, outputs: Sequence[Mapping[str, Tensor]]) -> _Part:
+def _part(batch: Batch, outputs: Sequence[Prediction]) -> _Part:
     """Brings a batch's outputs to the host at once, without those that only fill it up."""
-    values_COB = torch.stack([torch.stack([*own.values()]).float() for own in outputs])
+    values_COB = torch.stack(
+        [torch.stack([own.sentiment_B, *own.extras.values()]).float() for own in outputs]
+    )
     counts = (batch.weight_B > 0).cpu().numpy()
     return _Part(
         batch.row_B.cpu().numpy()[counts],
-        tuple(outputs[0])[1:],
+        tuple(outputs[0].extras),
         values_COB.cpu().numpy()[:, :, counts],
     )
 

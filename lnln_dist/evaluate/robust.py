@@ -162,7 +162,7 @@ class _Scorer:
     def _score(self, case: Case, show: Callable[[float], None]) -> dict[str, Any]:
         subject = Subject(
             run=case.name,
-            model=case.model,
+            model=case.run.config.model.name,
             train_seed=case.train_seed,
             split=case.split.name,
             protocol=self._protocol,

@@ -23,7 +23,7 @@ from lnln_dist.data.text import TextChoice
 from lnln_dist.data.values import UTF_8, label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
-from lnln_dist.evaluate.fit import check_fit
+from lnln_dist.evaluate.compatible import check_compatible
 from lnln_dist.evaluate.load import load_model
 from lnln_dist.files import atomic_write
 from lnln_dist.runs import Run
@@ -120,7 +120,7 @@ def _file_case(
     index, text_note = _prepare(source, raw, folder, run, str(data), allow_cut=allow_cut)
     notes += [*text_note, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
-    check_fit(run, dataset, SPLIT)
+    check_compatible(run, dataset, SPLIT)
     case = Case(
         name=run.folder.name,
         run=run,

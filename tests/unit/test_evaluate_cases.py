@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import tiny_runs
+from torch import nn
 
+from lnln_dist.data.noise import CleanNoise
 from lnln_dist.errors import CheckpointError, DataError, UserError
-from lnln_dist.evaluate.cases import open_cases, run_names
+from lnln_dist.evaluate.cases import open_cases, predict_case, run_names
 from lnln_dist.metrics import METRICS
+from lnln_dist.runtime import Runtime
+from lnln_dist.types import Batch, Prediction
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +84,18 @@ def test_per_metric_needs_a_checkpoint_for_each(tmp_path: Path, data: Path) -> N
     run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=("best", "mae"))
     with pytest.raises(CheckpointError, match=r"no checkpoint for acc7, .*select\.per_metric"):
         open_cases([run], data=None, split="test", checkpoint="per-metric")
+
+
+def test_what_a_network_tells_may_not_be_called_as_a_column(tmp_path: Path, data: Path) -> None:
+    class Confused(nn.Module):
+        def predict(self, batch: Batch) -> Prediction:
+            return Prediction(batch.label_B, {"label": batch.label_B, "fine": batch.label_B})
+
+    (case,) = open_cases(
+        [tiny_runs.write_tiny_run(tmp_path / "a", data)],
+        data=None,
+        split="test",
+        checkpoint="best",
+    )
+    with pytest.raises(UserError, match=r"^lnln: what the network calls label has the name of a"):
+        predict_case(case, Confused(), [CleanNoise()], runtime=Runtime(cpu=True), batch_size=4)

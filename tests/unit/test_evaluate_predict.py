@@ -204,6 +204,24 @@ def test_many_conditions_are_what_each_is_alone(runtime: Runtime, padding: str) 
     assert max(len(batch.row_B) for batch in model.batches) == 4
 
 
+def test_a_wrapped_model_predicts_through_its_own_forward(runtime: Runtime) -> None:
+    class Wrapper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Echo()
+
+        def forward(self, batch: Batch, verb: str) -> Prediction:
+            assert verb == "predict"
+            assert not self.inner.training
+            return self.inner.predict(batch)
+
+    wrapped = Wrapper()
+    (found,) = under_all(
+        Split(9), wrapped, runtime, [CleanNoise()], forward=lambda batch: wrapped(batch, "predict")
+    )
+    assert found.sentiment.tolist() == Split(9).labels.tolist()
+
+
 def test_every_sample_is_read_once_for_all_conditions(runtime: Runtime) -> None:
     class Counting(Split):
         def __init__(self, size: int) -> None:

@@ -86,3 +86,17 @@ def test_a_failure_leaves_nothing(tmp_path: Path, results: Results) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="exists"):
         results.write(tmp_path / "out", {}, overwrite=False)
+
+
+def test_families_with_other_extras_share_a_table(tmp_path: Path, results: Results) -> None:
+    (cell,) = grid([0.5], [4])
+    found = Predictions(LABEL, {"doubt": LABEL * 3})
+    subject = Subject("three", "own", 1, "test", "paper")
+    split = Split(ids=ODD, labels=LABEL)
+    results.add_predictions(subject, cell, found, split=split, checkpoint="best")
+    results.write(tmp_path / "out", {}, overwrite=False)
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet").set_index("run")
+    assert table.loc["three"].doubt.tolist() == (LABEL * 3).tolist()
+    assert table.loc["three"].completeness.isna().all()
+    assert table.loc[["one", "two"]].doubt.isna().all()
+    assert table.loc[["one", "two"]].completeness.notna().all()

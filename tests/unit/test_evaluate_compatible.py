@@ -8,7 +8,7 @@ import tiny_runs
 from lnln_dist.data.convert import prepare
 from lnln_dist.data.shards import ShardedDataset, open_dataset
 from lnln_dist.errors import DataError
-from lnln_dist.evaluate.fit import check_fit
+from lnln_dist.evaluate.compatible import check_compatible
 from lnln_dist.runs import Run
 
 
@@ -29,60 +29,62 @@ def changed(dataset: ShardedDataset, **update: object) -> ShardedDataset:
 
 
 def test_its_own_data_fit_without_a_word(run: Run, data: Path) -> None:
-    assert check_fit(run, open_dataset(data), "test") == []
+    assert check_compatible(run, open_dataset(data), "test") == []
 
 
 def test_another_family(run: Run, data: Path) -> None:
     with pytest.raises(DataError, match=r"trained for mosi labels, the data is of family sims"):
-        check_fit(run, changed(open_dataset(data), family="sims"), "test")
+        check_compatible(run, changed(open_dataset(data), family="sims"), "test")
 
 
 def test_no_such_split(run: Run, data: Path) -> None:
     with pytest.raises(DataError, match=r"no split dev.*train, valid, test"):
-        check_fit(run, open_dataset(data), "dev")
+        check_compatible(run, open_dataset(data), "dev")
 
 
 def test_other_widths(run: Run, tmp_path: Path) -> None:
     tiny_runs.write_data(tmp_path / "wide", audio_width=4)
     with pytest.raises(DataError, match=r"audio frames have 4 features.*trained with 3"):
-        check_fit(run, open_dataset(tmp_path / "wide"), "test")
+        check_compatible(run, open_dataset(tmp_path / "wide"), "test")
 
 
 def test_sequences_longer_than_the_tables(run: Run, tmp_path: Path) -> None:
     tiny_runs.write_data(tmp_path / "long", long=12)
     with pytest.raises(DataError, match=r"audio sequences of 12 places.*at most 9.*--max-audio 9"):
-        check_fit(run, open_dataset(tmp_path / "long"), "test")
+        check_compatible(run, open_dataset(tmp_path / "long"), "test")
 
 
 def test_a_longer_cut_is_fine_where_nothing_is_that_long(run: Run, data: Path) -> None:
     padded = {"text": 400, "audio": 400, "vision": 400}
-    check_fit(run, changed(open_dataset(data), padded_lengths=padded), "test")
+    check_compatible(run, changed(open_dataset(data), padded_lengths=padded), "test")
 
 
 def test_another_vocabulary(run: Run, data: Path) -> None:
     dataset = open_dataset(data)
     tokenizer = dataset.index.tokenizer.model_copy(update={"vocab_sha256": "0" * 64})
     with pytest.raises(DataError, match=r"another tokenizer than.*--tokenizer"):
-        check_fit(run, changed(dataset, tokenizer=tokenizer), "test")
+        check_compatible(run, changed(dataset, tokenizer=tokenizer), "test")
 
 
 def test_an_unknown_vocabulary_must_stay_in_the_encoders_table(tmp_path: Path, data: Path) -> None:
     run = Run(tiny_runs.write_tiny_run(tmp_path / "run", data, vocab_sha256=None))
-    assert any("ids were not compared" in n for n in check_fit(run, open_dataset(data), "test"))
+    assert any(
+        "ids were not compared" in n for n in check_compatible(run, open_dataset(data), "test")
+    )
     encoder = run.encoder_folder / "config.json"
     size = open_dataset(data).index.tokenizer.vocab_size
     text = encoder.read_text()
     assert f'"vocab_size": {size}' in text
     encoder.write_text(text.replace(f'"vocab_size": {size}', '"vocab_size": 6'))
     with pytest.raises(DataError, match=r"token id \d+, the encoder of .* knows 6 tokens"):
-        check_fit(run, open_dataset(data), "test")
+        check_compatible(run, open_dataset(data), "test")
 
 
 def test_other_data_of_the_same_name_are_told(run: Run, tmp_path: Path) -> None:
     source = tiny_runs.write_pickle(tmp_path / "b.pkl", seed=1)
     tokenizer = str(run.encoder_folder)
     prepare(source, tmp_path / "b", dataset="mosi", tokenizer=tokenizer)
-    (note,) = check_fit(run, open_dataset(tmp_path / "b"), "test")
+    (note,) = check_compatible(run, open_dataset(tmp_path / "b"), "test")
     assert note == "not the data it was trained on, though both are called mosi"
 
 
@@ -90,11 +92,11 @@ def test_another_data_set_is_told(run: Run, tmp_path: Path) -> None:
     source = tiny_runs.write_pickle(tmp_path / "b.pkl", seed=1)
     tokenizer = str(run.encoder_folder)
     prepare(source, tmp_path / "b", dataset="mosei", tokenizer=tokenizer)
-    (note,) = check_fit(run, open_dataset(tmp_path / "b"), "test")
+    (note,) = check_compatible(run, open_dataset(tmp_path / "b"), "test")
     assert note == "trained on mosi, evaluated on mosei"
 
 
 def test_an_imported_run_does_not_know_its_data(tmp_path: Path, data: Path) -> None:
     folder = tiny_runs.write_tiny_run(tmp_path / "r", data, data_hash=None, origin="imported")
-    (note,) = check_fit(Run(folder), open_dataset(data), "test")
+    (note,) = check_compatible(Run(folder), open_dataset(data), "test")
     assert "not known" in note

@@ -11,7 +11,7 @@ from lnln_dist.metrics import left_out
 from lnln_dist.runs import Run
 
 
-def check_fit(run: Run, dataset: ShardedDataset, split: str) -> list[str]:
+def check_compatible(run: Run, dataset: ShardedDataset, split: str) -> list[str]:
     """Refuses data the run's network cannot score; returns notes on what differs.
 
     Args:
