@@ -251,7 +251,7 @@ def _worker(result: Any) -> Worker:
     return Worker(
         host=result.get("hostname", ""),
         pid=int(result.get("pid", 0)),
-        seconds=float(result.get("time_total_s", 0.0)),
+        seconds=float(result.get("time_since_restore", 0.0)),
     )
 
 
