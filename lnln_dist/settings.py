@@ -11,9 +11,9 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
@@ -23,6 +23,7 @@ from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
 from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config
 
+T = TypeVar("T")
 # Settings that change speed, places or bookkeeping but not what is computed: not in the hash.
 BOOKKEEPING = frozenset(
     {
@@ -264,21 +265,45 @@ def build(raw: Mapping[str, Any]) -> Config:
     name = model_name(raw) or DEFAULT
     check_keys(raw)
     raw = merge(raw, {"model": {"name": name}})
+    config = validated(config_class(name), raw)
+    _check_effect(config)
+    return config
+
+
+def validated(
+    kind: type[T],
+    raw: Mapping[str, Any],
+    *,
+    at: str = "",
+    explain: Callable[[list[str], Any], str] = lambda _parts, _item: "",
+) -> T:
+    """Nested mappings as a checked dataclass: what every YAML of ours goes through.
+
+    Args:
+        kind: the dataclass.
+        raw: its fields.
+        at: what the message begins with.
+        explain: what is wrong at a place (the parts of its key) in better words than pydantic's; empty if it has none.
+
+    Raises:
+        ConfigError: one line naming every wrong key and what it wants.
+    """
     try:
         # JSON mode: strict types, but a list is fine where a tuple is meant.
-        config = TypeAdapter(config_class(name)).validate_json(json.dumps(raw))
+        return TypeAdapter(kind).validate_json(json.dumps(raw))
     except ValidationError as err:
         problems = []
         for item in err.errors():
-            key = ".".join(str(part) for part in item["loc"])
+            # Tuples of alternatives add the name of each to the place; only the keys are a user's.
+            parts = [str(p) for p in item["loc"] if not str(p).startswith(("tuple[", "dict["))]
+            key = ".".join(parts)
             message = item["msg"].removeprefix("Value error, ")
             given = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
-            problems.append(f"{key}: {message}{given}" if key else message)
-        raise ConfigError("; ".join(problems)) from err
+            plain = f"{key}: {message}{given}" if key else message
+            problems.append(explain(parts, item) or plain)
+        raise ConfigError(at + "; ".join(problems)) from err
     except (TypeError, ValueError) as err:
-        raise ConfigError(f"a setting cannot be read: {err}") from err
-    _check_effect(config)
-    return config
+        raise ConfigError(f"{at}a setting cannot be read: {err}") from err
 
 
 def _check_effect(config: Config) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from lnln_dist import settings
@@ -228,12 +228,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
 
 def build(raw: Mapping[str, Any], *, at: str = "") -> SweepConfig:
     """Nested mappings -> checked ``SweepConfig``."""
-    try:
-        return TypeAdapter(SweepConfig).validate_json(json.dumps(_beside(raw)))
-    except ValidationError as err:
-        raise ConfigError(at + "; ".join(_problem(item) for item in err.errors())) from err
-    except (TypeError, ValueError) as err:
-        raise ConfigError(f"{at}a setting cannot be read: {err}") from err
+    return settings.validated(SweepConfig, _beside(raw), at=at, explain=_explain)
 
 
 def dump(sweep: SweepConfig) -> str:
@@ -302,9 +297,8 @@ def _override(item: str) -> dict[str, Any]:
     return settings.nest({key: value})
 
 
-def _problem(item: Any) -> str:
-    # Tuples of alternatives add the name of each to the place; only the keys are the user's.
-    parts = [str(p) for p in item["loc"] if not str(p).startswith(("tuple[", "dict["))]
+def _explain(parts: list[str], item: Any) -> str:
+    """As ``settings.validated`` wants it."""
     key = ".".join(parts)
     if key == "base":
         return "base: unknown key; a sweep names its training config under config"
@@ -317,9 +311,7 @@ def _problem(item: Any) -> str:
         return f"{key}: unknown key; " + (
             f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         )
-    message = item["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
-    return f"{key}: {message}{given}" if key else message
+    return ""
 
 
 def _known_keys(parents: Sequence[str]) -> list[str]:
