@@ -283,7 +283,8 @@ def validated(
         kind: the dataclass.
         raw: its fields.
         at: what the message begins with.
-        explain: what is wrong at a place (the parts of its key) in better words than pydantic's; empty if it has none.
+        explain: what is wrong at a place (the parts of its key), in better words than pydantic's;
+            empty if it has none.
 
     Raises:
         ConfigError: one line naming every wrong key and what it wants.
