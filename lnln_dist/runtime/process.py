@@ -96,10 +96,6 @@ class Process:
             raise error
         return cast("T", value)
 
-    def barrier(self) -> None:
-        """Waits for all ranks."""
-        self.accelerator.wait_for_everyone()
-
     def to_device(self, batch: T) -> T:
         """A batch, or tensors in tuples and dictionaries, on this rank's device."""
         if self.device.type == "cpu":

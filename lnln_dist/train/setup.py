@@ -214,8 +214,8 @@ def _newest(folder: Path, runtime: Runtime) -> tuple[TrainState, FullState | Non
 
 
 def _tokenizer_folder(config: Config, dataset: ShardedDataset) -> Path | None:
-    if dataset.index.tokenizer.folder:
-        return dataset.folder / dataset.index.tokenizer.folder
+    if dataset.tokenizer_folder is not None:
+        return dataset.tokenizer_folder
     local = Path(config.model.encoder.name).expanduser()
     return local if local.is_dir() else None
 
