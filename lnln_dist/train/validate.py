@@ -1,6 +1,7 @@
 """Scores on the fixed noise grid after each epoch."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,6 @@ from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
 from lnln_dist.runtime import Runtime
-from lnln_dist.types import Batch, Prediction
 
 
 class GridScores(NamedTuple):
@@ -26,20 +26,6 @@ class GridScores(NamedTuple):
 
 class _LeavingError(Exception):
     """Told to leave in the middle of a grid."""
-
-
-class _Network(nn.Module):
-    """A task, wrapped or not, as the network that ``predict`` runs."""
-
-    def __init__(self, task: nn.Module) -> None:
-        super().__init__()
-        self.task = task
-        self.training = task.training
-
-    def predict(self, batch: Batch) -> Prediction:
-        """Through ``forward``, where the hooks of sharded modules bring weights together."""
-        found: Prediction = self.task(batch, verb="predict")
-        return found
 
 
 def validate(
@@ -70,7 +56,7 @@ def validate(
 
     try:
         found = predict(
-            _Network(task),
+            task,
             split,
             noises_for(conditions, select.noise, split, index.padded_lengths),
             runtime=runtime,
@@ -80,6 +66,8 @@ def validate(
             pad_id=index.tokenizer.pad_id,
             batch_size=select.batch_size,
             workers=config.data.workers,
+            # Through the task, where the hooks of sharded modules bring weights together.
+            forward=partial(task, verb="predict"),
             # Ranks encode new texts unequally often, which a sharded encoder does not allow.
             remember=not runtime.launch.sharded,
             before_pass=stay_or_leave,
