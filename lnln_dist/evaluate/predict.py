@@ -86,11 +86,7 @@ def predict(
         DataError: a sample was scored twice or not at all.
         UserError: ``batch_size`` or ``workers`` is impossible.
     """
-    if batch_size < 1 or workers < 0:
-        raise UserError(
-            f"--batch-size {batch_size}, --workers {workers}: a batch has at least 1 sample, the "
-            "loader 0 processes or more"
-        )
+    check_sizes(batch_size, workers)
     items = _batches(split, runtime, batch_size=batch_size, grouped=padding == "batch")
     collator = Collator(
         split,
@@ -109,14 +105,13 @@ def predict(
     )
     forward = forward or cast(Network, model).predict
     found: list[_Part] = []
-    passes = len(items) * len(noises)
     with _evaluating(model), runtime.without_gradients():
         for loaded in loader:
             batch, draws = runtime.to_device(loaded)
             outputs: list[Prediction] = []
             with remembering(model) if remember else contextlib.nullcontext():
                 for condition in _each(draws, len(noises)):
-                    before_pass((len(found) * len(noises) + len(outputs)) / passes)
+                    before_pass((len(found) + len(outputs) / len(noises)) / len(items))
                     with runtime.autocast():
                         outputs.append(forward(under(batch, condition, unk_id=unk_id)))
             found.append(_part(batch, outputs))
@@ -167,6 +162,19 @@ def _part(batch: Batch, outputs: Sequence[Prediction]) -> _Part:
         tuple(outputs[0].extras),
         values_COB.cpu().numpy()[:, :, counts],
     )
+
+
+def check_sizes(batch_size: int, workers: int) -> None:
+    """Refuses impossible sizes.
+
+    Raises:
+        UserError: ``--batch-size`` or ``--workers`` is impossible.
+    """
+    if batch_size < 1 or workers < 0:
+        raise UserError(
+            f"--batch-size {batch_size}, --workers {workers}: a batch has at least 1 sample, the "
+            "loader 0 processes or more"
+        )
 
 
 def _batches(split: Split, runtime: Runtime, *, batch_size: int, grouped: bool) -> list[MicroBatch]:
