@@ -43,6 +43,9 @@ class Ddp:
             return nullcontext()
         return cast("AbstractContextManager[None]", model.no_sync())
 
+    def settle(self, model: nn.Module) -> None:
+        """As ``Spread.settle``."""
+
     def backward(self, loss: Tensor) -> None:
         """As ``Spread.backward``."""
         self._accelerator.backward(loss)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
@@ -80,6 +80,13 @@ class Fsdp:
         """As ``Spread.accumulate``."""
         del model, last
         return nullcontext()
+
+    def settle(self, model: nn.Module) -> None:
+        """As ``Spread.settle``."""
+        # The outermost unit stays whole for a backward pass; saving would not find its slots.
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
     def backward(self, loss: Tensor) -> None:
         """As ``Spread.backward``."""

@@ -208,6 +208,7 @@ class Runtime(Process):
         try:
             yield module
         finally:
+            self._spread.settle(model)
             model.train(before)
 
     def without_gradients(self) -> contextlib.AbstractContextManager[Any]:

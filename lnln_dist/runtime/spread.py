@@ -39,6 +39,10 @@ class Spread(Protocol):
         """Around a micro-batch's forward and backward pass; ``last`` is the step's last."""
         ...
 
+    def settle(self, model: nn.Module) -> None:
+        """After forward passes that no backward pass followed."""
+        ...
+
     def backward(self, loss: Tensor) -> None:
         """Adds gradients; they are averaged over ranks."""
         ...

@@ -319,6 +319,9 @@ class Zero:
         self._engine.set_gradient_accumulation_boundary(last)
         return nullcontext()
 
+    def settle(self, model: nn.Module) -> None:
+        """As ``Spread.settle``."""
+
     def backward(self, loss: Tensor) -> None:
         """As ``Spread.backward``."""
         self._engine.backward(loss, scale_wrt_gas=False)

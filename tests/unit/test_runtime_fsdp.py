@@ -58,6 +58,9 @@ def test_it_steps_as_the_whole_model_does(runtime: Runtime) -> None:
     with runtime.evaluation(net) as module, runtime.without_gradients():
         assert all(isinstance(p, DTensor) for p in module.parameters())
         shown = module(torch.ones(1, 3))
+    assert all(isinstance(p, DTensor) for p in net.parameters())
+    again = runtime.full_state(net, optimizer)
+    assert again.slots.keys() == full.slots.keys()
     runtime.close()
 
     plain = Runtime(cpu=True)
