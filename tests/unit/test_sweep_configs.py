@@ -11,6 +11,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # name -> settings, strata, seeds
 STUDIES = {
     "sweep_demo": (12, 1, 3),
+    "sweep_models": (2, 1, 3),
     "sweep_loss_weights": (12, 1, 5),
     "sweep_missing_rate": (11, 1, 3),
     "sweep_seeds_3": (1, 1, 3),
