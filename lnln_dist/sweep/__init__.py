@@ -64,8 +64,6 @@ def table(output: str | Path) -> Any:
     Raises:
         CheckpointError: no sweep there, or a damaged one.
     """
-    import pandas as pd
+    from lnln_dist.sweep.collect import collect
 
-    from lnln_dist.sweep.collect import collect, report_rows
-
-    return pd.DataFrame(report_rows(collect(Path(output))))
+    return collect(Path(output)).table

@@ -5,9 +5,12 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
+
+import pandas as pd
 
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import DIRECTION
@@ -104,6 +107,11 @@ class Results:
     def over(self) -> bool:
         """Nothing is left to train."""
         return not self.open_strata and not self.plan.segments
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """A row per trial and epoch."""
+        return pd.DataFrame(report_rows(self))
 
     @property
     def epochs(self) -> int:

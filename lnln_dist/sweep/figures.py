@@ -5,10 +5,11 @@ Values of a grid or a choice stand side by side; drawn numbers stand where they 
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean
 from typing import Any
+
+import pandas as pd
 
 from lnln_dist.errors import UserError
 from lnln_dist.sweep.collect import Results, SettingResult
@@ -60,24 +61,30 @@ class _Stratum:
     def __init__(self, results: Results, stratum: str) -> None:
         self.results = results
         self.name = stratum
-        members = [s for s in results.settings if s.setting.stratum == stratum]
-        curves = {s.setting.name: self._curve(s) for s in members}
-        self.started = [s for s in members if curves[s.setting.name]]
-        self.curves = {s.setting.name: curves[s.setting.name] for s in self.started}
+        sweep, table = results.space.sweep, results.table
+        self.curves: dict[str, list[float]] = {}
+        """Mean best objective after each epoch that all screening seeds have, by setting."""
+        if not table.empty:
+            rows = table[
+                (table.stratum == stratum) & table.seed.isin(sweep.seeds[: sweep.screen.seeds])
+            ]
+            found = rows.groupby(["setting", "epoch"]).best.agg(["mean", "size"])
+            means = found["mean"][found["size"] == sweep.screen.seeds]
+            means = means.replace([math.inf, -math.inf], math.nan)
+            self.curves = {str(name): curve.tolist() for name, curve in means.groupby("setting")}
+        self.started = [s for s in results.settings if s.setting.name in self.curves]
         # Settings are compared where all of them have been: early for those that went further.
         self.epoch = min((len(c) for c in self.curves.values()), default=0)
-        axes = results.space.sweep.axes
-        self.varied = [axis for axis in axes if len(self._ticks(axis)) > 1]
+        self.varied = [axis for axis in sweep.axes if len(self._ticks(axis)) > 1]
 
-    def _curve(self, result: SettingResult) -> list[float]:
-        """Mean best objective after each epoch that all screening seeds have."""
-        sweep = self.results.space.sweep
-        costs = [
-            result.records[seed].progress(self.results.metric, self.results.direction).costs
-            for seed in sweep.seeds[: sweep.screen.seeds]
+    def _places(self, *axes: str) -> pd.DataFrame:
+        """Where each setting stands on some axes of a figure, and its ``early`` objective."""
+        rows = [
+            {axis: self._place(axis, s) for axis in axes}
+            | {"early": self.curves[s.setting.name][self.epoch - 1]}
+            for s in self.started
         ]
-        means = [-self.results.direction * fmean(row) for row in zip(*costs, strict=False)]
-        return [m if math.isfinite(m) else math.nan for m in means]
+        return pd.DataFrame(rows)
 
     def _ticks(self, axis: str) -> list[Any]:
         """The axis's values among the settings, numbers in order."""
@@ -110,9 +117,6 @@ class _Stratum:
     def _colours(self) -> str:
         return "viridis" if self.results.direction > 0 else "viridis_r"
 
-    def _early(self, result: SettingResult) -> float:
-        return self.curves[result.setting.name][self.epoch - 1]
-
     def _title(self, text: str) -> str:
         return text if self.name == "all" else f"{self.name}: {text}"
 
@@ -120,17 +124,13 @@ class _Stratum:
         """Objective of every setting over one axis, early and confirmed."""
 
         def plot(ax: Any) -> None:
-            early: dict[float, list[float]] = {}
-            for result in self.started:
-                early.setdefault(self._place(axis, result), []).append(self._early(result))
-            early = dict(sorted(early.items()))
-            places = [place for place, values in early.items() for _ in values]
-            every = [value for values in early.values() for value in values]
+            found = self._places(axis).sort_values(axis, kind="stable")
             word = f"after {self.epoch} epoch{'s' * (self.epoch > 1)}"
-            ax.plot(places, every, "o", mfc="none", color="tab:gray", label=f"settings {word}")
+            label = f"settings {word}"
+            ax.plot(found[axis], found.early, "o", mfc="none", color="tab:gray", label=label)
             if not self._drawn(axis):  # draws do not repeat: there is no mean at any of them
-                means = [fmean(values) for values in early.values()]
-                ax.plot(list(early), means, color="tab:gray", label=f"mean {word}")
+                means = found.groupby(axis).early.mean()
+                ax.plot(means.index, means, color="tab:gray", label=f"mean {word}")
             for result in self.results.ranked(self.name):
                 value = result.confirmed[self.results.metric]
                 ax.errorbar(
@@ -152,26 +152,19 @@ class _Stratum:
 
     def heat(self, one: str, other: str) -> Callable[[Any], None]:
         """Mean objective over two axes, where all settings have been."""
+        means = self._places(one, other).groupby([one, other]).early.mean()
 
         def points(ax: Any) -> None:
-            values: dict[tuple[float, float], list[float]] = {}
-            for result in self.started:
-                place = self._place(other, result), self._place(one, result)
-                values.setdefault(place, []).append(self._early(result))
-            means = [fmean(found) for found in values.values()]
-            xs, ys = zip(*values, strict=True)
-            image = ax.scatter(xs, ys, c=means, s=60, ec="w", cmap=self._colours)
-            finish(ax, image)
+            ys, xs = (means.index.get_level_values(axis) for axis in (one, other))
+            finish(ax, ax.scatter(xs, ys, c=means, s=60, ec="w", cmap=self._colours))
 
         def cells(ax: Any) -> None:
-            rows, columns = self._ticks(one), self._ticks(other)
-            means = [[self._cell(one, row, other, column) for column in columns] for row in rows]
-            image = ax.imshow(means, aspect="auto", cmap=self._colours)
-            for y, row in enumerate(means):
-                for x, value in enumerate(row):
-                    if not math.isnan(value):
-                        box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
-                        ax.text(x, y, f"{value:.3f}", ha="center", va="center", bbox=box)
+            ticks = [range(len(self._ticks(axis))) for axis in (one, other)]
+            grid = means.unstack(other).reindex(index=ticks[0], columns=ticks[1])
+            image = ax.imshow(grid, aspect="auto", cmap=self._colours)
+            for y, x, value in means.dropna().reset_index().itertuples(index=False):
+                box = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
+                ax.text(x, y, f"{value:.3f}", ha="center", va="center", bbox=box)
             finish(ax, image)
 
         def finish(ax: Any, image: Any) -> None:
@@ -182,14 +175,6 @@ class _Stratum:
 
         return points if self._drawn(one) or self._drawn(other) else cells
 
-    def _cell(self, one: str, row: Any, other: str, column: Any) -> float:
-        values = [
-            self._early(s)
-            for s in self.started
-            if s.setting.values[one] == row and s.setting.values[other] == column
-        ]
-        return fmean(values) if values else math.nan
-
     def rungs(self, ax: Any) -> None:
         """Every setting's way through the screening, and where it stopped."""
         for result in self.started:
@@ -197,7 +182,7 @@ class _Stratum:
             chosen = result.verdict.chosen
             style: dict[str, Any] = {"color": "tab:blue" if chosen else "tab:gray"}
             label = result.setting.name if chosen else None
-            ax.plot(_from_one(curve), curve, lw=2 if chosen else 0.8, label=label, **style)
+            ax.plot(range(1, len(curve) + 1), curve, lw=2 if chosen else 0.8, label=label, **style)
             if not chosen:
                 ax.plot(len(curve), curve[-1], "x", ms=4, **style)
         for ladder in self.results.plan.rungs.get(self.name, []):
@@ -208,7 +193,3 @@ class _Stratum:
         ax.set_title(self._title("screening"))
         if any(s.verdict.chosen for s in self.started):
             ax.legend(frameon=False, fontsize="small")
-
-
-def _from_one(values: Sequence[float]) -> range:
-    return range(1, len(values) + 1)

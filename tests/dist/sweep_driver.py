@@ -66,7 +66,10 @@ def main(argv: list[str]) -> int:
     if rest:
         program = functools.partial(program, epoch_s=float(rest[0]))
     options = session.Options(resume=True, cpus=2)
-    print(session.run(session.frozen(Path(config), []), Path(output), options, program=program))
+    done = session.run(session.frozen(Path(config), []), Path(output), options, program=program)
+    print(done.summary)
+    if done.grid is not None:
+        print(f"Tune: {len(done.grid)} trials, {done.grid.num_errors} errors")
     return 0
 
 

@@ -136,6 +136,7 @@ def test_failures_are_counted_retried_or_survived(tmp_path: Path) -> None:
     assert failed["adversarial0.2_s1"] == "ValueError: a bug"
     lost = [name for name, note in notes.items() if note.losses]
     assert sorted(lost) == ["adversarial0.2_s1", "adversarial0.3_s1"]
+    assert "Tune: 5 trials, 2 errors" in sweep.log.read_text()
     from lnln_dist.sweep.collect import collect
 
     results = collect(tmp_path / "sweep")
