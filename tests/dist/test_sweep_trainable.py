@@ -110,7 +110,7 @@ def test_the_readmes_script_is_killed_and_restored(here: Path) -> None:
     said = finish(start(RESTORE, here))
     assert re.search(r"^6 trials, 0 errors 0|^6 trials, 0 errors [1-9]", said, re.MULTILINE), said
     runs = list(here.glob("tune/demo/*/run"))
-    assert len(runs) == 6
+    assert len(runs) >= 6  # a trial that Tune had not noted before the kill is not known to it
     lengths = set()
     for run in runs:
         rows = [row["epoch"] for row in epochs(run)]
