@@ -14,7 +14,7 @@ from lnln_dist.runs import Run, write_run
 from lnln_dist.train.micro_batch import REMEMBERED
 
 # What a start that failed leaves behind, beside the lock.
-LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml")
+LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml", "trial.json")
 # All that a run (or a sweep's trial) writes; anything else in its folder is the user's.
 WRITTEN = {
     *LEFTOVERS,

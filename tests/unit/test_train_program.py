@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import sys
 from contextlib import ExitStack
@@ -23,9 +24,10 @@ from lnln_dist.data.convert import prepare
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.evaluate import predict
-from lnln_dist.files import held
+from lnln_dist.files import LOCK, held
 from lnln_dist.specs.registry import make_config
-from lnln_dist.sweep.trial import TrialFailedError, failing_for_good
+from lnln_dist.sweep.records import NOTE, Note, Record
+from lnln_dist.sweep.trial import TrialFailedError, clear_torn_start, failing_for_good
 from lnln_dist.train import checkpoint, claim, loop, setup
 from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport
@@ -357,3 +359,18 @@ def test_a_finished_run_is_lengthened_where_its_schedule_permits(
     run(of(2), tmp_path / "cosine", cpu=True)
     with pytest.raises(CheckpointError, match="only a constant schedule without warm-up"):
         run(of(3), tmp_path / "cosine", cpu=True, resume=True)
+
+
+def test_a_trial_that_starts_anew_beside_its_sweeps_note_is_no_stranger(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    run(config(data), folder, cpu=True)
+    Record(note=Note(losses=1)).save(folder)
+    # Its checkpoints were given up: nothing but the note stays.
+    shutil.rmtree(folder / "checkpoints")
+    clear_torn_start(folder)
+    assert {path.name for path in folder.iterdir()} == {LOCK, NOTE}
+    assert run(config(data), folder, cpu=True, resume=True).state.finished
+    assert (folder / NOTE).exists()
+    run(config(data), folder, cpu=True, overwrite=True)
