@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, object]] = {
     "text": SIZES,
     "late_fusion": SIZES,
     "almt": SIZES,
+    "tfn": {"text_width": 6, "audio_width": 5, "vision_width": 4, "hidden": 8, "dropout": 0.0},
 }
 MOSI = InputShapes(
     audio_width=5, vision_width=20, text_length=50, audio_length=375, vision_length=500
@@ -45,7 +46,9 @@ def small_network(
         for path, parameter in network.named_parameters():
             count = torch.arange(parameter.numel(), dtype=torch.float64)
             wave = 0.3 * torch.sin(0.37 * count**1.1 + zlib.crc32(path.encode()) % 1000)
-            parameter.copy_(wave.reshape(parameter.shape) + (0.7 if "norm" in path else 0.0))
+            # Norms near one; biases above zero, so that no layer of ReLUs is silent.
+            shift = 0.7 if "norm" in path else 0.4 if path.endswith("bias") else 0.0
+            parameter.copy_(wave.reshape(parameter.shape) + shift)
     return network
 
 

@@ -18,6 +18,7 @@ MODELS = {
     "text": "lnln_dist.specs.text:SPEC",
     "late_fusion": "lnln_dist.specs.late_fusion:SPEC",
     "almt": "lnln_dist.specs.almt:SPEC",
+    "tfn": "lnln_dist.specs.tfn:SPEC",
 }
 
 
