@@ -19,6 +19,7 @@ SMALL: dict[str, dict[str, object]] = {
     "text": SIZES,
     "late_fusion": SIZES,
     "almt": SIZES,
+    "mult": {"width": 8, "heads": 2, "depth": 1, "memory_depth": 1, "dropout": 0.0},
     "tfn": {"text_width": 6, "audio_width": 5, "vision_width": 4, "hidden": 8, "dropout": 0.0},
 }
 MOSI = InputShapes(

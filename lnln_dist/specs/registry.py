@@ -19,6 +19,7 @@ MODELS = {
     "late_fusion": "lnln_dist.specs.late_fusion:SPEC",
     "almt": "lnln_dist.specs.almt:SPEC",
     "tfn": "lnln_dist.specs.tfn:SPEC",
+    "mult": "lnln_dist.specs.mult:SPEC",
 }
 
 
