@@ -138,7 +138,7 @@ class ModelConfig:
     """Settings that every model has; a model's own class adds to them (``specs``)."""
 
     name: str = "lnln"
-    """Which model: lnln, text, or your own as `package.module:SPEC` (a `ModelSpec`)."""
+    """Which model (the README lists them), or your own as `package.module:SPEC` (a `ModelSpec`)."""
     encoder: EncoderConfig = EncoderConfig()
     """The text encoder."""
 

@@ -96,7 +96,7 @@ class LNLN(nn.Module):
         self.hyper = HyperLearning(
             depth=config.hyper_depth, tokens=config.tokens, width=config.width, heads=config.heads
         )
-        self.fusion = Fusion(config)
+        self.fusion = Fusion(config, depth=config.fusion_depth)
         self.sentiment = nn.Linear(config.width, 1)
         self.reconstructors = nn.ModuleDict(
             {m: plain_encoder(config, depth=config.reconstructor_depth) for m in REBUILT}

@@ -94,7 +94,7 @@ class ProxyGenerator(nn.Module):
 class Fusion(nn.Module):
     """The dominant feature reads the hyper feature; the result is pooled over the tokens."""
 
-    def __init__(self, config: LNLNConfig) -> None:
+    def __init__(self, config: EmbeddingConfig, *, depth: int) -> None:
         super().__init__()
         places = config.tokens + 1
         self.source_positions = nn.Parameter(torch.randn(1, places, config.width))
@@ -102,14 +102,18 @@ class Fusion(nn.Module):
         self.extra_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.blocks = nn.ModuleList(
             Block(width=config.width, heads=config.heads, head_width=config.head_width)
-            for _ in range(config.fusion_depth)
+            for _ in range(depth)
         )
 
     def forward(self, source_BND: Tensor, target_BND: Tensor) -> Tensor:
         """The fused feature of a sample, [B, D]."""
+        return reduce(self.places(source_BND, target_BND)[:, 1:], "b n d -> b d", "mean")
+
+    def places(self, source_BND: Tensor, target_BND: Tensor) -> Tensor:
+        """The target after the last block, [B, 1 + N, D], the extra token in front."""
         extra = repeat(self.extra_token, "1 1 d -> b 1 d", b=source_BND.shape[0])
         source = torch.cat([extra, source_BND], dim=1) + self.source_positions
         target = torch.cat([extra, target_BND], dim=1) + self.target_positions
         for block in self.blocks:
             target = block(target, source)
-        return reduce(target[:, 1:], "b n d -> b d", "mean")
+        return target

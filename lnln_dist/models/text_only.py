@@ -9,30 +9,26 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from lnln_dist.config import Config
-from lnln_dist.losses import squared_error, weighted_sum
 from lnln_dist.models.parts import Embedding
+from lnln_dist.models.sentiment import SentimentNetwork
 from lnln_dist.models.shapes import InputShapes, check_lengths
-from lnln_dist.specs.registry import loss_weights
-from lnln_dist.specs.text import TextConfig, TextLoss
-from lnln_dist.types import Batch, Losses, Prediction, SentenceEncoder
+from lnln_dist.specs.sentiment import SentimentLoss
+from lnln_dist.specs.text import TextConfig
+from lnln_dist.types import Batch, SentenceEncoder
 
 
-class TextOnly(nn.Module):
-    """Predicts the sentiment from the damaged text.
-
-    Args:
-        config: sizes.
-        encoder: the text encoder, a module.
-        shapes: sizes of the position tables.
-        loss: weight of the loss term.
-    """
+class TextOnly(SentimentNetwork):
+    """Predicts the sentiment from the damaged text."""
 
     def __init__(
-        self, config: TextConfig, encoder: SentenceEncoder, shapes: InputShapes, *, loss: TextLoss
+        self,
+        config: TextConfig,
+        encoder: SentenceEncoder,
+        shapes: InputShapes,
+        *,
+        loss: SentimentLoss,
     ) -> None:
-        super().__init__()
-        self.shapes, self.weights = shapes, loss_weights(loss)
-        self.text_encoder = encoder
+        super().__init__(encoder, shapes, loss=loss)
         self.embed = Embedding(config, width=encoder.width, length=shapes.text_length)
         self.sentiment = nn.Linear(config.width, 1)
 
@@ -49,19 +45,9 @@ class TextOnly(nn.Module):
         sentiment_B: Tensor = rearrange(self.sentiment(feature_BD), "b 1 -> b")
         return sentiment_B
 
-    def losses(self, batch: Batch) -> Losses:
-        """See ``types.Network``."""
-        error_B = squared_error(self(batch), batch.label_B)
-        terms = {"sentiment": weighted_sum(error_B, batch.weight_B)}
-        return Losses(terms, self.weights, {})
-
-    def predict(self, batch: Batch) -> Prediction:
-        """See ``types.Network``."""
-        return Prediction(self(batch), {})
-
 
 def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> TextOnly:
     """The network of a run's settings."""
     assert isinstance(config.model, TextConfig)
-    assert isinstance(config.loss, TextLoss)
+    assert isinstance(config.loss, SentimentLoss)
     return TextOnly(config.model, encoder, shapes, loss=config.loss)

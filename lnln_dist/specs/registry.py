@@ -16,6 +16,10 @@ DEFAULT = "lnln"
 MODELS = {
     "lnln": "lnln_dist.specs.lnln:SPEC",
     "text": "lnln_dist.specs.text:SPEC",
+    "late_fusion": "lnln_dist.specs.late_fusion:SPEC",
+    "almt": "lnln_dist.specs.almt:SPEC",
+    "tfn": "lnln_dist.specs.tfn:SPEC",
+    "mult": "lnln_dist.specs.mult:SPEC",
 }
 
 

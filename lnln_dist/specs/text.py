@@ -2,8 +2,9 @@
 
 from pydantic.dataclasses import dataclass
 
-from lnln_dist.config import STRICT, LossConfig, NotNegative
+from lnln_dist.config import STRICT
 from lnln_dist.specs.embedding import EmbeddingConfig
+from lnln_dist.specs.sentiment import BLIND_TO_COMPLETENESS, SentimentLoss
 from lnln_dist.specs.spec import ModelSpec
 
 
@@ -15,17 +16,9 @@ class TextConfig(EmbeddingConfig):
     """As for every model."""
 
 
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class TextLoss(LossConfig):
-    """Weight of the one loss term (no unit)."""
-
-    sentiment: NotNegative = 1.0
-    """Mean squared error of the sentiment."""
-
-
 SPEC = ModelSpec(
     config=TextConfig,
-    loss=TextLoss,
+    loss=SentimentLoss,
     build="lnln_dist.models.text_only:build",
-    without_effect=("noise.completeness", "noise.audio", "noise.vision"),
+    without_effect=(*BLIND_TO_COMPLETENESS, "noise.audio", "noise.vision"),
 )

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from builders import SHAPES, TOKENIZER, random_batch, small_config, take
+from networks import SMALL
 from torch import distributed, nn
 
 from lnln_dist import settings
@@ -75,8 +76,7 @@ def make_task(
     if model == "lnln":
         network: nn.Module = LNLN(config, encoder, SHAPES)
     else:
-        sizes = {"width": config.width, "tokens": config.tokens, "heads": config.heads}
-        raw = {"model": {"name": model, **(sizes if model == "text" else {})}}
+        raw = {"model": {"name": model, **SMALL.get(model, {})}}
         network = build_network(settings.build(raw), encoder, SHAPES)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -36,7 +36,7 @@ def test_the_proxy_tells_audio_from_vision_and_starts_from_a_learned_feature() -
 
 def test_fusion_leaves_the_extra_token_out_of_the_mean() -> None:
     torch.manual_seed(0)
-    fusion = Fusion(small_config(fusion_depth=1))
+    fusion = Fusion(small_config(), depth=1)
     source, target = torch.randn(2, 3, 2, 16)
     before = fusion(source, target)
     with torch.no_grad():

@@ -34,7 +34,7 @@ def test_the_default_is_lnln() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lnnl", "no model 'lnnl'; choose one of lnln, text, or name your own"),
+        ("lnnl", "no model 'lnnl'; choose one of lnln, text, .*almt.*, or name your own"),
         ("no_such_module:SPEC", "no_such_module:SPEC cannot be imported.*PYTHONPATH"),
         ("own_model:NOTHING", "module own_model has no NOTHING"),
         ("own_model:Own", "own_model:Own is a type, not a ModelSpec"),

@@ -1,0 +1,77 @@
+"""Late fusion: the plainest way to use three modalities, and what a fusion has to beat.
+
+Source: the textbook baseline of the field, no single publication. For each modality m
+    h_m = mean over the N tokens of ``parts.Embedding`` (LNLN's, spec section 3, step 1)
+    y_m = Linear_m(h_m),    y = sum_m softmax(s)_m y_m
+Loss: squared error of y, and the mean of the squared errors of the three y_m. The blend is learned
+and not the mean, because text says far more than the others and a mean would hold it back; the
+second term makes each head predict alone, without which s and the heads' scales were one thing.
+Size: 2.00 M parameters outside the encoder on MOSI. There is no released code.
+"""
+
+import torch
+from einops import reduce
+from torch import Tensor, nn
+
+from lnln_dist.config import MODALITIES, Config
+from lnln_dist.losses import squared_error, weighted_sum
+from lnln_dist.models.parts import Embedding
+from lnln_dist.models.sentiment import SentimentNetwork
+from lnln_dist.models.shapes import InputShapes
+from lnln_dist.specs.late_fusion import LateFusionConfig, LateFusionLoss
+from lnln_dist.types import Batch, Losses, SentenceEncoder
+
+
+class LateFusion(SentimentNetwork):
+    """Predicts the sentiment from each modality and blends the three."""
+
+    def __init__(
+        self,
+        config: LateFusionConfig,
+        encoder: SentenceEncoder,
+        shapes: InputShapes,
+        *,
+        loss: LateFusionLoss,
+    ) -> None:
+        super().__init__(encoder, shapes, loss=loss)
+        self.embed = nn.ModuleDict(
+            {
+                m: Embedding(config, width=w, length=shapes.length(m))
+                for m, w in self.widths().items()
+            }
+        )
+        self.heads = nn.ModuleDict({m: nn.Linear(config.width, 1) for m in MODALITIES})
+        self.shares = nn.Parameter(torch.zeros(len(MODALITIES)))  # before the softmax
+
+    def _scores(self, batch: Batch) -> Tensor:
+        """Each modality's own prediction, [B, M]."""
+        streams = self.streams(batch)
+        features = {
+            m: reduce(self.embed[m](*streams[m]), "b n d -> b d", "mean") for m in MODALITIES
+        }
+        return torch.cat([self.heads[m](features[m]) for m in MODALITIES], dim=1)
+
+    def _blend(self, scores_BM: Tensor) -> Tensor:
+        return reduce(scores_BM * self.shares.softmax(dim=0), "b m -> b", "sum")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Sentiment of the damaged input, [B]."""
+        return self._blend(self._scores(batch))
+
+    def losses(self, batch: Batch) -> Losses:
+        """See ``types.Network``."""
+        scores_BM = self._scores(batch)
+        label_BM = batch.label_B[:, None].expand_as(scores_BM)
+        per_sample = {
+            "sentiment": squared_error(self._blend(scores_BM), batch.label_B),
+            "unimodal": reduce(squared_error(scores_BM, label_BM), "b m -> b", "mean"),
+        }
+        terms = {name: weighted_sum(error, batch.weight_B) for name, error in per_sample.items()}
+        return Losses(terms, self.weights, {})
+
+
+def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> LateFusion:
+    """The network of a run's settings."""
+    assert isinstance(config.model, LateFusionConfig)
+    assert isinstance(config.loss, LateFusionLoss)
+    return LateFusion(config.model, encoder, shapes, loss=config.loss)

@@ -1,0 +1,106 @@
+"""What every model of the registry has to keep, whatever it computes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from builders import LENGTHS, random_batch, take
+from networks import SMALL, small_network
+from safetensors.torch import load_file, save_file
+
+from lnln_dist.errors import DataError
+from lnln_dist.specs.registry import MODELS, find_spec, loss_weights
+from lnln_dist.types import Batch
+
+every = pytest.mark.parametrize("name", MODELS)
+
+
+def erased(batch: Batch) -> Batch:
+    """Nothing is left but the padding's shape."""
+    text, audio, vision = batch.text, batch.audio, batch.vision
+    return batch._replace(
+        text=text._replace(
+            noisy_ids_BT=text.valid_BT.long(), keep_BT=torch.zeros_like(text.keep_BT)
+        ),
+        audio=audio._replace(keep_BT=torch.zeros_like(audio.keep_BT)),
+        vision=vision._replace(keep_BT=torch.zeros_like(vision.keep_BT)),
+    )
+
+
+def test_no_model_is_left_out() -> None:
+    assert SMALL.keys() == MODELS.keys()
+
+
+@every
+def test_a_sample_is_predicted_alike_alone_and_padded(name: str) -> None:
+    lengths = {"text": (9, 5, 7), "audio": (17, 1, 9), "vision": (4, 13, 11)}
+    network = small_network(name)
+    alone = network.predict(take(random_batch(lengths=lengths), [1]))
+    padded = network.predict(random_batch(lengths=lengths, extra=3))
+    torch.testing.assert_close(padded.sentiment_B[1:2], alone.sentiment_B)
+    assert tuple(padded.extras) == find_spec(name).extras
+    assert all(value.shape == (3,) for value in padded.extras.values())
+
+
+@every
+def test_a_prediction_does_not_see_what_was_erased(name: str) -> None:
+    network, batch, other = small_network(name), random_batch(), random_batch(seed=9)
+
+    def swap(one, another):
+        kept = one.keep_BT[..., None]
+        return one._replace(frames_BTD=torch.where(kept, one.frames_BTD, another.frames_BTD))
+
+    hidden = batch._replace(
+        text=batch.text._replace(ids_BT=other.text.ids_BT),
+        audio=swap(batch.audio, other.audio),
+        vision=swap(batch.vision, other.vision),
+        label_B=other.label_B,
+    )
+    expected = network.predict(batch).sentiment_B
+    assert torch.equal(network.predict(hidden).sentiment_B, expected)
+    assert len(set(expected.tolist())) == 3
+    assert network.predict(erased(batch)).sentiment_B.isfinite().all()
+
+
+@every
+def test_losses_reach_every_parameter_and_weigh_the_samples(name: str) -> None:
+    network, batch = small_network(name).train(), random_batch()
+    losses = network.losses(batch)
+    assert losses.terms.keys() == loss_weights(find_spec(name).loss()).keys()
+    losses.total().backward()
+    trained = {path: p.grad for path, p in network.named_parameters() if p.requires_grad}
+    assert not [path for path, grad in trained.items() if grad is None]
+    assert all(grad.isfinite().all() for grad in trained.values())
+
+
+@every
+def test_a_loss_is_a_sum_over_samples_of_weight(name: str) -> None:
+    batch = random_batch(lengths={m: (n[0], n[0], n[1]) for m, n in LENGTHS.items()})
+    network = small_network(name)
+    torch.manual_seed(0)
+    two = network.losses(batch._replace(weight_B=torch.tensor([1.0, 1.0, 0.0]))).terms
+    torch.manual_seed(0)
+    one = network.losses(batch._replace(weight_B=torch.tensor([1.0, 0.0, 0.0]))).terms
+    torch.manual_seed(0)
+    other = network.losses(batch._replace(weight_B=torch.tensor([0.0, 1.0, 0.0]))).terms
+    for term, value in two.items():
+        torch.testing.assert_close(value, one[term] + other[term])
+        assert value > 0
+
+
+@every
+def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
+    network, batch = small_network(name), random_batch()
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")  # refuses shared tensors
+    fresh = small_network(name)
+    with torch.no_grad():
+        for parameter in fresh.parameters():
+            parameter.zero_()
+    fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(fresh.predict(batch).sentiment_B, network.predict(batch).sentiment_B)
+
+
+@every
+def test_a_sequence_longer_than_the_network_was_made_for_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match="sequence of 13 places is longer than the 12"):
+        small_network(name).predict(random_batch(extra=1))
