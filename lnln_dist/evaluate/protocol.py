@@ -12,11 +12,15 @@ from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import EvaluationNoise, Noise
 from lnln_dist.data.shards import Split
 from lnln_dist.errors import UserError
+from lnln_dist.report import seeds as arithmetic
 
 ProtocolName = Literal["paper", "official"]
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # arXiv 2409.20012, section 4.3
 SEEDS: dict[ProtocolName, tuple[int, ...]] = {"paper": (1, 2, 3), "official": (1111,)}
-RANDOM, MISSING = "random", "missing:"  # names of patterns; MISSING is followed by modalities
+RANDOM, MISSING = (
+    arithmetic.RANDOM,
+    "missing:",
+)  # names of patterns; MISSING is followed by modalities
 
 
 class Cell(NamedTuple):

@@ -16,8 +16,8 @@ from lnln_dist.config import MODALITIES
 from lnln_dist.data.shards import Split
 from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.evaluate.protocol import Cell
-from lnln_dist.evaluate.table import CONSTANT
 from lnln_dist.files import atomic_folder
+from lnln_dist.report.seeds import CONSTANT
 
 SUMMARY = "evaluation.json"  # makes a folder an evaluation; written last
 COLUMNS = (

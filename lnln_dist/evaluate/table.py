@@ -11,10 +11,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lnln_dist.evaluate.protocol import RANDOM
 from lnln_dist.metrics import DIRECTION, METRICS
+from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, over_rates, over_runs, over_seeds
 
-CONSTANT = "constant"  # model name of the rows that hold the best constant predictor's scores
 # A line under the head, blank lines between sections; ASCII, so that any terminal shows it.
 PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 WIDE = 100_000  # columns no table reaches, to ask for its natural width
@@ -71,36 +70,6 @@ def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str,
     )
 
 
-def over_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
-    """One run's scores, averaged over noise seeds.
-
-    Args:
-        metrics: one run's rows of metrics.csv.
-
-    Returns:
-        Indexed by (pattern, rate), one column per metric; nan where a seed's score is undefined.
-    """
-    own = metrics[metrics["model"] != CONSTANT]
-    rates = own[["rate_text", "rate_audio", "rate_vision"]]
-    # Modalities of a grid have one rate in common, but for those left out of it (rate 1).
-    rate = rates.min(axis=1).where(own["pattern"] == RANDOM, rates.max(axis=1)).rename("rate")
-    cells = own.groupby([own["pattern"], rate, own["metric"]], sort=False)["value"]
-    return cells.agg(_mean).unstack("metric", sort=False)
-
-
-def over_rates(metrics: pd.DataFrame) -> dict[str, float]:
-    """One run's mean over the missing rates of pattern "random" (the papers' headline numbers)."""
-    cells = over_seeds(metrics)
-    cells = cells[cells.index.get_level_values("pattern") == RANDOM]
-    return {str(name): _mean(cells[name]) for name in cells}
-
-
-def floor_of(metrics: pd.DataFrame) -> dict[str, float]:
-    """The best constant predictor's scores on one run's labels."""
-    rows = metrics[metrics["model"] == CONSTANT]
-    return dict(zip(rows["metric"], rows["value"], strict=True))
-
-
 def run_table(metrics: pd.DataFrame, *, family: str, unicode: bool = True) -> Table:
     """One run: a row per condition, the mean over the rates, the constant floor.
 
@@ -147,11 +116,9 @@ def comparison_table(
         for run in members:
             _add(table, run, names, means[run])
         if len(members) > 1:
-            values = pd.DataFrame([means[run] for run in members])
-            average = {str(name): _mean(values[name]) for name in values}
-            _add(table, f"mean of {len(members)} seeds", names, average, style="bold")
-            spread = {str(name): values[name].std(skipna=False) for name in values}
-            _add(table, "sd over seeds", names, spread)
+            found = over_runs([means[run] for run in members])
+            _add(table, f"mean of {len(members)} seeds", names, found["mean"], style="bold")
+            _add(table, "sd over seeds", names, found["sd"])
             table.add_section()
     floors = {run: floor_of(metrics[metrics["run"] == run]) for run in groups}
     if len({tuple(f.items()) for f in map(_comparable, floors.values())}) == 1:
@@ -174,7 +141,7 @@ def _add(
     table: Table,
     label: str,
     names: Sequence[str],
-    values: Mapping[str, Any],
+    values: "Mapping[str, Any] | pd.Series[float]",
     *,
     style: str = "",
 ) -> None:
@@ -188,11 +155,6 @@ def _number(value: float) -> str:
 
 def _rate(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
-
-
-def _mean(values: "pd.Series[float]") -> float:
-    """Mean that is undefined when one of its parts is."""
-    return float(values.mean(skipna=False))
 
 
 def _comparable(floor: Mapping[str, float]) -> dict[str, str]:

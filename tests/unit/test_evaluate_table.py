@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from lnln_dist.evaluate.results import COLUMNS
-from lnln_dist.evaluate.table import over_rates, over_seeds, show
+from lnln_dist.evaluate.table import show
 from lnln_dist.metrics import METRICS
+from lnln_dist.report.seeds import over_rates, over_seeds
 
 
 def rows(

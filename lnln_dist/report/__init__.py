@@ -1,0 +1,1 @@
+"""What scores say: arithmetic over seeds and rates, intervals, tests, published numbers."""
