@@ -35,6 +35,7 @@ def write_evaluation(
     missing: Sequence[Sequence[str]] = (),
     slope: float | None = None,
     training_sd: float = 0.02,
+    hardness_sd: float = 0.5,
     alarms: Sequence[str] = (),
     **summary: Any,
 ) -> Path:
@@ -51,7 +52,7 @@ def write_evaluation(
     for name, (model, seed, error) in runs.items():
         subject = Subject(name, model, seed, about["split"], about["protocol"])
         for cell in cells:
-            values = _predict(cell, label, seed, error, training_sd)
+            values = _predict(cell, label, seed, error, training_sd, hardness_sd)
             made = scores(values, label, about["family"])
             results.add_scores(
                 subject, cell, made, label=label, checkpoint="best", selected_on="valid"
@@ -72,11 +73,17 @@ def write_evaluation(
 
 
 def _predict(
-    cell: Cell, label: np.ndarray, seed: int | None, error: float, training_sd: float
+    cell: Cell,
+    label: np.ndarray,
+    seed: int | None,
+    error: float,
+    training_sd: float,
+    hardness_sd: float,
 ) -> np.ndarray:
     """Float32-exact predictions whose mean absolute error is about error + rate."""
     rate = np.mean([cell.rates[m] for m in MODALITIES])
-    hard = np.random.default_rng([9, cell.seed]).gamma(4, 0.25, len(label))
+    chance = np.random.default_rng([9, cell.seed])
+    hard = 1 + hardness_sd * (chance.gamma(4, 0.5, len(label)) - 2) / 2
     luck = training_sd * np.random.default_rng([7, seed or 0]).normal()
     off = (error + luck + 0.3 * rate) * hard * np.where(np.arange(len(label)) % 2, 1, -1)
     return (label + off).astype(np.float32)

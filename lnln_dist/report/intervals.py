@@ -10,6 +10,7 @@ Weights are therefore stretched by sqrt(n / (n - 1)), interactions are counted o
 are Student's with Satterthwaite's degrees of freedom. The coverage is tested by simulation.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,6 +128,18 @@ def interval(found: Resampled) -> Interval:
     if error > 0:
         p = float(2 * stats.t.sf(abs(found.value) / error, nu))
     return Interval(found.value, error, nu, found.value - half, found.value + half, p)
+
+
+def student(values: Sequence[float]) -> Interval:
+    """Student's interval and test of the mean of some seeds' scores; nan for fewer than two."""
+    n = len(values)
+    if n < 2 or not np.isfinite(values).all():
+        return Interval(float(np.mean(values)) if n else np.nan, *[np.nan] * 5)
+    found = stats.ttest_1samp(values, 0)
+    low, high = found.confidence_interval(CONFIDENCE)
+    return Interval(
+        float(np.mean(values)), float(stats.sem(values)), n - 1, low, high, float(found.pvalue)
+    )
 
 
 def interquartile_mean(values: Floats) -> float:

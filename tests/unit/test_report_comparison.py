@@ -9,7 +9,7 @@ from evaluations import LABEL, write_evaluation
 
 from lnln_dist.commands.compare import command
 from lnln_dist.errors import UserError
-from lnln_dist.report.comparison import compare
+from lnln_dist.report.comparison import compare, markdown, shown
 
 RUNS = {
     f"{model}_{seed}": (model, seed, error)
@@ -180,6 +180,31 @@ def test_published_scores_are_checked_by_the_verb(
     assert "x: swapped: f1 79.43 lies above acc2 72.73" in capsys.readouterr().out
     with pytest.raises(UserError, match="published scores are only checked"):
         command([str(file), str(tmp_path)])
+
+
+GOLDEN = [
+    "| model | protocol | training seeds | mean | sd training | iqm | area | worst | drop |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| a * | paper | 2 | 0.5000 | 0.1414 | 0.5000 | 0.5000 | 0.6500 | 0.3000 |",
+    "| b | paper | 2 | 1.0000 | 0.1414 | 1.0000 | 1.0000 | 1.1500 | 0.3000 |",
+]
+
+
+def test_a_golden_example(tmp_path: Path) -> None:
+    """All predictions are off by the same: at rate 0 by .25 and .45, or .75 and .95; then .3 more.
+
+    The first beats the second by exactly .5, whatever the seed and the sample.
+    """
+    runs = {f"{m}_{s}": (m, s, {"a": 0.25, "b": 0.75}[m] + 0.2 * s) for m in "ab" for s in (0, 1)}
+    where = write_evaluation(tmp_path / "e", runs, rates=[0.0, 1.0], training_sd=0, hardness_sd=0)
+    found = compare([where])
+    columns = ["model", "protocol", "best", "training_seeds", "mean", "sd_training", "iqm"]
+    columns += ["area", "worst", "drop"]
+    assert markdown(shown(found.models[columns])).splitlines() == GOLDEN
+    test = found.pairs.iloc[0]
+    assert test[["difference", "low", "high"]].tolist() == pytest.approx([0.5] * 3, abs=1e-6)
+    assert (test["improvement"], bool(test["holds"])) == (1.0, True)
+    assert test["effect"] == pytest.approx(0.5 / 0.141421 * (1 - 3 / 7), rel=1e-4)
 
 
 def test_an_old_evaluation_without_a_label_range_takes_the_familys(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lnln_dist.report.intervals import (
     interval,
     resampled,
     seed_weights,
+    student,
 )
 
 
@@ -31,6 +32,8 @@ def test_training_seeds_alone_give_students_interval_and_test() -> None:
     low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.005)
     assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.03)
+    assert student(values)[3:5] == pytest.approx((low, high))
+    assert np.isnan(student(values[:1]).low)
 
 
 def test_samples_alone_give_the_standard_error_of_the_mean() -> None:
