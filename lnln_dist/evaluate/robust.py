@@ -231,6 +231,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "dataset": case.index.dataset,
         "data_hash": case.index.data_hash(),
         "family": case.index.family,
+        "label_range": list(case.index.label_range),
         "samples": len(case.split),
         "padding": run.config.data.padding,
         "checkpoints": dict(checkpoints),

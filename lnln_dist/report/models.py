@@ -1,0 +1,210 @@
+"""Runs of one model as one row: mean over seeds with its interval, robustness, calibration."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from lnln_dist.errors import UserError
+from lnln_dist.metrics import DIRECTION, Robustness, robustness
+from lnln_dist.report.intervals import (
+    DRAWS,
+    Resampled,
+    Weights,
+    counts,
+    interquartile_mean,
+    resampled,
+    seed_weights,
+)
+from lnln_dist.report.read import RunScores
+from lnln_dist.report.seeds import RANDOM
+from lnln_dist.report.terms import terms_of
+
+FOLLOWS = 0.1  # least slope of predicted on true completeness; 1 is calibrated, 0 a constant
+AGREE = 1e-5  # scores computed again here against metrics.csv
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One model under one protocol; the runs differ in the training seed alone."""
+
+    name: str
+    protocol: str
+    selected_on: str
+    runs: list[RunScores]
+    score_RK: NDArray[np.float64]
+    """Mean over the conditions, of each training seed (rising) and noise seed."""
+    resampled: Resampled
+    floor: float
+    """The best constant's score."""
+    robustness: Robustness
+    macro: float
+    """Mean over the patterns beside the rates; nan without any."""
+    spread: float
+    """Standard deviation of predictions at the highest rate over the labels'; near 0: collapse."""
+    slope: float
+    """Of predicted on nominal completeness over the rates; nan where a model predicts none."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Training seeds; empty where unknown."""
+        return _seeds(self.runs)
+
+    @property
+    def sd_training(self) -> float:
+        """Standard deviation over training seeds, noise averaged; nan for one."""
+        return _sd(self.score_RK.mean(1))
+
+    @property
+    def sd_noise(self) -> float:
+        """Standard deviation over noise seeds, training averaged; nan for one."""
+        return _sd(self.score_RK.mean(0))
+
+    @property
+    def iqm(self) -> float:
+        """Mean of the middle half of all seeds' scores."""
+        return interquartile_mean(self.score_RK)
+
+    @property
+    def alarms(self) -> list[str]:
+        """The evaluations' alarms and that of a completeness that does not follow the rate."""
+        found = [line for run in self.runs for line in run.alarms]
+        if self.slope < FOLLOWS:
+            found.append(
+                f"{self.name}: predicted completeness does not follow the missing rate "
+                f"(slope {self.slope:.3f}; 1 is calibrated, 0 a constant)"
+            )
+        return found
+
+
+def models_of(runs: Sequence[RunScores], metric: str, *, seed: int = 0) -> list[Model]:
+    """Groups runs into models and scores them under the same resamplings.
+
+    Args:
+        runs: as ``read`` gave them.
+        metric: the score.
+        seed: of the resampling; the order of runs does not matter.
+
+    Raises:
+        UserError: predictions and scores of a run contradict each other.
+    """
+    groups: dict[tuple[str, str], list[RunScores]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    members = [sorted(g, key=lambda r: r.record["train_seed"] or 0) for g in groups.values()]
+    samples = int(runs[0].record["samples"])
+    sampled_BN = counts(np.random.default_rng([seed, samples]), DRAWS, samples)
+    names = _names(members)
+    return [_model(n, g, metric, sampled_BN, seed) for n, g in zip(names, members, strict=True)]
+
+
+def _names(members: Sequence[list[RunScores]]) -> list[str]:
+    """Family, then recipe, then first run: as much as tells the models of a protocol apart."""
+    ways = [
+        [str(g[0].metrics["model"].iloc[0]) for g in members],
+        [f"{g[0].metrics['model'].iloc[0]} {g[0].record['recipe']}" for g in members],
+        [g[0].name for g in members],
+        [f"{g[0].folder.name}/{g[0].name}" for g in members],
+        [f"{g[0].folder}/{g[0].name}" for g in members],
+    ]
+    keys = [g[0].protocol for g in members]
+    return next(w for w in ways if len(set(zip(keys, w, strict=True))) == len(w) or w is ways[-1])
+
+
+def _model(
+    name: str, runs: list[RunScores], metric: str, sampled_BN: NDArray[np.float64], seed: int
+) -> Model:
+    scored = [_score(run, metric, sampled_BN) for run in runs]
+    at_RK = np.stack([at for at, _ in scored])
+    drawn_BRK = np.stack([drawn for _, drawn in scored], 1)
+    draws, samples = sampled_BN.shape
+    noise = sorted({int(s) for s in runs[0].grid(metric)[2]["noise_seed"]})
+    # Seeded by their names: models that share seeds share weights, and nothing else matters.
+    own = np.random.default_rng([seed, 1, *_seeds(runs)])
+    shared = np.random.default_rng([seed, 2, *noise])
+    weights = Weights(
+        seed_weights(own, draws, len(runs)), seed_weights(shared, draws, at_RK.shape[1])
+    )
+    curve, macro = _curve(runs, metric)
+    return Model(
+        name=name,
+        protocol=runs[0].protocol,
+        selected_on=", ".join(dict.fromkeys(run.selected_on for run in runs)),
+        runs=runs,
+        score_RK=at_RK,
+        resampled=resampled(at_RK, drawn_BRK, weights, samples),
+        floor=runs[0].floors.get(metric, np.nan),
+        robustness=robustness(curve, direction=DIRECTION[metric])
+        if curve
+        else Robustness(*[np.nan] * 4),
+        macro=macro,
+        spread=float(np.mean([_spread(run, metric) for run in runs])),
+        slope=_completeness(runs),
+    )
+
+
+def _score(
+    run: RunScores, metric: str, sampled_BN: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean scores over the conditions, as they are [K] and resampled [B, K]."""
+    prediction_KCN, label_N, rows = run.grid(metric)
+    seeds, conditions, _ = prediction_KCN.shape
+    at_KC = np.empty((seeds, conditions))
+    drawn_BK = np.zeros((len(sampled_BN), seeds))
+    for k, c in itertools.product(range(seeds), range(conditions)):
+        span = run.record.get("label_range")
+        terms = terms_of(metric, prediction_KCN[k, c], label_N, run.family, span)
+        at_KC[k, c] = terms.score(terms.value_NS.sum(0))
+        drawn_BK[:, k] += terms.score(sampled_BN @ terms.value_NS) / conditions
+    told = rows["value"].to_numpy(np.float64).reshape(at_KC.shape)
+    if not np.allclose(at_KC[~np.isnan(told)], told[~np.isnan(told)], rtol=0, atol=AGREE):
+        raise UserError(
+            f"{run.folder}: {metric} of {run.name} in metrics.csv is not that of its predictions: "
+            "evaluate again"
+        )
+    return np.where(np.isnan(told), np.nan, at_KC).mean(1), drawn_BK
+
+
+def _curve(runs: Sequence[RunScores], metric: str) -> tuple[dict[float, float], float]:
+    """Rate -> mean over all seeds, and the mean over the other patterns."""
+    tables = [run.metrics[run.metrics["metric"] == metric] for run in runs]
+    means = [
+        t.groupby(["pattern", "rate"])["value"].agg(lambda v: v.mean(skipna=False)) for t in tables
+    ]
+    cells = sum(means[1:], means[0]) / len(means)
+    table = cells.reset_index()
+    rates = table[table["pattern"] == RANDOM]
+    curve = dict(zip(rates["rate"].tolist(), rates["value"].tolist(), strict=True))
+    others = table.loc[table["pattern"] != RANDOM, "value"].tolist()
+    return curve, float(np.mean(others)) if others else np.nan
+
+
+def _spread(run: RunScores, metric: str) -> float:
+    prediction_KCN, label_N, _ = run.grid(metric)
+    label = label_N.std()
+    return float(prediction_KCN[:, -1].std(-1).mean() / label) if label > 0 else np.nan
+
+
+def _completeness(runs: Sequence[RunScores]) -> float:
+    """Slope of the mean predicted completeness on 1 - rate; nan without two rates of it."""
+    slopes = []
+    for run in runs:
+        if "completeness" not in run.predictions:
+            return np.nan
+        grid = run.predictions[run.predictions["pattern"] == RANDOM]
+        means = grid.groupby("rate")["completeness"].mean()
+        if len(means) < 2 or means.isna().any():
+            return np.nan
+        slopes.append(float(stats.linregress(1 - means.index.to_numpy(), means.to_numpy()).slope))
+    return float(np.mean(slopes))
+
+
+def _seeds(runs: Sequence[RunScores]) -> tuple[int, ...]:
+    return tuple(int(s) for run in runs if (s := run.record["train_seed"]) is not None)
+
+
+def _sd(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else np.nan

@@ -1,0 +1,166 @@
+"""Folders that ``evaluate`` wrote, opened and checked, as arrays that statistics can work on."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lnln_dist.errors import UserError
+from lnln_dist.metrics import METRICS, Family
+from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, with_rate
+
+FILES = ("evaluation.json", "metrics.csv", "predictions.parquet")
+CELL = ["noise_seed", "pattern", "rate"]
+
+
+class RunScores(NamedTuple):
+    """One run under one protocol."""
+
+    name: str
+    folder: Path
+    record: dict[str, Any]  # its entry in evaluation.json
+    protocol: str  # in words, with what is absent
+    selected_on: str
+    metrics: pd.DataFrame  # its rows of metrics.csv with a column rate, without the constants'
+    floors: dict[str, float]
+    predictions: pd.DataFrame
+    alarms: list[str]
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """The same for runs that differ in the training seed alone."""
+        return self.protocol, str(self.record["group"])
+
+    @property
+    def family(self) -> Family:
+        """Whose scores they are."""
+        return self.record["family"]  # type: ignore[no-any-return]
+
+    def grid(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64], pd.DataFrame]:
+        """Predictions for one score, labels, and the scores as evaluated.
+
+        The conditions are the missing rates of pattern "random", or all patterns without them.
+
+        Returns:
+            prediction_KCN (noise seeds, conditions, samples by id), label_N, and the rows of
+            metrics.csv in the order of the first two axes.
+
+        Raises:
+            UserError: predictions are missing, or another seed has another number of conditions.
+        """
+        rows = self.metrics[self.metrics["metric"] == metric]
+        if (rows["pattern"] == RANDOM).any():
+            rows = rows[rows["pattern"] == RANDOM]
+        rows = rows.sort_values(CELL)
+        seeds = rows["noise_seed"].nunique()
+        chosen = rows[[*CELL, "checkpoint"]].astype({"noise_seed": "int64"})
+        found = chosen.merge(self.predictions, on=[*CELL, "checkpoint"], how="left")
+        found = found.sort_values([*CELL, "id"])
+        samples = int(self.record["samples"])
+        complete = len(found) == len(rows) * samples and found["prediction"].notna().all()
+        if not complete or len(rows) % max(seeds, 1):
+            raise UserError(
+                f"{self.folder}: predictions and scores of {self.name} do not have the same "
+                "conditions: evaluate again"
+            )
+        prediction = found["prediction"].to_numpy(np.float64).reshape(seeds, -1, samples)
+        label = found["label"].to_numpy(np.float64)[:samples]
+        return prediction, label, rows
+
+
+def read(folders: Sequence[Path]) -> list[RunScores]:
+    """All runs of some evaluations of the same data.
+
+    Raises:
+        UserError: a folder is no evaluation or damaged, they score other data or splits, a
+            protocol's rates or noise seeds differ between them, or a run is there twice.
+    """
+    runs = [run for folder in folders for run in _open(folder)]
+    first = runs[0]
+    for run in runs[1:]:
+        _same(first, run, "data", "data_hash")
+        _same(first, run, "scoring family", "family")
+    grids: dict[str, RunScores] = {}
+    seen: dict[tuple[object, ...], RunScores] = {}
+    for run in runs:
+        other = grids.setdefault(run.protocol, run)
+        if _conditions(run) != _conditions(other):
+            raise UserError(
+                f"{run.folder} and {other.folder} have other rates, noise seeds or patterns in "
+                f"protocol {run.protocol}: evaluate them alike"
+            )
+        key = (run.group, run.record["train_seed"])
+        other = seen.setdefault(key, run)
+        if other is not run:
+            raise UserError(
+                f"{other.folder}: {other.name} and {run.folder}: {run.name} are the same training "
+                "with the same seed: give one of them"
+            )
+    return runs
+
+
+def _open(folder: Path) -> Iterator[RunScores]:
+    if not (folder / FILES[0]).is_file():
+        raise UserError(f"{folder} is no evaluation: give a folder that `lnln-dist evaluate` wrote")
+    try:
+        summary = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
+        metrics = pd.read_csv(folder / FILES[1])
+        predictions = pd.read_parquet(folder / FILES[2])
+        columns = ["run", "pattern", "checkpoint"]
+        predictions = predictions.astype(dict.fromkeys(columns, "object"))
+        predictions["rate"] = predictions["rate"].round(9)
+        absent = summary.get("absent")
+        protocol = str(summary["protocol"])
+        if absent:
+            protocol += f", without {' and '.join(absent)}"
+        # Not every pandas reads the last digit back.
+        rows = with_rate(metrics).assign(rate=lambda frame: frame["rate"].round(9))
+        for record in summary["runs"]:
+            own = rows[rows["run"] == record["run"]]
+            mine = metrics[metrics["run"] == record["run"]]
+            record["split"] = summary["split"]
+            yield RunScores(
+                name=record["run"],
+                folder=folder,
+                record=record,
+                protocol=protocol,
+                selected_on=", ".join(dict.fromkeys(own["selected_on"].dropna())),
+                metrics=own,
+                floors=floor_of(mine[mine["model"] == CONSTANT]),
+                predictions=predictions[predictions["run"] == record["run"]],
+                alarms=[a for a in summary["alarms"] if a.startswith(f"{record['run']}: ")],
+            )
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        reason = " ".join(str(err).split())
+        raise UserError(f"{folder} is damaged ({reason}): evaluate again") from err
+
+
+def _same(first: RunScores, other: RunScores, what: str, key: str) -> None:
+    if (first.record[key], first.record["split"]) != (other.record[key], other.record["split"]):
+        described = [
+            f"{r.folder} ({r.record['dataset']} {r.record['split']})" for r in (first, other)
+        ]
+        raise UserError(
+            f"{' and '.join(described)} score other {what} or splits: compare them apart"
+        )
+
+
+def _conditions(run: RunScores) -> list[tuple[Any, ...]]:
+    cells = run.metrics[CELL].drop_duplicates().sort_values(CELL)
+    return list(cells.itertuples(index=False, name=None))
+
+
+def metric_of(runs: Sequence[RunScores], metric: str) -> str:
+    """A score that all runs have.
+
+    Raises:
+        UserError: they do not.
+    """
+    names = METRICS[runs[0].family]
+    if metric not in names:
+        raise UserError(f"--metric {metric}: choose one of {', '.join(names)}")
+    return metric
