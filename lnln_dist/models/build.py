@@ -4,8 +4,9 @@ from torch import nn
 
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
+from lnln_dist.models.contract import call_own
 from lnln_dist.models.shapes import InputShapes
-from lnln_dist.specs.registry import find_spec
+from lnln_dist.specs.registry import find_spec, is_own
 from lnln_dist.types import SentenceEncoder
 
 
@@ -20,7 +21,12 @@ def build_network(config: Config, encoder: SentenceEncoder, shapes: InputShapes)
     Raises:
         ConfigError: a user's model is not a network with the two verbs of ``types.Network``.
     """
-    network = find_spec(config.model.name).builder()(config, encoder, shapes)
+    name = config.model.name
+    builder = find_spec(name).builder()
+    if is_own(name):
+        network = call_own(name, "build", lambda: builder(config, encoder, shapes))
+    else:
+        network = builder(config, encoder, shapes)
     if not isinstance(network, nn.Module):
         raise ConfigError(
             f"model.name: {config.model.name} builds a {type(network).__name__}, not a nn.Module"

@@ -34,7 +34,8 @@ def find_spec(name: str) -> ModelSpec:
     Raises:
         ConfigError: no such model, or what is named is not a spec.
     """
-    if ":" not in name and name not in MODELS:
+    module, colon, spec_name = name.partition(":")
+    if name not in MODELS and not (module and colon and spec_name):
         raise ConfigError(
             f"model.name: there is no model {name!r}; choose one of {', '.join(MODELS)}, or name "
             "your own as package.module:SPEC"
@@ -49,6 +50,11 @@ def find_spec(name: str) -> ModelSpec:
     if not isinstance(spec, ModelSpec):
         raise ConfigError(f"model.name: {name} is a {type(spec).__name__}, not a ModelSpec")
     return spec
+
+
+def is_own(name: str) -> bool:
+    """Whether a model is a user's, whose code may do anything."""
+    return name not in MODELS
 
 
 @functools.cache

@@ -57,5 +57,5 @@ def import_name(path: str) -> Any:
             f"{path} cannot be imported ({err}): start from the folder that holds it, or put that "
             "folder into PYTHONPATH"
         ) from err
-    except Exception as err:  # whatever a user's module raises; --debug shows where
+    except (Exception, SystemExit) as err:  # whatever a user's module does; --debug shows where
         raise ConfigError(f"{path} cannot be imported ({type(err).__name__}: {err})") from err

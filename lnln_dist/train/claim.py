@@ -79,6 +79,8 @@ def claim(
         return
     old = Run(folder)
     changed = settings.differences(old.config, config)
+    if "model.name" in changed:  # the settings of another model differ all the same
+        changed = {"model.name": changed["model.name"]}
     longer = set(changed) == {"train.epochs"} and _only_longer(old.config, config)
     if changed and not longer:
         listed = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in changed.items())

@@ -19,6 +19,7 @@ from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.errors import CheckpointError
 from lnln_dist.files import explain_os_errors
 from lnln_dist.models import InputShapes, build_network
+from lnln_dist.models.contract import try_network
 from lnln_dist.models.text import TextEncoder, build_encoder, save_encoder
 from lnln_dist.monitor.health import Meter
 from lnln_dist.monitor.profile import StepProfiler
@@ -26,7 +27,7 @@ from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
-from lnln_dist.specs.registry import make_config
+from lnln_dist.specs.registry import is_own, make_config
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
@@ -92,6 +93,8 @@ def assemble(
         return encoder, Task(build_network(config, encoder, shapes))
 
     encoder, task = runtime.build(make)
+    if is_own(config.model.name):
+        runtime.on_main(lambda: try_network(task.model, config, shapes))
     notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:
         found = choose_micro_batch(task, runtime, config, index, folder=folder)

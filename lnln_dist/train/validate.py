@@ -11,6 +11,7 @@ from torch import nn
 from lnln_dist import metrics
 from lnln_dist.config import Config
 from lnln_dist.data.shards import ShardedDataset
+from lnln_dist.errors import TrainingError
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
 from lnln_dist.runtime import Runtime
@@ -74,6 +75,12 @@ def validate(
         )
     except _LeavingError:
         return None
+    lost = sum(int(np.count_nonzero(~np.isfinite(p.sentiment))) for p in found)
+    if lost:
+        raise TrainingError(
+            f"{lost} of {len(found) * len(split)} predictions for {select.split} are not finite: "
+            "lower optim.lr, or train in fp32; the last checkpoint is intact"
+        )
     by_condition = {c.condition: p.sentiment for c, p in zip(conditions, found, strict=True)}
     predictions = [by_condition[cell.condition] for cell in cells]
     scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}

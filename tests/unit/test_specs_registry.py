@@ -38,8 +38,9 @@ def test_the_default_is_lnln() -> None:
         ("no_such_module:SPEC", "no_such_module:SPEC cannot be imported.*PYTHONPATH"),
         ("own_model:NOTHING", "module own_model has no NOTHING"),
         ("own_model:Own", "own_model:Own is a type, not a ModelSpec"),
-        (":SPEC", "cannot be imported"),
-        ("own_model:", "has no"),
+        (":SPEC", "no model ':SPEC'; choose one of"),
+        ("own_model:", "name your own as package.module:SPEC"),
+        ("", "no model ''"),
     ],
 )
 def test_a_name_that_is_no_model_is_one_line(name: str, message: str) -> None:

@@ -1,0 +1,108 @@
+"""Does a user's network keep what ``types.Network`` promises? Tried once, before the first step."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lnln_dist.config import MODALITIES, Config
+from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.models.shapes import InputShapes
+from lnln_dist.specs.registry import find_spec, loss_weights
+from lnln_dist.types import Losses, Network, Prediction, blank_batch
+
+SIZE, PLACES = 2, 3  # of the batch that is tried
+
+
+def call_own(name: str, what: str, function: Callable[[], Any]) -> Any:
+    """Calls a user's code; its exceptions become one line, ``--debug`` shows where they are from.
+
+    Raises:
+        ConfigError: names the model and what was called.
+    """
+    try:
+        return function()
+    except UserError:
+        raise
+    except Exception as err:
+        why = (str(err).strip().splitlines() or [""])[0]
+        raise ConfigError(
+            f"model.name: {what} of {name} ends in {type(err).__name__}: {why}"
+        ) from err
+
+
+def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None:
+    """Runs both verbs and a backward pass on two samples without content, on the CPU.
+
+    Args:
+        network: in training mode, its weights at hand; left as it was.
+        config: of the run.
+        shapes: frame widths and longest sequences.
+
+    Raises:
+        ConfigError: what it returns is not what its spec says, or a parameter gets no gradient.
+    """
+    name, verbs = config.model.name, cast(Network, network)
+    lengths = {m: min(PLACES, shapes.length(m)) for m in MODALITIES}
+    widths = {"audio": shapes.audio_width, "vision": shapes.vision_width}
+    batch = blank_batch(SIZE, lengths=lengths, widths=widths)
+    with torch.random.fork_rng(devices=[]):
+        losses = call_own(name, "losses(batch)", lambda: verbs.losses(batch))
+        problem = _in_losses(losses, set(loss_weights(config.loss)))
+        if not problem:
+            call_own(name, "the backward pass", losses.total().backward)
+            problem = _without_gradient(network)
+        network.zero_grad(set_to_none=True)
+        if not problem:
+            training = network.training
+            with torch.no_grad():
+                network.eval()
+                found = call_own(name, "predict(batch)", lambda: verbs.predict(batch))
+                network.train(training)
+            problem = _in_prediction(found, find_spec(name).extras)
+    if problem:
+        raise ConfigError(f"model.name: {problem} (model {name})")
+
+
+def _in_losses(losses: Any, weights: set[str]) -> str:
+    if not isinstance(losses, Losses):
+        return f"losses(batch) has to return Losses, not {type(losses).__name__}"
+    for which, names in (("terms", set(losses.terms)), ("weights", set(losses.weights))):
+        if names != weights:
+            return (
+                f"the {which} of losses(batch) are {_listed(names)}, the settings of section loss "
+                f"are {_listed(weights)}: they have to be the same"
+            )
+    for tag, value in {**losses.terms, **losses.shown}.items():
+        if not isinstance(value, Tensor) or value.ndim:
+            return f"losses(batch): {tag} has to be one number, the sum over the samples"
+    return ""
+
+
+def _in_prediction(found: Any, extras: tuple[str, ...]) -> str:
+    if not isinstance(found, Prediction):
+        return f"predict(batch) has to return Prediction, not {type(found).__name__}"
+    if set(found.extras) != set(extras):
+        return (
+            f"the extras of predict(batch) are {_listed(set(found.extras))}, its spec's are "
+            f"{_listed(set(extras))}"
+        )
+    for what, value in {"the sentiment": found.sentiment_B, **found.extras}.items():
+        if not isinstance(value, Tensor) or tuple(value.shape) != (SIZE,):
+            return f"predict(batch): {what} has to have one number per sample, shape [B]"
+    return ""
+
+
+def _without_gradient(network: nn.Module) -> str:
+    idle = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    return (
+        f"parameters get no gradient from the losses ({_listed(set(idle[:3]))}), which training on "
+        "several processes cannot do: use them, or set requires_grad to False"
+        if idle
+        else ""
+    )
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
