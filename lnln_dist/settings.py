@@ -135,7 +135,7 @@ def model_name(raw: Mapping[str, Any]) -> str | None:
     model = raw.get("model")
     nested = model.get("name") if isinstance(model, Mapping) else None
     name = raw.get("model.name", nested)
-    if name is not None and not isinstance(name, str):
+    if name is not None and not (isinstance(name, str) and name):
         raise ConfigError(f"model.name: expected a name, got {name!r}")
     return name
 

@@ -40,7 +40,7 @@ def test_the_default_is_lnln() -> None:
         ("own_model:Own", "own_model:Own is a type, not a ModelSpec"),
         (":SPEC", "no model ':SPEC'; choose one of"),
         ("own_model:", "name your own as package.module:SPEC"),
-        ("", "no model ''"),
+        ("", "expected a name, got ''"),
     ],
 )
 def test_a_name_that_is_no_model_is_one_line(name: str, message: str) -> None:
