@@ -42,7 +42,7 @@ def command(argv: Sequence[str]) -> int:
         from lnln_dist.report.terminal import show
     except ImportError as err:
         raise UserError(
-            f"compare needs {err.name}: pip install 'lnln-dist[report]' (SciPy and statsmodels)"
+            f"compare needs {str(err.name).split('.')[0]}: pip install 'lnln-dist[report]'"
         ) from err
 
     found = compare(paths, given["metric"], given["against"])

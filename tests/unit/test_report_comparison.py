@@ -1,5 +1,6 @@
 """Comparisons of evaluations from end to end."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,18 @@ def test_the_verb_prints_and_writes_all_forms(
     assert len(pd.read_csv(target / "models.csv")) == 3
     with pytest.raises(UserError, match="exists"):
         command([str(folder), "--output", str(target)])
+
+
+@pytest.mark.parametrize("package", ["scipy", "statsmodels.stats.multitest"])
+def test_a_missing_package_is_one_line(
+    package: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("lnln_dist.report.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    told = rf"compare needs {package.split('.')[0]}: pip install 'lnln-dist\[report\]'"
+    with pytest.raises(UserError, match=told):
+        command([str(folder)])
 
 
 def test_published_scores_are_checked_by_the_verb(
