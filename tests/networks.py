@@ -20,6 +20,7 @@ SMALL: dict[str, dict[str, object]] = {
     "late_fusion": SIZES,
     "almt": SIZES,
     "mult": {"width": 8, "heads": 2, "depth": 1, "memory_depth": 1, "dropout": 0.0},
+    "prmf": {**SIZES, "fusion_rounds": 2, "dropout": 0.0},
     "tfn": {"text_width": 6, "audio_width": 5, "vision_width": 4, "hidden": 8, "dropout": 0.0},
 }
 MOSI = InputShapes(
@@ -38,7 +39,10 @@ def small_network(
     name: str, *, loss: dict[str, float] | None = None, **changes: object
 ) -> nn.Module:
     """In float64 without dropout; no parameter is zero, one, or equal to another."""
-    config = settings.build({"model": raw_settings(name, **changes), "loss": loss or {}})
+    raw: dict[str, object] = {"model": raw_settings(name, **changes), "loss": loss or {}}
+    if not changes.get("mask_padding", True):
+        raw["data"] = {"padding": "corpus"}
+    config = settings.build(raw)
     encoder = build_encoder(
         small_config().encoder, tokenizer=TOKENIZER, max_length=SHAPES.text_length
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lnln_dist.config import Config
 from lnln_dist.models.hyper import HyperLearning
-from lnln_dist.models.parts import Embedding, Fusion, plain_encoder
+from lnln_dist.models.parts import Fusion, plain_encoder
 from lnln_dist.models.sentiment import SentimentNetwork
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.almt import ALMTConfig
@@ -36,12 +36,7 @@ class ALMT(SentimentNetwork):
         loss: SentimentLoss,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
-        self.embed = nn.ModuleDict(
-            {
-                m: Embedding(config, width=w, length=shapes.length(m))
-                for m, w in self.widths().items()
-            }
-        )
+        self.embed = self.embeddings(config)
         self.language = plain_encoder(config, depth=config.hyper_depth - 1)
         self.hyper = HyperLearning(
             depth=config.hyper_depth, tokens=config.tokens, width=config.width, heads=config.heads

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from lnln_dist.config import MODALITIES, Config
 from lnln_dist.losses import squared_error, weighted_sum
-from lnln_dist.models.parts import Embedding
 from lnln_dist.models.sentiment import SentimentNetwork
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.late_fusion import LateFusionConfig, LateFusionLoss
@@ -34,12 +33,7 @@ class LateFusion(SentimentNetwork):
         loss: LateFusionLoss,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
-        self.embed = nn.ModuleDict(
-            {
-                m: Embedding(config, width=w, length=shapes.length(m))
-                for m, w in self.widths().items()
-            }
-        )
+        self.embed = self.embeddings(config)
         self.heads = nn.ModuleDict({m: nn.Linear(config.width, 1) for m in MODALITIES})
         self.shares = nn.Parameter(torch.zeros(len(MODALITIES)))  # before the softmax
 

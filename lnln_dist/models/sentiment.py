@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from lnln_dist.config import MODALITIES, LossConfig, Modality
 from lnln_dist.losses import squared_error, weighted_sum
+from lnln_dist.models.parts import Embedding
 from lnln_dist.models.shapes import InputShapes, check_lengths
+from lnln_dist.specs.embedding import EmbeddingConfig
 from lnln_dist.specs.registry import loss_weights
 from lnln_dist.types import Batch, Losses, Prediction, SentenceEncoder
 
@@ -40,6 +42,15 @@ class SentimentNetwork(nn.Module):
             "audio": shapes.audio_width,
             "vision": shapes.vision_width,
         }
+
+    def embeddings(self, config: EmbeddingConfig) -> nn.ModuleDict:
+        """A new embedding into feature tokens for each modality."""
+        return nn.ModuleDict(
+            {
+                m: Embedding(config, width=width, length=self.shapes.length(m))
+                for m, width in self.widths().items()
+            }
+        )
 
     def streams(self, batch: Batch, *, damaged: bool = True) -> dict[Modality, Stream]:
         """The damaged or the complete input, text through its encoder.

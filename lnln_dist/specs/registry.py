@@ -20,6 +20,7 @@ MODELS = {
     "almt": "lnln_dist.specs.almt:SPEC",
     "tfn": "lnln_dist.specs.tfn:SPEC",
     "mult": "lnln_dist.specs.mult:SPEC",
+    "prmf": "lnln_dist.specs.prmf:SPEC",
 }
 
 
