@@ -2,6 +2,7 @@
 
 import torch
 from builders import SHAPES, TOKENIZER, random_batch, small_config
+from torch import nn
 from torch.utils._pytree import tree_map
 
 from lnln_dist.config import DataConfig
@@ -36,7 +37,7 @@ def real_model(config: LNLNConfig | None = None) -> LNLN:
     return LNLN(config, encoder, SHAPES).train()
 
 
-def real_loss(model: LNLN, size: int, lengths: Lengths = LENGTHS) -> torch.Tensor:
+def real_loss(model: nn.Module, size: int, lengths: Lengths = LENGTHS) -> torch.Tensor:
     """The loss of a float32 batch; one sample is shorter, or the text's mask would be dropped."""
     places = {m: getattr(lengths, m) for m in ("text", "audio", "vision")}
     every = {m: (n,) * (size - 1) + (n - 1,) for m, n in places.items()}

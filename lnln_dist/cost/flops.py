@@ -8,6 +8,7 @@ time not included.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -81,8 +82,8 @@ def count(skeleton: Skeleton, lengths: Lengths) -> Flops:
 class FlopCurve:
     """Operations of one sample in training as a function of its padded lengths.
 
-    Every part of the network reads one sequence, or the N tokens of each: the count is a
-    constant plus a quadratic in each length, fixed exactly by seven counts.
+    A part of a network reads one sequence, one from another (MulT), or the N tokens of each: the
+    count is a quadratic in the three lengths, fixed exactly by ten counts.
     """
 
     constant: float
@@ -90,16 +91,20 @@ class FlopCurve:
     """Operations per place of text, audio and vision."""
     curvatures: tuple[float, float, float]
     """Operations per squared place."""
+    mixed: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Operations per place and place of text and audio, text and vision, audio and vision."""
 
     def per_sample(self, lengths: Lengths) -> float:
         """Operations of one sample, forward and backward."""
         places = (lengths.text, lengths.audio, lengths.vision)
         parts = zip(places, self.slopes, self.curvatures, strict=True)
-        return self.constant + sum(slope * n + bend * n * n for n, slope, bend in parts)
+        alone = sum(slope * n + bend * n * n for n, slope, bend in parts)
+        pairs = zip(combinations(places, 2), self.mixed, strict=True)
+        return self.constant + alone + sum(rate * n * m for (n, m), rate in pairs)
 
 
 def curve(skeleton: Skeleton) -> FlopCurve:
-    """Counts seven times (some seconds for BERT-base) and gives the exact curve."""
+    """Counts ten times (some seconds for BERT-base) and gives the exact curve."""
     return interpolate(lambda lengths: count(skeleton, lengths).total)
 
 
@@ -116,20 +121,26 @@ def of_batches(skeleton: Skeleton) -> Callable[[Batch], float]:
 
 
 def interpolate(counted: Callable[[Lengths], float]) -> FlopCurve:
-    """The curve through one base point and two more per modality."""
+    """The curve through one base point, two more per modality and one per pair of them."""
     base = Lengths(text=2, audio=2, vision=2)
     start = Fraction(counted(base))
-    slopes, bends = [], []
+
+    def gain(**places: int) -> Fraction:
+        return Fraction(counted(replace(base, **places))) - start
+
+    near, bends, slopes, mixed = {}, {}, {}, {}
     for field in FIELDS:
-        # f(4) - f(2) = 2 s + 12 c and f(8) - f(2) = 6 s + 60 c.
-        near, far = (
-            Fraction(counted(replace(base, **{field: places}))) - start
-            for places in (4, MOST_COUNTED)
-        )
-        bend = (far - 3 * near) / 24
-        bends.append(bend)
-        slopes.append((near - 12 * bend) / 2)
-    constant = start - sum(2 * s + 4 * c for s, c in zip(slopes, bends, strict=True))
-    one, two, three = map(float, slopes)
-    first, second, third = map(float, bends)
-    return FlopCurve(float(constant), (one, two, three), (first, second, third))
+        # f(4) - f(2) = 2 s + 12 c and f(8) - f(2) = 6 s + 60 c, the others being 2.
+        near[field] = gain(**{field: 4})
+        bends[field] = (gain(**{field: MOST_COUNTED}) - 3 * near[field]) / 24
+        slopes[field] = (near[field] - 12 * bends[field]) / 2
+    for one, other in combinations(FIELDS, 2):
+        # What both gain together beyond what each gains: (4 - 2) (4 - 2) m.
+        mixed[one, other] = (gain(**{one: 4, other: 4}) - near[one] - near[other]) / 4
+        slopes[one] -= 2 * mixed[one, other]
+        slopes[other] -= 2 * mixed[one, other]
+    constant = start - sum(2 * slopes[f] + 4 * bends[f] for f in FIELDS) - 4 * sum(mixed.values())
+    text, audio, vision = (float(slopes[field]) for field in FIELDS)
+    first, second, third = (float(bends[field]) for field in FIELDS)
+    ta, tv, av = map(float, mixed.values())
+    return FlopCurve(float(constant), (text, audio, vision), (first, second, third), (ta, tv, av))

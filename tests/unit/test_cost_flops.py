@@ -3,14 +3,18 @@
 from dataclasses import replace
 
 import pytest
-from builders import random_batch
+from builders import SHAPES, TOKENIZER, random_batch
 from cost_cases import LENGTHS, real_loss, real_model, shallow_config, skeleton
+from networks import raw_settings, small_network
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from lnln_dist import settings
 from lnln_dist.cost import flops
-from lnln_dist.cost.skeleton import Lengths
+from lnln_dist.cost.skeleton import Lengths, Skeleton
+from lnln_dist.specs.registry import MODELS
 
+TINY = {"name": "tiny", "tiny_width": 8, "tiny_depth": 1, "tiny_heads": 2, "dropout": 0.0}
 CASES = {
     "plain": {"dropout": 0.1},
     "released code": {
@@ -68,12 +72,35 @@ def test_the_curve_is_exact_at_lengths_it_was_not_fitted_to() -> None:
         assert curve.per_sample(lengths) == flops.count(made, lengths).total
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "lnln"])
+def test_every_models_curve_is_the_real_networks_count(name: str) -> None:
+    """At other lengths than those of the fit; MulT's modalities read one another."""
+    model = small_network(name).float().train()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        real_loss(model, 2).backward()
+    config = settings.build({"model": {**raw_settings(name), "encoder": TINY}})
+    made = Skeleton(config, tokenizer=TOKENIZER, shapes=SHAPES)
+    assert flops.curve(made).per_sample(LENGTHS) * 2 == counter.get_total_flops()
+
+
 def test_the_fit_recovers_any_quadratic() -> None:
     def counted(lengths: Lengths) -> float:
         return 5 + 3 * lengths.text + 7 * lengths.audio**2 + 2 * lengths.vision - lengths.vision**2
 
     curve = flops.interpolate(counted)
     assert (curve.constant, curve.slopes, curve.curvatures) == (5, (3, 0, 2), (0, 7, -1))
+    assert curve.mixed == (0, 0, 0)
+
+
+def test_the_fit_recovers_products_of_two_lengths() -> None:
+    def counted(lengths: Lengths) -> float:
+        text, audio, vision = lengths.text, lengths.audio, lengths.vision
+        return 5 + 3 * text + 7 * audio**2 + 4 * text * audio - 6 * audio * vision
+
+    curve = flops.interpolate(counted)
+    assert (curve.constant, curve.slopes, curve.curvatures) == (5, (3, 0, 0), (0, 7, 0))
+    assert curve.mixed == (4, 0, -6)
+    assert curve.per_sample(Lengths(text=3, audio=5, vision=9)) == 5 + 9 + 175 + 60 - 270
 
 
 def test_a_batch_costs_its_size_times_its_padded_lengths() -> None:
