@@ -1,5 +1,6 @@
 """Predictions of one run as a CSV file."""
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,40 @@ def test_labels_are_passed_on_whatever_they_are(
     assert table.label.isna().all()
     assert "the label column stays empty" in said
     assert "'good', not a number" in said
+
+
+def rescaled_run(tmp_path: Path, run: Path, **known: object) -> Path:
+    data = run.parent / "data"
+    return tiny_runs.write_tiny_run(tmp_path / "rescaled", data, dataset="own", **known)
+
+
+def test_labels_are_given_in_the_unit_of_the_predictions(
+    tmp_path: Path, run: Path, content: dict[str, Any], whole: pd.DataFrame, runtime: Runtime
+) -> None:
+    own, source = rescaled_run(tmp_path, run, rescaled_from=(0, 1)), tmp_path / "own.pkl"
+    content["test"]["regression_labels"] = [0, 0.5, 1, np.nan] + [0.75] * 7
+    source.write_bytes(pickle.dumps(content))
+    found = predict_file(own, source, output=tmp_path / "p.csv", runtime=runtime)
+    same(found.table, whole)
+    assert found.table.label.tolist() == pytest.approx([-3, 0, 3, np.nan] + [1.5] * 7, nan_ok=True)
+    assert found.notes == ["labels are rescaled linearly from [0, 1] to [-3, 3], as for the run"]
+
+
+def test_labels_of_a_unit_that_is_not_known_are_left_out(
+    tmp_path: Path, run: Path, whole: pd.DataFrame, runtime: Runtime
+) -> None:
+    """A run of before it was noted, of a data set that may have been rescaled."""
+    own = rescaled_run(tmp_path, run)
+    noted = json.loads((own / "run.json").read_text())
+    del noted["rescaled_from"]
+    (own / "run.json").write_text(json.dumps(noted))
+    source = run.parent / "data.pkl"
+    found = predict_file(own, source, output=tmp_path / "p.csv", runtime=runtime)
+    same(found.table, whole)
+    assert found.table.label.isna().all()
+    (note,) = found.notes
+    assert note.startswith("the label column stays empty: ")
+    assert "whether its labels were rescaled" in note
 
 
 def test_the_only_split_is_taken_and_said(
