@@ -19,6 +19,7 @@ from lnln_dist.data.repair import TokensError, sample_shape
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
+from lnln_dist.data.summary import in_words
 from lnln_dist.data.text import TextChoice
 from lnln_dist.data.values import UTF_8, label_numbers
 from lnln_dist.errors import DataError, UserError
@@ -121,7 +122,9 @@ def _file_case(
     source = file.source
     del file
     index, text_note = _prepare(source, raw, folder, run, str(data), allow_cut=allow_cut)
-    notes += [*text_note, *_cut_notes(index)]
+    # float64 loses nothing that counts here, and what is cut is told in the run's terms.
+    repaired = in_words(index.repairs[SPLIT], unsaid=("float64", "cut"))
+    notes += [*text_note, *repaired, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)
     case = Case(

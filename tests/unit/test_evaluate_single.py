@@ -229,6 +229,35 @@ def test_longer_clips_are_cut_and_it_is_said(content: dict[str, Any], predict: P
     )
 
 
+def test_repairs_are_said(content: dict[str, Any], predict: Predict) -> None:
+    test = content["test"]
+    test["vision"] = np.full_like(test["vision"], np.nan)
+    test["audio_lengths"] = [0, *test["audio_lengths"][1:]]
+    test["audio"][0] = 0
+    test["audio"][1, 0, :2] = np.inf, -np.inf
+    test["audio"] = test["audio"].astype(np.float64)  # this loses nothing
+    _, said = predict(content)
+    values = sum(test["vision_lengths"]) * 4
+    assert said.split("; ") == [
+        "audio: 1 sequences had no frames: one frame of zeros each",
+        "audio: 1 values were -inf (or too large for float32): set to 0",
+        "audio: 1 values were +inf (or too large for float32): set to 0",
+        f"vision: {values} values were NaN: set to 0",
+    ]
+
+
+def test_frames_that_are_dropped_or_moved_are_said(
+    content: dict[str, Any], predict: Predict
+) -> None:
+    test = content["test"]
+    test["audio"], test["audio_lengths"] = np.ones_like(test["audio"]), [8] * 11
+    _, said = predict(content, allow_cut=True)
+    assert said == "audio: 11 frames outside their sequence were not zero: dropped"
+    test["audio"][:, 0] = 0
+    _, said = predict(content)
+    assert said == "audio: 11 samples were padded in front: moved to the beginning"
+
+
 def test_what_nothing_reads_is_not_demanded(
     content: dict[str, Any], whole: pd.DataFrame, predict: Predict
 ) -> None:
