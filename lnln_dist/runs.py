@@ -39,6 +39,8 @@ class RunInfo(BaseModel):
     dataset: str
     family: Literal["mosi", "sims"]
     label_range: tuple[float, float]
+    rescaled_from: tuple[float, float] | None = None
+    """As in the index of the training data; not set in runs of before this was noted."""
     config_hash: str
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""
@@ -52,6 +54,11 @@ class RunInfo(BaseModel):
     python: str = platform.python_version()
     machine: str = platform.platform()
     versions: dict[str, str] = {}
+
+    @property
+    def rescaling_known(self) -> bool:
+        """Whether ``rescaled_from`` tells what was done to the labels of the training data."""
+        return self.data_hash is not None and "rescaled_from" in self.model_fields_set
 
 
 def installed_versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The import report: an index in words."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,12 +137,20 @@ def _table(index: Index) -> list[str]:
 
 
 def _repairs(index: Index) -> list[str]:
-    lines = []
-    for name in SPLITS:
-        for what, count in index.repairs[name].items():
-            field, _, kind = what.rpartition(".")
-            lines.append(f"repaired in {name}: {field}: {count} {MEANING.get(kind, kind)}")
+    lines = [
+        f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index.repairs[name])
+    ]
     return lines or ["nothing had to be repaired"]
+
+
+def in_words(repairs: Mapping[str, int], *, unsaid: Collection[str] = ()) -> list[str]:
+    """A split's repairs, a line each but for those of the kinds ``unsaid``."""
+    parts = ((what.rpartition("."), count) for what, count in repairs.items())
+    return [
+        f"{field}: {count} {MEANING.get(kind, kind)}"
+        for (field, _, kind), count in parts
+        if kind not in unsaid
+    ]
 
 
 def _mb(size: int) -> str:

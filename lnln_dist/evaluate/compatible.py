@@ -8,7 +8,7 @@ from lnln_dist.data.shards import ShardedDataset, Split
 from lnln_dist.errors import DataError
 from lnln_dist.evaluate.load import encoder_vocabulary_size
 from lnln_dist.metrics import left_out
-from lnln_dist.runs import Run
+from lnln_dist.runs import Run, RunInfo
 
 
 def check_compatible(run: Run, dataset: ShardedDataset, split: str) -> list[str]:
@@ -20,8 +20,8 @@ def check_compatible(run: Run, dataset: ShardedDataset, split: str) -> list[str]
         split: name of the split to score.
 
     Raises:
-        DataError: another family, other widths, longer sequences, another vocabulary, or no
-            such split.
+        DataError: another family, labels of another unit, other widths, longer sequences, another
+            vocabulary, or no such split.
     """
     index = dataset.index
     if index.family != run.info.family:
@@ -29,11 +29,35 @@ def check_compatible(run: Run, dataset: ShardedDataset, split: str) -> list[str]
             f"{run.folder} was trained for {run.info.family} labels, the data is of family "
             f"{index.family}: give data of the same family with --data"
         )
+    _check_labels(run, index)
     if split not in SPLITS:
         raise DataError(f"the data has no split {split}: choose one of {', '.join(SPLITS)}")
     _check_sizes(run, index, split)
     _check_vocabulary(run, index, dataset.split(split))
     return _notes(run, index)
+
+
+def _check_labels(run: Run, index: Index) -> None:
+    info = run.info
+    differ = info.label_range != index.label_range
+    if info.rescaling_known and info.data_hash != index.data_hash():
+        differ = differ or info.rescaled_from != index.rescaled_from
+    if not differ:
+        return
+    remedy = "give data whose labels have the unit of its training with --data"
+    if info.rescaled_from is not None:
+        low, high = info.rescaled_from
+        remedy = f"prepare the data with --label-range {low:g} {high:g} --rescale-labels"
+    raise DataError(
+        f"{run.folder} was trained on {_unit(info)}, the data has {_unit(index)}: {remedy}"
+    )
+
+
+def _unit(known: RunInfo | Index) -> str:
+    words = "labels in [{:g}, {:g}]".format(*known.label_range)
+    if known.rescaled_from is not None:
+        words += " rescaled from [{:g}, {:g}]".format(*known.rescaled_from)
+    return words
 
 
 def _check_sizes(run: Run, index: Index, split: SplitName) -> None:

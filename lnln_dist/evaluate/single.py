@@ -19,6 +19,7 @@ from lnln_dist.data.repair import TokensError, sample_shape
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
+from lnln_dist.data.summary import in_words
 from lnln_dist.data.text import TextChoice
 from lnln_dist.data.values import UTF_8, label_numbers
 from lnln_dist.errors import DataError, UserError
@@ -26,8 +27,10 @@ from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.compatible import check_compatible
 from lnln_dist.evaluate.load import load_model
 from lnln_dist.files import atomic_write
-from lnln_dist.runs import Run
+from lnln_dist.metrics import LABEL_RANGE
+from lnln_dist.runs import Run, RunInfo
 from lnln_dist.runtime import Runtime
+from lnln_dist.vocabulary import TokenizerInfo
 
 # The split to predict if nothing is said, and the name a file's split is stored under.
 SPLIT: SplitName = "test"
@@ -114,11 +117,14 @@ def _file_case(
         notes.append(f"the file has no split {SPLIT}: predicting {listed([split])}")
     _check_widths(run, raw, str(data))
     notes += _only_the_label(raw, str(data))
+    notes += _to_the_unit_of(run.info, raw)
     # The other splits' memory is free from here on.
     source = file.source
     del file
     index, text_note = _prepare(source, raw, folder, run, str(data), allow_cut=allow_cut)
-    notes += [*text_note, *_cut_notes(index)]
+    # float64 loses nothing that counts here, and what is cut is told in the run's terms.
+    repaired = in_words(index.repairs[SPLIT], unsaid=("float64", "cut"))
+    notes += [*text_note, *repaired, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)
     case = Case(
@@ -170,6 +176,37 @@ def _only_the_label(raw: RawSplit, name: str) -> list[str]:
     return notes
 
 
+def _to_the_unit_of(info: RunInfo, raw: RawSplit) -> list[str]:
+    """Gives a file's labels the unit of a run's predictions, or leaves them out; says so."""
+    label_N, (low, high) = raw.labels["label"], info.label_range
+    if np.isnan(label_N).all():
+        return []
+    if info.rescaled_from is not None:
+        raw.labels["label"] = _preset(info, info.rescaled_from).rescale(label_N)
+        least, most = info.rescaled_from
+        return [
+            f"labels are rescaled linearly from [{least:g}, {most:g}] to [{low:g}, {high:g}], as "
+            "for the run"
+        ]
+    # The public sets are never rescaled, nor is what the released code was trained on.
+    settled = info.rescaling_known or info.dataset in PRESETS or info.origin == "imported"
+    if settled or info.label_range != LABEL_RANGE[info.family]:
+        return []
+    raw.labels["label"] = np.full(len(label_N), np.nan)
+    return [
+        "the label column stays empty: the run is of an earlier version, which did not note "
+        f"whether its labels were rescaled to [{low:g}, {high:g}]"
+    ]
+
+
+def _preset(
+    info: RunInfo, label_range: tuple[float, float], tokenizer: TokenizerInfo | None = None
+) -> Preset:
+    return Preset(
+        dataset=info.dataset, family=info.family, label_range=label_range, tokenizer=tokenizer
+    )
+
+
 def _prepare(
     source: SourceInfo, split: RawSplit, folder: Path, run: Run, name: str, *, allow_cut: bool
 ) -> tuple[Index, list[str]]:
@@ -189,12 +226,7 @@ def _prepare(
         index = write_shards(
             RawFile(source=source, splits={SPLIT: split}),
             folder,
-            Preset(
-                dataset=info.dataset,
-                family=info.family,
-                label_range=info.label_range,
-                tokenizer=own,
-            ),
+            _preset(info, info.label_range, own),
             tokenizer=tokenizer,
             text_source=text_source,
             limits=limits,
@@ -203,7 +235,9 @@ def _prepare(
             allow_cut=allow_cut,
         )
         # Padding ``corpus`` pads to the run's places, however short the file's sequences are.
-        return index.model_copy(update={"padded_lengths": limits})
+        return index.model_copy(
+            update={"padded_lengths": limits, "rescaled_from": info.rescaled_from}
+        )
 
     encoder, sentences = str(run.encoder_folder), "raw_text" not in split.unusable
     unusable = split.unusable.get("text_bert")

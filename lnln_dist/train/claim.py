@@ -95,7 +95,8 @@ def claim(
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
         )
     if longer:
-        info = old.info.model_copy(update={"config_hash": settings.config_hash(config)})
+        noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}
+        info = old.info.model_copy(update=noted)
         write_run(folder, config, info)
 
 

@@ -230,6 +230,7 @@ def _info(
         dataset=index.dataset,
         family=index.family,
         label_range=index.label_range,
+        rescaled_from=index.rescaled_from,
         config_hash=settings.config_hash(config),
         data_hash=index.data_hash(),
         vocab_sha256=index.tokenizer.vocab_sha256,

@@ -1,5 +1,6 @@
 """Which data a run can be scored on."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,49 @@ def test_its_own_data_fit_without_a_word(run: Run, data: Path) -> None:
 def test_another_family(run: Run, data: Path) -> None:
     with pytest.raises(DataError, match=r"trained for mosi labels, the data is of family sims"):
         check_compatible(run, changed(open_dataset(data), family="sims"), "test")
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "message"),
+    [
+        ({}, {"label_range": (0, 1)}, r"labels in \[-3, 3\], the data has labels in \[0, 1\]"),
+        ({"label_range": (0, 1)}, {}, r"labels in \[0, 1\], the data has labels in \[-3, 3\]: "),
+        (
+            {"rescaled_from": (0, 1)},
+            {"label_range": (0, 1)},
+            r"\[-3, 3\] rescaled from \[0, 1\], .* in \[0, 1\]: prepare .* --rescale-labels",
+        ),
+        ({"label_range": (0, 1)}, {"rescaled_from": (0, 1)}, r"in \[0, 1\], .* from \[0, 1\]: "),
+        ({"rescaled_from": (0, 1)}, {"rescaled_from": (0, 5)}, r"--label-range 0 1 --rescale"),
+        ({"rescaled_from": None}, {"rescaled_from": (0, 1)}, r"labels in \[-3, 3\], .* from \[0"),
+    ],
+)
+def test_labels_of_another_unit(
+    tmp_path: Path,
+    data: Path,
+    trained: dict[str, object],
+    given: dict[str, object],
+    message: str,
+) -> None:
+    """Errors in one unit are no errors in the other."""
+    run = Run(tiny_runs.write_tiny_run(tmp_path / "run", data, data_hash="0" * 64, **trained))
+    with pytest.raises(DataError, match=message):
+        check_compatible(run, changed(open_dataset(data), **given), "test")
+
+
+def test_a_rescaled_run_takes_its_own_data(tmp_path: Path, data: Path) -> None:
+    folder = tiny_runs.write_tiny_run(tmp_path / "run", data, rescaled_from=(0, 1))
+    dataset = changed(open_dataset(data), rescaled_from=(0, 1))
+    assert check_compatible(Run(folder), dataset, "test") == []
+
+
+def test_an_earlier_run_that_did_not_note_it_still_opens(tmp_path: Path, data: Path) -> None:
+    folder = tiny_runs.write_tiny_run(tmp_path / "run", data, data_hash="0" * 64)
+    noted = json.loads((folder / "run.json").read_text())
+    del noted["rescaled_from"]
+    (folder / "run.json").write_text(json.dumps(noted))
+    dataset = changed(open_dataset(data), rescaled_from=(0, 1))
+    assert len(check_compatible(Run(folder), dataset, "test")) == 1
 
 
 def test_no_such_split(run: Run, data: Path) -> None:

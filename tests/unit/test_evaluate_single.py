@@ -1,5 +1,6 @@
 """Predictions of one run as a CSV file."""
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,40 @@ def test_labels_are_passed_on_whatever_they_are(
     assert "'good', not a number" in said
 
 
+def rescaled_run(tmp_path: Path, run: Path, **known: object) -> Path:
+    data = run.parent / "data"
+    return tiny_runs.write_tiny_run(tmp_path / "rescaled", data, dataset="own", **known)
+
+
+def test_labels_are_given_in_the_unit_of_the_predictions(
+    tmp_path: Path, run: Path, content: dict[str, Any], whole: pd.DataFrame, runtime: Runtime
+) -> None:
+    own, source = rescaled_run(tmp_path, run, rescaled_from=(0, 1)), tmp_path / "own.pkl"
+    content["test"]["regression_labels"] = [0, 0.5, 1, np.nan] + [0.75] * 7
+    source.write_bytes(pickle.dumps(content))
+    found = predict_file(own, source, output=tmp_path / "p.csv", runtime=runtime)
+    same(found.table, whole)
+    assert found.table.label.tolist() == pytest.approx([-3, 0, 3, np.nan] + [1.5] * 7, nan_ok=True)
+    assert found.notes == ["labels are rescaled linearly from [0, 1] to [-3, 3], as for the run"]
+
+
+def test_labels_of_a_unit_that_is_not_known_are_left_out(
+    tmp_path: Path, run: Path, whole: pd.DataFrame, runtime: Runtime
+) -> None:
+    """A run of before it was noted, of a data set that may have been rescaled."""
+    own = rescaled_run(tmp_path, run)
+    noted = json.loads((own / "run.json").read_text())
+    del noted["rescaled_from"]
+    (own / "run.json").write_text(json.dumps(noted))
+    source = run.parent / "data.pkl"
+    found = predict_file(own, source, output=tmp_path / "p.csv", runtime=runtime)
+    same(found.table, whole)
+    assert found.table.label.isna().all()
+    (note,) = found.notes
+    assert note.startswith("the label column stays empty: ")
+    assert "whether its labels were rescaled" in note
+
+
 def test_the_only_split_is_taken_and_said(
     content: dict[str, Any], whole: pd.DataFrame, predict: Predict
 ) -> None:
@@ -192,6 +227,35 @@ def test_longer_clips_are_cut_and_it_is_said(content: dict[str, Any], predict: P
     assert said == (
         "11 samples have more audio than the 9 places the run takes: their ends were cut off"
     )
+
+
+def test_repairs_are_said(content: dict[str, Any], predict: Predict) -> None:
+    test = content["test"]
+    test["vision"] = np.full_like(test["vision"], np.nan)
+    test["audio_lengths"] = [0, *test["audio_lengths"][1:]]
+    test["audio"][0] = 0
+    test["audio"][1, 0, :2] = np.inf, -np.inf
+    test["audio"] = test["audio"].astype(np.float64)  # this loses nothing
+    _, said = predict(content)
+    values = sum(test["vision_lengths"]) * 4
+    assert said.split("; ") == [
+        "audio: 1 sequences had no frames: one frame of zeros each",
+        "audio: 1 values were -inf (or too large for float32): set to 0",
+        "audio: 1 values were +inf (or too large for float32): set to 0",
+        f"vision: {values} values were NaN: set to 0",
+    ]
+
+
+def test_frames_that_are_dropped_or_moved_are_said(
+    content: dict[str, Any], predict: Predict
+) -> None:
+    test = content["test"]
+    test["audio"], test["audio_lengths"] = np.ones_like(test["audio"]), [8] * 11
+    _, said = predict(content, allow_cut=True)
+    assert said == "audio: 11 frames outside their sequence were not zero: dropped"
+    test["audio"][:, 0] = 0
+    _, said = predict(content)
+    assert said == "audio: 11 samples were padded in front: moved to the beginning"
 
 
 def test_what_nothing_reads_is_not_demanded(

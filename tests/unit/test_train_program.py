@@ -26,6 +26,7 @@ from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.evaluate import predict
 from lnln_dist.files import LOCK, held
+from lnln_dist.runs import Run
 from lnln_dist.specs.registry import MODELS, make_config
 from lnln_dist.sweep.records import NOTE, Note, Record
 from lnln_dist.sweep.trial import TrialFailedError, clear_torn_start, failing_for_good
@@ -343,6 +344,15 @@ def test_what_is_told_is_committed_and_a_lent_folder_is_free_meanwhile(
     with pytest.raises(SystemExit):  # how Ray Tune ends a trial that it pauses
         run(config(data), tmp_path / "cut", cpu=True, on_epoch=lambda _: sys.exit(0), lends=True)
     assert checkpoint.load(checkpoint.checkpoints(tmp_path / "cut")[-1])[0].step == steps[0][0]
+
+
+def test_a_run_notes_how_its_labels_were_rescaled(tmp_path: Path) -> None:
+    source, folder = tiny_runs.write_pickle(tmp_path / "own.pkl"), tmp_path / "own"
+    own = {"dataset": "own", "family": "mosi", "label_range": (-4, 4), "rescale_labels": True}
+    prepare(source, folder, tokenizer="corpus", **own)
+    run(config(folder), tmp_path / "run", cpu=True, on_epoch=lambda _: True)
+    info = Run(tmp_path / "run").info
+    assert (info.label_range, info.rescaled_from) == ((-3, 3), (-4, 4))
 
 
 def test_a_finished_run_is_lengthened_where_its_schedule_permits(
