@@ -20,6 +20,7 @@ from lnln_dist.errors import DataError
 
 SMALL_SHARE = 0.01  # of the non-zero frames: what may be dropped unasked
 NEAR = 3  # places by which aligned frames may be fewer than tokens ([CLS], [SEP], no face found)
+FEW = 3  # sequences, or zero frames of one, that show nothing yet
 
 
 class Extent(NamedTuple):
@@ -44,10 +45,11 @@ class _Look(NamedTuple):
 def find_extents(
     raw: RawFile, m: FrameModality, *, name: str, chunk_bytes: int, allow_cut: bool
 ) -> dict[str, Extent]:
-    """Finds the real frames of all splits, which are padded at one and the same side.
+    """Finds the real frames of all splits; each is padded at the end, in front, or at both ends.
 
-    Counts ``padded_in_front`` (samples), ``length_from_mask``, ``length_from_zeros`` and, of
-    lengths beyond the padded places, ``over_padding``, each as ``MODALITY.what``.
+    Counts ``padded_in_front`` (samples), ``length_from_mask``, ``length_from_zeros``, of lengths
+    beyond the padded places ``over_padding``, and ``leading_zeros`` (frames, where they may be
+    padding and too little says so), each as ``MODALITY.what``.
 
     Args:
         raw: the feature file.
@@ -66,13 +68,22 @@ def find_extents(
     aligned = False
     if stated:
         front = _dropped(stated, front=True) < _dropped(stated, front=False)
-        if not allow_cut:
-            _refuse_contradictions(stated, m, front)
     elif len(masks) == len(every) and any(_aligned(masks, front=side) for side in (False, True)):
         aligned, front = True, not _aligned(masks, front=False)
     else:
-        front = _zeros_in_front(every)
-    return {n: _extent(look, m, front, aligned) for n, look in looks.items()}
+        front = bool(_zeros_in_front(every))
+    sides = {n: front if aligned else _side(look, front) for n, look in looks.items()}
+    if stated and not allow_cut:
+        _refuse_contradictions(
+            [
+                (look, look.given_N, sides[n])
+                for n, look in looks.items()
+                if look.given_N is not None
+            ],
+            m,
+        )
+    extents = {n: _extent(look, m, sides[n], aligned) for n, look in looks.items()}
+    return extents if aligned else _unled(looks, extents, m)
 
 
 def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _Look:
@@ -150,15 +161,36 @@ def _dropped(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -
     return dropped / max(1, sum(int(look.filled_NT.sum()) for look, _ in parts))
 
 
+def _side(look: _Look, front: bool) -> bool:
+    """Whether a split is padded in front, where the file as a whole is so or not."""
+    if look.given_N is None:
+        own = _zeros_in_front([look])
+        return front if own is None else own
+    # The other side only where that one fits and the file's does not.
+    lost, other = (_dropped([(look, look.given_N)], front=f) for f in (front, not front))
+    return front != (other <= SMALL_SHARE < lost)
+
+
+def _contradicted(
+    look: _Look, lengths_N: NDArray[np.int64], *, front: bool, share: float
+) -> NDArray[np.bool_]:
+    """Samples that contradict their lengths, [N], with ``share`` of all frames outside them."""
+    outside_N = _outside(look.filled_NT, lengths_N, front=front)
+    # A few stray frames are harmless, unless they are most of what a sample has.
+    wrong_N: NDArray[np.bool_] = outside_N > (
+        0 if share > SMALL_SHARE else look.filled_NT.sum(axis=1) / 2
+    )
+    return wrong_N
+
+
 def _refuse_contradictions(
-    parts: Sequence[tuple[_Look, NDArray[np.int64]]], m: FrameModality, front: bool
+    parts: Sequence[tuple[_Look, NDArray[np.int64], bool]], m: FrameModality
 ) -> None:
-    share = _dropped(parts, front=front)
-    for look, lengths_N in parts:
-        outside_N = _outside(look.filled_NT, lengths_N, front=front)
-        all_N = look.filled_NT.sum(axis=1)
-        # A few stray frames are harmless, unless they are most of what a sample has.
-        wrong_N = outside_N > (0 if share > SMALL_SHARE else all_N / 2)
+    frames = [look.filled_NT.sum(axis=1) for look, _, _ in parts]
+    outside = [_outside(look.filled_NT, n_N, front=front) for look, n_N, front in parts]
+    share = sum(int(n_N.sum()) for n_N in outside) / max(1, sum(int(n_N.sum()) for n_N in frames))
+    for (look, lengths_N, front), all_N, outside_N in zip(parts, frames, outside, strict=True):
+        wrong_N = _contradicted(look, lengths_N, front=front, share=share)
         if wrong_N.any():
             row = int(np.argmax(outside_N * wrong_N))
             raise DataError(
@@ -172,7 +204,10 @@ def _refuse_contradictions(
 
 def _aligned(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> bool:
     """Whether the frames lie inside the text's mask and most sequences fill it."""
-    if _dropped(parts, front=front) > SMALL_SHARE:
+    share = _dropped(parts, front=front)
+    if share > SMALL_SHARE or any(
+        _contradicted(look, mask_N, front=front, share=share).any() for look, mask_N in parts
+    ):
         return False
     near = [mask_N - _span(look.filled_NT) <= NEAR for look, mask_N in parts]
     has = [look.filled_NT.any(axis=1) for look, _ in parts]
@@ -180,18 +215,17 @@ def _aligned(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -
     return bool(len(told)) and bool(told.mean() >= 0.5)
 
 
-def _zeros_in_front(looks: Sequence[_Look]) -> bool:
-    """Whether zeros lead clearly more often than they trail."""
+def _zeros_in_front(looks: Sequence[_Look]) -> bool | None:
+    """Whether zeros lead clearly more often than they trail; None if neither is clear."""
     filled = [look.filled_NT[look.filled_NT.any(axis=1)] for look in looks]
     lead_N = np.concatenate([f.shape[1] - _length(f, front=True) for f in filled])
     trail_N = np.concatenate([f.shape[1] - _length(f, front=False) for f in filled])
-    leading, trailing = (lead_N > 0).sum(), (trail_N > 0).sum()
     # A sequence may begin with zeros of its own (a face not yet found), but seldom does.
-    return bool(
-        leading >= max(3, 0.1 * len(lead_N))
-        and leading > 2 * trailing
-        and lead_N.sum() > trail_N.sum()
-    )
+    for front, more_N, less_N in ((True, lead_N, trail_N), (False, trail_N, lead_N)):
+        more, less = (more_N > 0).sum(), (less_N > 0).sum()
+        if more >= max(FEW, 0.1 * len(more_N)) and more > 2 * less and more_N.sum() > less_N.sum():
+            return front
+    return None
 
 
 def _length(filled_NT: NDArray[np.bool_], *, front: bool) -> NDArray[np.int64]:
@@ -222,3 +256,44 @@ def _extent(look: _Look, m: FrameModality, front: bool, aligned: bool) -> Extent
     start_N = np.where(length_N > 0, places - length_N, 0) if front else np.zeros_like(length_N)
     counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
     return Extent(start_N, length_N, counts)
+
+
+def _unled(
+    looks: dict[str, _Look], extents: dict[str, Extent], m: FrameModality
+) -> dict[str, Extent]:
+    """Extents without zero frames at their beginnings, where these are padding; else counted.
+
+    Lengths may count padding in front, and frames may lie between zeros on both sides.
+    """
+    ends = {n: _zero_ends(looks[n].filled_NT, extent) for n, extent in extents.items()}
+    whole = _is_led(list(ends.values()))
+    out = {}
+    for n, (start_N, length_N, counts) in extents.items():
+        lead_N = ends[n][0]
+        if _is_led([ends[n]]) or (whole and len(lead_N) <= 2 * FEW):
+            start_N, length_N = start_N + lead_N, length_N - lead_N
+            counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
+        else:
+            counts[f"{m}.leading_zeros"] = int(lead_N[lead_N >= FEW].sum())
+        out[n] = Extent(start_N, length_N, counts)
+    return out
+
+
+def _is_led(ends: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> bool:
+    """Whether half of the sequences begin with several zero frames, and hardly any end so."""
+    lead_N, trail_N = (np.concatenate(side) for side in zip(*ends, strict=True))
+    leading, trailing = (lead_N >= FEW).sum(), (trail_N >= FEW).sum()
+    return bool(leading >= max(FEW, 0.5 * len(lead_N)) and trailing <= 0.1 * leading)
+
+
+def _zero_ends(
+    filled_NT: NDArray[np.bool_], extent: Extent
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Zero frames that sequences begin and end with, within their extents, [N] each."""
+    places, stop_N = filled_NT.shape[1], extent.start_N + extent.length_N
+    place_T = np.arange(places)
+    inside_NT = filled_NT & (place_T >= extent.start_N[:, None]) & (place_T < stop_N[:, None])
+    has_N = inside_NT.any(axis=1)
+    lead_N = np.where(has_N, places - _length(inside_NT, front=True) - extent.start_N, 0)
+    trail_N = np.where(has_N, stop_N - _length(inside_NT, front=False), 0)
+    return lead_N, trail_N

@@ -24,6 +24,7 @@ MEANING = {
     "over_padding": "lengths exceeded the padded sequence: cut to it",
     "beyond_length": "frames outside their sequence were not zero: dropped",
     "padded_in_front": "samples were padded in front: moved to the beginning",
+    "leading_zeros": "zero frames begin sequences and may be padding, which too few show: kept",
     "length_from_mask": "lengths were missing: taken from the text's attention mask",
     "length_from_zeros": "lengths were missing: taken from where the frames are not zero",
     "last_not_sep": "sentences do not end with [SEP]: kept as they are",

@@ -238,3 +238,82 @@ def test_a_sequence_without_frames_padded_in_front(tmp_path, content):
     index, dataset = converted(tmp_path, in_front(content, "audio"))
     assert dataset.split("train").frames("audio", 4).tolist() == [[0, 0, 0]]
     assert index.repairs["train"]["audio.empty"] == 1
+
+
+def test_a_mask_that_one_sample_contradicts_is_no_length(tmp_path):
+    """Most of one sample is not lost because it is little of the file."""
+    content = feature_files.feature_file(audio=200, text=200)
+    for name, n in feature_files.SIZES.items():
+        split = content[name]
+        lengths = np.full(n, 198)
+        lengths[0] = 18
+        inside = np.arange(200) < lengths[:, None]
+        split["audio"] = np.where(inside[..., None], np.float32(1), np.float32([0] * 3))
+        del split["audio_lengths"]
+        lengths[0] = 6
+        mask = (np.arange(200) < lengths[:, None]).astype(np.float32)
+        ids = mask * 1000
+        ids[:, 0], ids[np.arange(n), lengths - 1] = feature_files.CLS, feature_files.SEP
+        split["text_bert"] = np.stack([ids, mask, 0 * mask], axis=1)
+    index, dataset = converted(tmp_path, content)
+    for name, n in feature_files.SIZES.items():
+        assert dataset.split(name).lengths["audio"].tolist() == [18] + [198] * (n - 1)
+        assert index.repairs[name]["audio.length_from_zeros"] == n
+
+
+def between_zeros(content, splits, *, lead=4, trail=0, lengths=None):
+    """``content`` with audio of ones between zeros, and the extents that are real."""
+    for name in SPLITS:
+        n = feature_files.SIZES[name]
+        start = lead if name in splits else 0
+        content[name]["audio"] = np.zeros((n, 20, 3), np.float32)
+        for row, frames in enumerate(content[name]["audio"]):
+            frames[start + row % 3 : (20 - trail) if name in splits else 15 - row % 3] = 1
+        content[name]["audio_lengths"] = None if lengths is None else [lengths] * n
+    return {
+        name: [int(n) for n in content[name]["audio"].any(axis=2).sum(axis=1)] for name in SPLITS
+    }
+
+
+@pytest.mark.parametrize(
+    ("splits", "choices"),
+    [
+        (SPLITS, {"lengths": 20}),  # lengths that count the padding
+        (("test",), {}),  # one split only
+        (SPLITS, {"trail": 5}),  # on both sides
+    ],
+)
+def test_zeros_that_most_sequences_begin_with_are_padding(tmp_path, content, splits, choices):
+    expected = between_zeros(content, splits, **choices)
+    index, dataset = converted(tmp_path, content)
+    for name in splits:
+        assert dataset.split(name).lengths["audio"].tolist() == expected[name]
+        assert index.repairs[name]["audio.padded_in_front"] == feature_files.SIZES[name]
+        assert "audio.leading_zeros" not in index.repairs[name]
+    for name in set(SPLITS) - set(splits):
+        assert "audio.padded_in_front" not in index.repairs[name]
+
+
+def test_a_split_padded_in_front_beside_others_with_lengths(tmp_path, content):
+    moved = in_front(content, "audio")
+    index, dataset = converted(tmp_path, {**content, "test": moved["test"]})
+    check(dataset, content)
+    assert index.repairs["test"]["audio.padded_in_front"]
+    assert "audio.padded_in_front" not in index.repairs["train"]
+
+
+def test_leading_zeros_that_too_few_sequences_have_are_kept_and_counted():
+    raw, padded = raw_file([[(1.0, 1.0)] * 9] * 2, 9, front=False, lengths=False)
+    padded[0, :4] = padded[1, :3] = 0
+    found = extents(raw)
+    assert (found.start_N.tolist(), found.length_N.tolist()) == ([0, 0], [9, 9])
+    assert found.counts["audio.leading_zeros"] == 7
+
+
+def test_zeros_at_both_ends_within_lengths_are_real():
+    """Faces are lost at the end as often as at the beginning; padding lies at one."""
+    raw, padded = raw_file([[(1.0, 1.0)] * 12] * 4, 12, front=False, lengths=True)
+    padded[:, :3] = padded[:, -3:] = 0
+    found = extents(raw)
+    assert (found.start_N.tolist(), found.length_N.tolist()) == ([0] * 4, [12] * 4)
+    assert found.counts["audio.leading_zeros"] == 12
