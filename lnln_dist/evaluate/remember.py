@@ -35,7 +35,8 @@ class _Memory:
     def __call__(self, ids_BT: Tensor, valid_BT: Tensor, segments_BT: Tensor) -> Tensor:
         inputs = (ids_BT, valid_BT, segments_BT)
         hidden_BTD = self._look_up(inputs)
-        self._known = [*self._known[:1], _Encoded(inputs, hidden_BTD)]
+        # A copy is kept: what is handed out a network may change in place.
+        self._known = [*self._known[:1], _Encoded(inputs, hidden_BTD.clone())]
         return hidden_BTD
 
     def _look_up(self, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -47,6 +47,7 @@ def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None
     lengths = {m: min(PLACES, shapes.length(m)) for m in MODALITIES}
     widths = {"audio": shapes.audio_width, "vision": shapes.vision_width}
     batch = blank_batch(SIZE, lengths=lengths, widths=widths)
+    buffers = {key: buffer.clone() for key, buffer in network.named_buffers()}
     with torch.random.fork_rng(devices=[]):
         losses = call_own(name, "losses(batch)", lambda: verbs.losses(batch))
         problem = _in_losses(losses, set(loss_weights(config.loss)))
@@ -61,6 +62,9 @@ def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None
                 found = call_own(name, "predict(batch)", lambda: verbs.predict(batch))
                 network.train(training)
             problem = _in_prediction(found, find_spec(name).extras)
+    with torch.no_grad():  # running statistics of blank samples are none
+        for key, buffer in network.named_buffers():
+            buffer.copy_(buffers[key])
     if problem:
         raise ConfigError(f"model.name: {problem} (model {name})")
 

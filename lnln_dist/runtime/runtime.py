@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 
 from lnln_dist.config import Strategy
-from lnln_dist.errors import TrainingError
+from lnln_dist.errors import TrainingError, UserError
 from lnln_dist.runtime.ddp import Ddp
 from lnln_dist.runtime.launch import Launch, Precision, read_launch
 from lnln_dist.runtime.launcher import check_variables
@@ -137,7 +137,7 @@ class Runtime(Process):
             try:
                 with torch.device("meta"):
                     held.append(make(False))
-            except RuntimeError as err:
+            except (RuntimeError, UserError) as err:
                 problem = " ".join(str(err).split())[:200]
         for told in self.gather_objects(problem):
             if told:

@@ -113,3 +113,15 @@ def test_predictions_are_those_of_an_encoder_without_memory(
             assert found.extras[name] == pytest.approx(values, abs=1e-6)
     assert sum(asked) == len(cells) * len(case.split)
     assert few < 0.7 * sum(asked)
+
+
+@torch.inference_mode()
+def test_what_a_network_does_to_a_text_in_place_is_not_remembered(encoder: TextEncoder) -> None:
+    call = texts([5, 6, 7], [5, 6, 0])
+    fresh = encoder(*call)
+    model = nn.ModuleList([encoder])
+    with remembering(model):
+        for _ in range(3):
+            found = encoder(*call)
+            assert torch.equal(found, fresh)
+            found += 100

@@ -29,10 +29,13 @@ def network() -> Own:
 
 def test_a_network_that_keeps_its_promises_is_left_as_it_was() -> None:
     model = network().train()
+    model.head = nn.Sequential(nn.BatchNorm1d(8), model.head)
+    counted = model.head[0].num_batches_tracked
     before, state = [p.clone() for p in model.parameters()], torch.get_rng_state()
     try_network(model, CONFIG, SHAPES)
     try_network(model, CONFIG, InputShapes(**{**vars(SHAPES), "text_length": 1}))
     assert model.training
+    assert counted.item() == 0
     assert torch.equal(state, torch.get_rng_state())
     assert all(p.grad is None for p in model.parameters())
     assert all(map(torch.equal, before, model.parameters()))
