@@ -68,6 +68,8 @@ def config_class(name: str = DEFAULT) -> type[Config]:
 
     @dataclass(frozen=True, kw_only=True, config=STRICT)
     class RunConfig(Config):
+        """Settings of a run; those of model and loss belong to the model (--model.name)."""
+
         model: spec.config = spec.config(name=name)  # type: ignore[name-defined]
         loss: spec.loss = spec.loss()  # type: ignore[name-defined]
 
