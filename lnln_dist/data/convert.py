@@ -310,14 +310,14 @@ def shared_videos(
     understood = 0
     for split, samples in ids.items():
         found = {sample: pattern.match(sample) for sample in samples}
-        missed = [sample for sample, match in found.items() if match is None]
+        missed = [sample for sample, match in found.items() if match is None or match[1] is None]
         if own and missed:
             raise DataError(
                 f"{name}: {split}: --group-by {pattern.pattern} does not fit the id {missed[0]!r} "
                 f"({len(missed)} such samples)"
             )
         understood += len(found) - len(missed)
-        videos[split] = {match[1] for match in found.values() if match is not None}
+        videos[split] = {m[1] for m in found.values() if m is not None and m[1] is not None}
         # An id in two splits is one sample twice; a mere number is only its place in the split.
         videos[split] |= {sample for sample in missed if not sample.isdecimal()}
     overlap = {f"{a}/{b}": len(videos[a] & videos[b]) for a, b in itertools.combinations(videos, 2)}

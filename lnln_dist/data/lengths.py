@@ -63,6 +63,13 @@ def find_extents(
     """
     looks = {n: _look(split, m, f"{name}: {n}", chunk_bytes) for n, split in raw.splits.items()}
     every = list(looks.values())
+    given = sum(len(look.ids) for look in every if look.given_N is not None)
+    over = sum(look.counts[f"{m}.over_padding"] for look in every)
+    if over >= max(FEW, 0.9 * given):
+        raise DataError(
+            f"{name}: {over} of {given} {m}_lengths exceed the places of {m}: its axes may be "
+            "[n, D, T], which must be [n, T, D]; otherwise correct the lengths or leave them out"
+        )
     stated = [(look, look.given_N) for look in every if look.given_N is not None]
     masks = [(look, look.mask_N) for look in every if look.mask_N is not None]
     aligned = False

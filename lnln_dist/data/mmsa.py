@@ -93,7 +93,7 @@ def read_features(source: str | Path, *, encoding: str = UTF_8) -> FeatureFile:
     """
     try:
         b"-".decode(encoding, "replace")  # an empty one asks for no codec
-    except LookupError as err:
+    except (LookupError, UnicodeError) as err:
         raise DataError(f"--encoding {encoding}: no encoding of text that Python knows") from err
     name = str(source)
     with open_source(source) as file:

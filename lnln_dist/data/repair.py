@@ -103,9 +103,12 @@ def label_column(
     # Written so that NaN counts as outside.
     outside_N = ~((array >= low - TOLERANCE) & (array <= high + TOLERANCE))
     wrong = np.flatnonzero(outside_N & ~np.isfinite(array) if clip else outside_N)
+    few = 4 * int(outside_N.sum()) <= len(array)
+    if clip and not few and not len(wrong):
+        wrong = np.flatnonzero(outside_N)  # most are no strays: the range is wrong
     if len(wrong):
         row = int(wrong[0])
-        strays = np.isfinite(array[row]) and 4 * len(wrong) <= len(array)
+        strays = np.isfinite(array[row]) and few and not clip
         remedy = ", or pass --clip-labels" if strays else ""
         raise DataError(
             f"{where}: sample {ids[row]!r} has the label {array[row]}, outside [{low:g}, {high:g}] "

@@ -228,6 +228,7 @@ def test_videos_by_a_pattern_of_ones_own(tmp_path, content):
     for pattern, message in (
         ("(", "not a regular expression"),
         (".+", "has 0 groups; one is needed"),
+        ("(a)?.*", "train: --group-by .* does not fit the id 'train0_clip_0'"),
         ("(test.*)", "train: --group-by .* does not fit the id 'train0_clip_0'"),
     ):
         with pytest.raises(DataError, match=message):

@@ -317,3 +317,10 @@ def test_zeros_at_both_ends_within_lengths_are_real():
     found = extents(raw)
     assert (found.start_N.tolist(), found.length_N.tolist()) == ([0] * 4, [12] * 4)
     assert found.counts["audio.leading_zeros"] == 12
+
+
+def test_lengths_that_nearly_all_exceed_the_places_are_refused(tmp_path, content):
+    for name in SPLITS:
+        content[name]["audio_lengths"] = [40] * feature_files.SIZES[name]
+    with pytest.raises(DataError, match="24 of 24 audio_lengths exceed the places of audio"):
+        converted(tmp_path, content)

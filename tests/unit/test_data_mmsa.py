@@ -245,5 +245,6 @@ def test_bytes_that_are_not_utf_8_need_their_encoding(tmp_path, content, encodin
     raw = read_pickle(source, encoding=encoding)
     assert raw.splits["valid"].raw_text[2] == word
     assert raw.splits["train"].raw_text == list(content["train"]["raw_text"])
-    with pytest.raises(DataError, match="--encoding klingon"):
-        read_pickle(source, encoding="klingon")
+    for unknown in ("klingon", "idna"):
+        with pytest.raises(DataError, match=f"--encoding {unknown}"):
+            read_pickle(source, encoding=unknown)

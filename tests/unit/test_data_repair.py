@@ -84,8 +84,16 @@ def test_labels_are_clipped_on_request():
         return repair.label_column(values, ids=IDS, label_range=(-3, 3), where="w", clip=True)
 
     # 11 / 3: four annotators where three were meant.
-    column, clipped = read([11 / 3, -5, 3.000001, 0.5])
-    assert (column.tolist(), clipped) == ([3, -3, 3, 0.5], 2)
+    column = repair.label_column(
+        [11 / 3, -5, 3.000001, *[0.5] * 5],
+        ids=[*"abcdefgh"],
+        label_range=(-3, 3),
+        where="w",
+        clip=True,
+    )
+    assert (column[0].tolist(), column[1]) == ([3, -3, 3, *[0.5] * 5], 2)
+    with pytest.raises(DataError, match=r"'a' .* \(2 such samples\): .* data set$"):
+        read([4, 5, 0, 0])  # more than a quarter are no strays
     for wrong in (np.nan, np.inf):
         with pytest.raises(DataError, match=r"sample 'b' .* \(1 such samples\): .* data set$"):
             read([9, wrong, 0, 0])
