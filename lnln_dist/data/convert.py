@@ -102,6 +102,12 @@ def prepare(
     _check_choices(folder, limits, shard_mb, overwrite)
     if rescale_labels and preset.label_range == preset.family_range:
         raise DataError(f"--rescale-labels: {dataset} has the labels of its family already")
+    low, high = preset.label_range
+    if rescale_labels and low < 0 < high and low != -high:
+        raise DataError(
+            f"--rescale-labels: a range from {low:g} to {high:g} has its middle beside 0: mapping "
+            "it would turn signs; give a --label-range that is symmetric about 0"
+        )
     pattern = None if group_by is None else _group_pattern(group_by)
     with atomic_folder(folder, overwrite=overwrite) as pending:
         return write_shards(

@@ -255,6 +255,14 @@ def test_a_set_with_its_familys_labels_has_nothing_to_rescale(tmp_path, content)
         converted(tmp_path, content, rescale_labels=True)
 
 
+def test_rescaling_never_turns_a_sign(tmp_path, content):
+    own = {"dataset": "own", "family": "mosi", "tokenizer": "corpus", "rescale_labels": True}
+    with pytest.raises(DataError, match=r"from -3 to 4 has its middle beside 0.*symmetric"):
+        converted(tmp_path, content, label_range=(-3.0, 4.0), **own)
+    index, _ = converted(tmp_path, content, label_range=(-6.0, 6.0), **own)
+    assert index.label_range == (-3.0, 3.0)
+
+
 def test_shard_size_changes_files_not_data(tmp_path, content):
     source = feature_files.write(tmp_path / "f.pkl", content)
     prepare(source, tmp_path / "one", dataset="mosi")
