@@ -14,6 +14,7 @@ from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
 from lnln_dist.runtime import Runtime
+from lnln_dist.specs.spec import check_extras
 
 
 class GridScores(NamedTuple):
@@ -44,6 +45,9 @@ def validate(
         config: of the run.
         runtime: of this rank.
         leaving: asked before every forward pass, on all ranks alike; if true nothing is returned.
+
+    Raises:
+        ConfigError: one of the network's extras has the name of a column of the results.
     """
     select, index = config.select, dataset.index
     split = dataset.split(select.split)
@@ -74,6 +78,7 @@ def validate(
         )
     except _LeavingError:
         return None
+    check_extras(found[0].extras, model=config.model.name)  # those the spec left out, too
     by_condition = {c.condition: p.sentiment for c, p in zip(conditions, found, strict=True)}
     predictions = [by_condition[cell.condition] for cell in cells]
     scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}
