@@ -19,10 +19,8 @@ from lnln_dist.metrics import METRICS, defined
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 from lnln_dist.settings import config_hash
+from lnln_dist.specs.spec import check_extras
 
-PREDICTION_COLUMNS = frozenset(
-    {"run", "id", "split", "pattern", "rate", "noise_seed", "label", "prediction", "checkpoint"}
-)
 PER_METRIC = "per-metric"  # every score from the checkpoint that was kept for it
 
 
@@ -130,12 +128,7 @@ def predict_case(
         workers=workers,
         before_pass=before_pass,
     )
-    taken = sorted(found[0].extras.keys() & PREDICTION_COLUMNS)
-    if taken:
-        raise UserError(
-            f"{case.run.config.model.name}: what the network calls {', '.join(taken)} has the name "
-            "of a column of the results: give it another one"
-        )
+    check_extras(found[0].extras, model=case.run.config.model.name)
     for one in found:
         bad = int(np.count_nonzero(~np.isfinite(one.sentiment)))
         if bad:

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from lnln_dist.config import STRICT, Config
 from lnln_dist.errors import ConfigError
-from lnln_dist.specs.spec import ModelSpec, import_name
+from lnln_dist.specs.spec import ModelSpec, check_extras, import_name
 
 DEFAULT = "lnln"
 MODELS = {
@@ -32,7 +32,7 @@ def find_spec(name: str) -> ModelSpec:
     never from a run folder.
 
     Raises:
-        ConfigError: no such model, or what is named is not a spec.
+        ConfigError: no such model, what is named is not a spec, or an extra is named as a column.
     """
     module, colon, spec_name = name.partition(":")
     if name not in MODELS and not (module and colon and spec_name):
@@ -49,6 +49,7 @@ def find_spec(name: str) -> ModelSpec:
         raise ConfigError(f"model.name: {err}") from err
     if not isinstance(spec, ModelSpec):
         raise ConfigError(f"model.name: {name} is a {type(spec).__name__}, not a ModelSpec")
+    check_extras(spec.extras, model=f"model.name: {name}")
     return spec
 
 

@@ -6,12 +6,17 @@ checkpoints, sweeps, evaluation, cost) knows a model by its spec alone.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lnln_dist.config import LossConfig, ModelConfig
 from lnln_dist.errors import ConfigError
+
+# Of predictions.parquet, whatever the model; what a model tells stands in columns beside them.
+PREDICTION_COLUMNS = frozenset(
+    {"run", "id", "split", "pattern", "rate", "noise_seed", "label", "prediction", "checkpoint"}
+)
 
 # Setting -> the values that a recipe allows.
 Promises = Mapping[str, tuple[object, ...]]
@@ -39,6 +44,20 @@ class ModelSpec:
     def builder(self) -> Callable[..., Any]:
         """``build``, imported."""
         return import_name(self.build) if isinstance(self.build, str) else self.build
+
+
+def check_extras(names: Iterable[str], *, model: str) -> None:
+    """Refuses extras that would take the place of a column of the results.
+
+    Raises:
+        ConfigError: names the model and them.
+    """
+    taken = sorted(PREDICTION_COLUMNS.intersection(names))
+    if taken:
+        raise ConfigError(
+            f"{model}: what the network calls {', '.join(taken)} has the name of a column of the "
+            "results: give it another one"
+        )
 
 
 def import_name(path: str) -> Any:

@@ -15,6 +15,7 @@ from lnln_dist.errors import TrainingError
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
 from lnln_dist.runtime import Runtime
+from lnln_dist.specs.spec import check_extras
 
 
 class GridScores(NamedTuple):
@@ -45,6 +46,9 @@ def validate(
         config: of the run.
         runtime: of this rank.
         leaving: asked before every forward pass, on all ranks alike; if true nothing is returned.
+
+    Raises:
+        ConfigError: one of the network's extras has the name of a column of the results.
     """
     select, index = config.select, dataset.index
     split = dataset.split(select.split)
@@ -81,6 +85,7 @@ def validate(
             f"{lost} of {len(found) * len(split)} predictions for {select.split} are not finite: "
             "lower optim.lr, or train in fp32; the last checkpoint is intact"
         )
+    check_extras(found[0].extras, model=config.model.name)  # those the spec left out, too
     by_condition = {c.condition: p.sentiment for c, p in zip(conditions, found, strict=True)}
     predictions = [by_condition[cell.condition] for cell in cells]
     scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}

@@ -1,8 +1,10 @@
 """Models by name, ours and a user's, and the settings each has."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
+import own_model
 import pytest
 
 from lnln_dist import settings
@@ -46,6 +48,17 @@ def test_the_default_is_lnln() -> None:
 def test_a_name_that_is_no_model_is_one_line(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^model.name: .*{message}"):
         settings.build({"model": {"name": name}})
+
+
+@pytest.mark.parametrize("column", ["rate", "label", "checkpoint"])
+def test_what_a_model_tells_may_not_be_called_as_a_column(
+    column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused with the settings, not by an evaluation after the training."""
+    spec = dataclasses.replace(own_model.SPEC, extras=("fine", column))
+    monkeypatch.setattr(own_model, "CLASHING", spec, raising=False)
+    with pytest.raises(ConfigError, match=rf"^model.name: own_model:CLASHING: .* calls {column} "):
+        settings.build({"model": {"name": "own_model:CLASHING"}})
 
 
 def test_a_module_beside_the_start_is_found(
