@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/evaluate.py RUN --other CHECKOUT [--repeats 3] [--workers 0]
 
 RUN is a run folder that both can open, made by the older one. Each evaluation is a process of its
-own, the two checkouts in turn. Reports the median seconds of ``evaluate_runs`` (imports left out),
-the peak memory of the process, and how far the predictions are apart.
+own, the two checkouts in turn. Reports the median processor seconds of ``evaluate_runs`` (imports
+and loader processes left out), the peak memory, and how far the predictions are apart.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from lnln_dist.runtime import Runtime
 
 torch.set_num_threads(1)
 runtime = Runtime(cpu=True)
-begin = time.perf_counter()
+begin = time.process_time()
 evaluate_runs(
     [Path(sys.argv[1])], output=Path(sys.argv[2]), runtime=runtime, workers=int(sys.argv[3])
 )
-seconds = time.perf_counter() - begin
+seconds = time.process_time() - begin
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps([lnln_dist.__file__, seconds, peak]))
 """
