@@ -261,7 +261,7 @@ def find_layout(raw: RawFile, limits: Mapping[Modality, int], *, name: str) -> L
             if len(shape) != 2 or not all(shape):
                 raise DataError(
                     f"{name}: {n}: {m} has samples of the shape {shape}, expected (places, "
-                    "features)"
+                    "features); one vector a sample is an array of the shape [n, 1, D]"
                 )
         found = {n: shape[1] for n, shape in shapes.items()}
         if len(set(found.values())) > 1:
