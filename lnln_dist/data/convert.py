@@ -324,8 +324,6 @@ def shared_videos(
             )
         understood += len(found) - len(missed)
         videos[split] = {m[1] for m in found.values() if m is not None and m[1] is not None}
-        # An id in two splits is one sample twice; a mere number is only its place in the split.
-        videos[split] |= {sample for sample in missed if not sample.isdecimal()}
     overlap = {f"{a}/{b}": len(videos[a] & videos[b]) for a, b in itertools.combinations(videos, 2)}
     return overlap, VideoCheck(pattern=pattern.pattern, understood=understood)
 

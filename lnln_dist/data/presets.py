@@ -112,7 +112,9 @@ def find_preset(
     if family not in ("mosi", "sims"):
         raise DataError(f"--family {family}: choose mosi or sims")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise DataError(f"--label-range {low} {high}: the first must be below the second")
+        raise DataError(
+            f"--label-range {low} {high}: two finite numbers are needed, the first below the second"
+        )
     return Preset(
         dataset=dataset, family=family, label_range=(float(low), float(high)), tokenizer=None
     )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES
-from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale
+from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale, SplitName
 from lnln_dist.metrics import left_out
 
 FP16_MOST = float(np.finfo(np.float16).max)
@@ -66,7 +66,8 @@ def _videos(index: Index) -> list[str]:
     """Which splits share videos, and how far the ids could tell."""
     shared = {pair: count for pair, count in index.overlap.items() if count}
     lines = [
-        f"warning: {count} videos are in both splits of {pair}: scores may flatter"
+        f"warning: {count} {'video is' if count == 1 else 'videos are'} in both splits of {pair}: "
+        "scores may flatter"
         for pair, count in shared.items()
     ]
     rows, videos = sum(split.rows for split in index.splits.values()), index.videos
@@ -138,20 +139,23 @@ def _table(index: Index) -> list[str]:
 
 
 def _repairs(index: Index) -> list[str]:
-    lines = [
-        f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index.repairs[name])
-    ]
+    lines = [f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index, name)]
     return lines or ["nothing had to be repaired"]
 
 
-def in_words(repairs: Mapping[str, int], *, unsaid: Collection[str] = ()) -> list[str]:
+def in_words(index: Index, split: SplitName, *, unsaid: Collection[str] = ()) -> list[str]:
     """A split's repairs, a line each but for those of the kinds ``unsaid``."""
-    parts = ((what.rpartition("."), count) for what, count in repairs.items())
-    return [
-        f"{field}: {count} {MEANING.get(kind, kind)}"
-        for (field, _, kind), count in parts
-        if kind not in unsaid
-    ]
+    lines = []
+    for what, count in index.repairs[split].items():
+        field, _, kind = what.rpartition(".")
+        if kind == "beyond_length":
+            kept = {str(m): n for m, n in index.splits[split].total_lengths.items()}[field]
+            share = f" ({count / (count + kept):.1%} of its frames)"
+        else:
+            share = ""
+        if kind not in unsaid:
+            lines.append(f"{field}: {count} {MEANING.get(kind, kind)}{share}")
+    return lines
 
 
 def _mb(size: int) -> str:

@@ -206,13 +206,14 @@ def test_splits_that_do_not_fit(tmp_path, field, value, message):
 def test_shared_videos():
     ids = {"train": ["a$_$1", "a$_$2", "b$_$1"], "valid": ["a$_$3", "c"], "test": ["c", "b$_$9"]}
     overlap, check = shared_videos(ids, None, name="f.pkl")
-    assert overlap == {"train/valid": 1, "train/test": 1, "valid/test": 1}
+    assert overlap == {"train/valid": 1, "train/test": 1, "valid/test": 0}
     assert check.understood == 5
 
 
-def test_numbers_are_no_videos():
-    """Rows counted from 0 in every split: neither shared nor known to be apart."""
-    ids = {name: ["0", "1", "2"] for name in SPLITS}
+@pytest.mark.parametrize("ids", [["0", "1", "2"], ["0.5", "1.5"], ["clip_0", "clip_1"], ["-1"]])
+def test_ids_that_are_not_understood_are_no_videos(ids):
+    """Rows counted anew in every split: neither shared nor known to be apart."""
+    ids = dict.fromkeys(SPLITS, ids)
     overlap, check = shared_videos(ids, None, name="f.pkl")
     assert set(overlap.values()) == {0}
     assert check.understood == 0

@@ -42,11 +42,13 @@ def test_repairs_and_shared_videos_are_said(tmp_path):
     content = feature_files.feature_file()
     content["train"]["audio"][0, 0] = -np.inf
     content["test"]["id"][0] = content["train"]["id"][5]
+    content["valid"]["id"][:2] = [f"{content['train']['id'][i]}x" for i in (0, 3)]
     source = feature_files.write(tmp_path / "f.pkl", content)
     index = prepare(source, tmp_path / "out", dataset="mosi", tokenizer="corpus")
     lines = describe(index).splitlines()
     assert f"repaired in train: audio: 3 {MEANING['minus_inf']}" in lines
-    assert "warning: 1 videos are in both splits of train/test: scores may flatter" in lines
+    assert "warning: 1 video is in both splits of train/test: scores may flatter" in lines
+    assert "warning: 2 videos are in both splits of train/valid: scores may flatter" in lines
     assert lines[1].startswith("text: tokenised raw_text, tokenizer corpus (")
 
 
