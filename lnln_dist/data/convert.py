@@ -41,7 +41,7 @@ from lnln_dist.data.writer import (
     vector,
 )
 from lnln_dist.errors import DataError
-from lnln_dist.files import atomic_folder
+from lnln_dist.files import alone, atomic_folder
 from lnln_dist.metrics import Family
 
 # Padded features handled at once, which is also a record batch: large enough that a big set has
@@ -109,7 +109,7 @@ def prepare(
             "it would turn signs; give a --label-range that is symmetric about 0"
         )
     pattern = None if group_by is None else _group_pattern(group_by)
-    with atomic_folder(folder, overwrite=overwrite) as pending:
+    with alone(folder), atomic_folder(folder, overwrite=overwrite) as pending:
         return write_shards(
             read_pickle(source, label_column=label_column, encoding=encoding),
             pending,

@@ -107,7 +107,7 @@ def test_a_kind_and_its_remedy_in_one_line(tmp_path, name):
 def test_bytes_that_are_no_text_are_not_called_text(tmp_path, data):
     path = tmp_path / "f.pkl"
     path.write_bytes(data)
-    with pytest.raises(DataError, match="f.pkl: not a pickle") as caught:
+    with pytest.raises(DataError, match=r"f\.pkl: not a pickle") as caught:
         read_pickle(path)
     assert "text file" not in str(caught.value)
 
