@@ -4,7 +4,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lnln_dist.config import Modality
 from lnln_dist.data import repair
 from lnln_dist.data.lengths import Extent, find_extents
+from lnln_dist.data.measure import Measure
 from lnln_dist.data.mmsa import LABELS, RawFile, RawSplit, read_pickle
 from lnln_dist.data.presets import Preset, check_inputs, check_labels, find_preset
 from lnln_dist.data.schema import (
@@ -33,7 +34,6 @@ from lnln_dist.data.text import TextChoice, TextSource, choose_text
 from lnln_dist.data.tokens import FOLDER
 from lnln_dist.data.values import UTF_8
 from lnln_dist.data.writer import (
-    ScaleSum,
     ShardWriter,
     sequence,
     shard_schema,
@@ -354,17 +354,16 @@ class _Conversion:
     text: TextSource
     labels: LabelChoice
     progress: Progress | None
-    scales: dict[FrameModality, ScaleSum] = field(default_factory=dict)
 
     def run(self, raw: RawFile, videos: tuple[dict[str, int], VideoCheck]) -> Index:
         """Writes the shards of all splits; returns the index."""
         preset, text, layout = self.preset, self.text, self.layout
         splits: dict[SplitName, SplitInfo] = {}
         repairs: dict[SplitName, dict[str, int]] = {}
-        self.scales.update({m: ScaleSum(layout.widths[m]) for m in FRAMES})
+        measure = Measure(layout.widths, text.info.unk_id)
         for split in (split for split in SPLITS if split in raw.splits):
             # Taken out of the file, so that its memory is free for the next one.
-            splits[split], repairs[split] = self._split(split, raw.splits.pop(split))
+            splits[split], repairs[split] = self._split(split, raw.splits.pop(split), measure)
         padded: dict[Modality, int] = {"text": text.padded}
         padded.update({m: layout.lengths[m] for m in FRAMES})
         return Index(
@@ -382,11 +381,14 @@ class _Conversion:
             repairs=repairs,
             overlap=videos[0],
             videos=videos[1],
-            scales={m: found.scale() for m, found in self.scales.items()},
+            scales=measure.scales(),
+            gaps=measure.gaps(),
             splits=splits,
         )
 
-    def _split(self, split: SplitName, raw: RawSplit) -> tuple[SplitInfo, dict[str, int]]:
+    def _split(
+        self, split: SplitName, raw: RawSplit, measure: Measure
+    ) -> tuple[SplitInfo, dict[str, int]]:
         """Writes the shards of a split; returns what the index says of it, and the repairs."""
         where, rows = f"{self.name}: {split}", len(raw.ids)
         extents = {m: self.extents[m][split] for m in FRAMES}
@@ -411,8 +413,9 @@ class _Conversion:
                     sequence(schema.field("segments").type, encoded.segments_S, encoded.lengths_N),
                 ]
                 lengths: dict[Modality, NDArray[np.int64]] = {"text": encoded.lengths_N}
+                packed: dict[FrameModality, NDArray[np.float32]] = {}
                 for m in FRAMES:
-                    packed_SD, lengths[m] = repair.pack_frames(
+                    packed[m], lengths[m] = repair.pack_frames(
                         repair.frames_of(raw.frames[m], part, where=f"{where}: {m}"),
                         extents[m].length_N[part],
                         extents[m].start_N[part],
@@ -420,8 +423,8 @@ class _Conversion:
                         field=m,
                         counts=counts,
                     )
-                    self.scales[m].add(split, packed_SD)
-                    columns.append(sequence(schema.field(m).type, packed_SD, lengths[m]))
+                    columns.append(sequence(schema.field(m).type, packed[m], lengths[m]))
+                measure.add(split, encoded.ids_S, packed, lengths)
                 writer.write(columns, part.stop - part.start)
                 for modality, lengths_N in lengths.items():
                     longest[modality] = max(longest[modality], int(lengths_N.max()))

@@ -33,13 +33,8 @@ MEANING = {
 }
 
 
-def describe(index: Index, scales: Mapping[FrameModality, Scale] | None = None) -> str:
-    """Rows, lengths, sizes, repairs, scales and shared videos of prepared data, several lines.
-
-    Args:
-        index: of the data.
-        scales: of its features; None: those of the index.
-    """
+def describe(index: Index) -> str:
+    """Rows, lengths, sizes, repairs, scales, gaps and shared videos of prepared data, in lines."""
     low, high = index.label_range
     tokenizer = index.tokenizer
     vocabulary = tokenizer.vocab_sha256[:12] if tokenizer.vocab_sha256 else "hash unknown"
@@ -51,7 +46,8 @@ def describe(index: Index, scales: Mapping[FrameModality, Scale] | None = None) 
         f"features: audio {index.widths['audio']}, vision {index.widths['vision']} per frame",
         *_table(index),
         *_repairs(index),
-        *_scales(index, scales or index.scales or {}),
+        *_scales(index, index.scales or {}),
+        *_gaps(index),
         *_videos(index),
     ]
     if index.rescaled_from is not None:
@@ -109,6 +105,19 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
             if wrong_D.any():
                 lines.append(f"warning: {m} {_columns(wrong_D, largest_D)}: {why} before prepare")
     return lines
+
+
+def _gaps(index: Index) -> list[str]:
+    """What arrives damaged: it is data as it is, not repaired."""
+    return [
+        f"natural gaps in {split}: {m}: {found.places} {what} in {found.runs} runs within "
+        f"{found.samples} of {index.splits[split].rows} samples "
+        f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
+        for m, of_split in (index.gaps or {}).items()
+        for split, found in of_split.items()
+        if found.runs
+        for what in ["[UNK] tokens" if m == "text" else "zero frames"]
+    ]
 
 
 def _columns(wrong_D: NDArray[np.bool_], largest_D: NDArray[np.float64]) -> str:
