@@ -46,6 +46,12 @@ class Encoded(NamedTuple):
     lengths_N: NDArray[np.int64]
     cut: int  # sentences that were longer than allowed
 
+    def piece(self, rows: slice) -> "Encoded":
+        """Some of the sentences, one after another."""
+        stops = np.concatenate([[0], np.cumsum(self.lengths_N)])
+        places = slice(stops[rows.start], stops[rows.stop])
+        return Encoded(self.ids_S[places], self.segments_S[places], self.lengths_N[rows], self.cut)
+
 
 @dataclass(frozen=True)
 class TextTokenizer:

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.unpickle import kind_of, refusal
 from lnln_dist.errors import DataError
 
-UTF_8 = "utf-8"
 ID_PARTS = "$_$"  # joins the parts of an id, video first
 DEEPEST = 8  # lists within lists; a field has three axes and its samples may be wrapped
 

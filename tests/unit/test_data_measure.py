@@ -79,5 +79,5 @@ def test_prepare_and_verify_report_gaps(tmp_path, capsys):
     assert verify.command([str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.splitlines()[:-1] == written
     assert "gaps" not in describe(
-        converted(tmp_path / ".", feature_files.feature_file(), overwrite=True)[0]
+        converted(tmp_path, feature_files.feature_file(), overwrite=True)[0]
     )
