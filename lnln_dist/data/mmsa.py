@@ -143,7 +143,7 @@ def read_pickle(
 
 def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
     hashed = HashedFile(file)
-    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name, lenient=True)
+    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name)
     try:
         digest = hashed.finish()
     except OSError as err:
