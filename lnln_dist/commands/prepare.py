@@ -1,5 +1,6 @@
 """``lnln-dist prepare``."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -21,12 +22,19 @@ LAYOUT = (
 )
 
 
+def number(text: str) -> float:
+    """Any number, infinite ones and NaN too, for ``find_preset`` to judge."""
+    return float(text)
+
+
 def _parser() -> Parser:
     parser = make_parser(
         "prepare",
         "Turn a feature pickle into memory-mapped Arrow shards. The pickle cannot run code; its "
         f"quirks are repaired, counted and reported. {LAYOUT}",
     )
+    # Python 3.11 takes -1e1 and -inf for options.
+    parser._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
     parser.add_argument("source", metavar="SRC.pkl", help="feature pickle: a path or an fsspec URI")
     parser.add_argument("target", metavar="OUT", help="folder to write")
     parser.add_argument(
@@ -38,7 +46,7 @@ def _parser() -> Parser:
         "--family", choices=["mosi", "sims"], help="how an own data set's scores are computed"
     )
     parser.add_argument(
-        "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of an own data set"
+        "--label-range", nargs=2, type=number, metavar=("LOW", "HIGH"), help="of an own data set"
     )
     for field in (f for f in fields(Choices) if f.metadata):
         how = {"default": field.default, **field.metadata}

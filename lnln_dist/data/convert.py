@@ -339,15 +339,16 @@ class _Conversion:
         """The label columns of a split in their own range."""
         columns = []
         for label in self.layout.labels:
-            column_N, clipped = np.asarray(raw.labels[label], np.float32), 0
-            if self.check:
-                column_N, clipped = repair.label_column(
-                    raw.labels[label],
-                    ids=raw.ids,
-                    label_range=self.preset.label_range,
-                    where=f"{where}: {LABELS[label]}",
-                    clip=self.choices.clip_labels,
-                )
+            if not self.check:
+                columns.append(np.asarray(raw.labels[label], np.float32))
+                continue
+            column_N, clipped = repair.label_column(
+                raw.labels[label],
+                ids=raw.ids,
+                label_range=self.preset.label_range,
+                where=f"{where}: {LABELS[label]}",
+                clip=self.choices.clip_labels,
+            )
             counts[f"{label}.clipped"] += clipped
             columns.append(column_N)
         return columns

@@ -79,8 +79,8 @@ def find_splits(content: Any, name: str) -> tuple[dict[str, Any], str]:
     if not isinstance(content, dict):
         raise DataError(f"{name}: holds {kind_of(content)}, not a dict with train, valid and test")
     named = by_name(content, SPLIT_NAMES, name)
-    for other in SPLIT_NAMES.keys() & named:
-        if _is_split(named[other]):  # its own name is there, too
+    for other in SPLIT_NAMES:
+        if _is_split(named.get(other)):  # its own name is there, too
             raise _two_names([SPLIT_NAMES[other], other], SPLIT_NAMES[other], name)
     splits = {key: v for key, v in named.items() if key in SPLITS or _is_split(v)}
     if not splits and _is_split(content):

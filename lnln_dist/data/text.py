@@ -87,7 +87,10 @@ def choose_text(
     if limit is not None:
         padded = min(padded, limit) if given else limit
     if padded < 2:
-        raise DataError("--max-text: at least 2 places are needed, for [CLS] and [SEP]")
+        raise DataError(
+            f"{name}: {padded} place for text (text_bert, --max-text): at least 2 places are "
+            "needed, for [CLS] and [SEP]"
+        )
     if tokenizer is None:
         assert preset.tokenizer is not None
         return TextSource(preset.tokenizer, None, declared=False, padded=padded)

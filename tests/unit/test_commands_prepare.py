@@ -5,6 +5,7 @@ from launch_files import ROOT
 
 from lnln_dist.commands.prepare import command
 from lnln_dist.data.mmsa import LABELS
+from lnln_dist.errors import UserError
 from lnln_dist.vocabulary import CONVERTED
 
 
@@ -29,3 +30,19 @@ def test_the_layout_is_in_the_help_and_on_the_front_page(
     for shape in ("[n, T, D]", "[n, 3, T]"):
         assert shape in shown
         assert shape in page
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (("nan", "1"), "two finite numbers"),
+        (("-inf", "inf"), "two finite numbers"),
+        (("3", "-3"), "two finite numbers"),
+        (("-1e1", "1e1"), "nowhere.pkl: no such file"),
+        (("low", "1"), "--label-range: invalid number value: 'low'"),
+    ],
+)
+def test_label_ranges_are_judged_whatever_they_begin_with(numbers, message, tmp_path) -> None:
+    own = ["--dataset", "own", "--family", "mosi", "--label-range", *numbers]
+    with pytest.raises(UserError, match=message):
+        command([str(tmp_path / "nowhere.pkl"), str(tmp_path / "out"), *own])

@@ -305,6 +305,7 @@ def spoil(split, field, row, value):
             {},
             "sample 'valid0.*2' has the label nan",
         ),
+        (spoil("train", "regression_labels", 2, 1e308), {}, r"label 1e\+308, outside"),
         (spoil("test", "regression_labels", 2, 3.5), {}, r"label 3.5, outside \[-3, 3\]"),
         (spoil("test", "vision_lengths", 1, -2), {}, "sample 'test0.*1' has the length -2"),
         (spoil("test", "text_bert", (1, 0, 0), 5), {}, r"sample 'test0.*1': the first token"),
