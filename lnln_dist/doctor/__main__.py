@@ -44,7 +44,7 @@ def command(argv: Sequence[str]) -> int:
     from lnln_dist.doctor import findings, ranks
     from lnln_dist.errors import TrainingError
 
-    own, facts = _own_findings(given)
+    own, facts = _own_findings(parser, given)
     try:
         with ranks.grouped() as group:
             if group.world > 1:
@@ -65,7 +65,9 @@ def command(argv: Sequence[str]) -> int:
     return EXIT_FOUND if findings.worst(merged) == "fail" else 0
 
 
-def _own_findings(given: Mapping[str, Any]) -> tuple[list[Any], dict[str, object]]:
+def _own_findings(
+    parser: settings.Parser, given: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, object]]:
     """What one rank finds, and what it has to have in common with the others."""
     from lnln_dist.doctor import findings, host, job, software
     from lnln_dist.errors import ConfigError
@@ -73,7 +75,7 @@ def _own_findings(given: Mapping[str, Any]) -> tuple[list[Any], dict[str, object
 
     found: list[findings.Finding] = []
     try:
-        config = settings.from_arguments(given)
+        config = settings.from_arguments(parser, given)
         name = f"{', '.join(given.get('config', [])) or 'defaults'}, hash"
         found.append(findings.ok("config", f"{name} {settings.config_hash(config)}"))
     except ConfigError as err:
