@@ -144,8 +144,11 @@ class ModelConfig:
 
     @property
     def hides_padding(self) -> bool:
-        """Whether a prediction is the same however far its sequences are padded."""
-        return True
+        """Whether a prediction is the same however far its sequences are padded.
+
+        That is ``mask_padding`` where a model has that switch.
+        """
+        return bool(getattr(self, "mask_padding", True))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -45,6 +45,9 @@ class RunInfo(BaseModel):
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""
     vocab_sha256: str | None
+    model_sha256: str | None = None
+    """Of the source of a user's model; None for a model of ours, or not noted. A resumption with
+    another file is refused unless this is set to null by hand."""
     shapes: InputShapes
     origin: Literal["trained", "imported"] = "trained"
     parameters: int

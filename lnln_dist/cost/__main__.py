@@ -48,7 +48,7 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--shapes", choices=list(SHAPES), help="a public data set's sizes")
     settings.add_config_arguments(parser, argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
-    config = settings.from_arguments(given)
+    config = settings.from_arguments(parser, given)
     tokenizer, shapes = _made_for(config, given.get("shapes"))
     from lnln_dist.cost import flops, table
     from lnln_dist.cost.memory import sizes_of

@@ -24,7 +24,7 @@ from lnln_dist.data.summary import in_words
 from lnln_dist.data.values import label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
-from lnln_dist.evaluate.compatible import check_compatible
+from lnln_dist.evaluate.compatible import check_compatible, other_code
 from lnln_dist.evaluate.load import load_model
 from lnln_dist.files import atomic_write
 from lnln_dist.metrics import LABEL_RANGE
@@ -127,6 +127,7 @@ def _file_case(
     notes += [*text_note, *repaired, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)
+    notes += other_code(run)
     case = Case(
         name=run.folder.name,
         run=run,

@@ -161,7 +161,7 @@ def freeze(sweep: SweepConfig) -> SweepConfig:
     """
     own = settings.nest(settings.flatten(sweep.settings))
     common = settings.read_configs([Path(name) for name in sweep.config])
-    laid = replace(sweep, settings=settings.lay(common, own))
+    laid = replace(sweep, settings=settings.merge(common, own))
     settings.check_keys(own, at="settings.", models=axes.models(laid))
     for key in sorted(axes.OWN.keys() & settings.flatten(own)):
         raise ConfigError(f"settings.{key}: {axes.OWN[key]}")

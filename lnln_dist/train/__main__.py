@@ -46,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
 def _command(argv: Sequence[str], notice: Notice) -> int:
     parser = make_parser(argv=argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
-    config = settings.from_arguments(given)
+    config = settings.from_arguments(parser, given)
     if given.get("print_config"):
         sys.stdout.write(settings.dump(config))
         return 0

@@ -11,6 +11,7 @@ from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
 from lnln_dist.recipes import check_recipe
 from lnln_dist.runs import Run, write_run
+from lnln_dist.specs.registry import code_sha256
 from lnln_dist.train.micro_batch import REMEMBERED
 
 # What a start that failed leaves behind, beside the lock.
@@ -93,6 +94,14 @@ def claim(
         raise CheckpointError(
             f"{folder} was trained on other data than {config.data.path} (data hash "
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
+        )
+    there, here = old.info.model_sha256, code_sha256(config.model.name)
+    if there is not None and there != here:
+        raise CheckpointError(
+            f"{folder} was trained with another file of model {config.model.name} (sha256 "
+            f"{there[:12]} there, {(here or 'none')[:12]} here): put it back to go on, choose "
+            "another --output, or, if both compute the same, set model_sha256 in "
+            f"{folder}/run.json to null"
         )
     if longer:
         noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}

@@ -74,6 +74,7 @@ def make_trainable(
         ConfigError: the settings are impossible.
     """
     plain = config if isinstance(config, Mapping) else settings.read_config(Path(config))
+    settings.check_keys(plain)
     flat = settings.flatten(settings.lay(plain, settings.nest(overrides or {})))
     shared = settings.nest({key: absolute(key, value) for key, value in flat.items()})
     settings.build(shared)
