@@ -64,6 +64,6 @@ def table(output: str | Path) -> Any:
     Raises:
         CheckpointError: no sweep there, or a damaged one.
     """
-    from lnln_dist.sweep.collect import collect
+    from lnln_dist.sweep.results import Results
 
-    return collect(Path(output)).table
+    return Results(Path(output)).table

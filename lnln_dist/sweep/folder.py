@@ -20,7 +20,7 @@ from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import NO_LOCKS, PENDING, atomic_write, explain_os_errors
 from lnln_dist.sweep import axes, study
 from lnln_dist.sweep import space as spaces
-from lnln_dist.sweep.records import OLD_LEDGER, Record, json_lines, read_records
+from lnln_dist.sweep.records import Record, read_records
 from lnln_dist.sweep.space import Setting, Space
 
 _NO_HASHES: Mapping[str, str] = {}
@@ -54,6 +54,7 @@ class Folder:
                 if (self.path / "sweep.yaml").exists():
                     raise CheckpointError(f"{self._settings} is gone: put it back from a copy")
                 raise UserError(f"{self.path} holds other things than a sweep: choose another")
+            _refuse_old(self.path)
             if held and not resume:
                 raise UserError(
                     f"{self.path} exists: pass --resume to go on with it or add to it, or choose "
@@ -174,12 +175,7 @@ class Folder:
         """Strata for which a sampler found nothing more in the present axes."""
         if not space.unfilled or not self._settings.exists():
             return set()
-        noted = {
-            event["stratum"]: event.get("axes", "")
-            for event in json_lines(self.path / OLD_LEDGER)
-            if event.get("event") == "exhausted"
-        }
-        noted |= _read_settings(self._settings)["exhausted"]
+        noted = _read_settings(self._settings)["exhausted"]
         return {stratum for stratum, drawn_from in noted.items() if drawn_from == space.drawn_from}
 
     @contextlib.contextmanager
@@ -217,6 +213,14 @@ def _counts(path: Path) -> bool:
     return path.name != "trials" or any(path.iterdir())
 
 
+def _refuse_old(path: Path) -> None:
+    if (path / "events.jsonl").exists():
+        raise CheckpointError(
+            f"{path} is a sweep of an earlier version (it has an events.jsonl): go on with that "
+            "version, or choose another --output"
+        )
+
+
 def load(path: Path) -> tuple[Folder, Space]:
     """A sweep's folder as it stands, for reports.
 
@@ -226,6 +230,7 @@ def load(path: Path) -> tuple[Folder, Space]:
     folder = Folder(path)
     if not (path / "settings.json").exists():
         raise CheckpointError(f"{path}: no sweep here; give the --output of a sweep")
+    _refuse_old(path)
     raw = settings.read_yaml(path / "sweep.yaml")
     if not raw:
         raise CheckpointError(f"{path}/sweep.yaml is empty: put it back from a copy")

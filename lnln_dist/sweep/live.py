@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lnln_dist.sweep.estimate import Cost
+from lnln_dist.sweep.planner import Cost
 from lnln_dist.sweep.state import Key, Study
 
 SHOWN = 16  # running trials listed
@@ -18,7 +18,7 @@ SHOWN = 16  # running trials listed
 
 def left_s(study: Study, expected: Cost, began: float, spent_before: int) -> float | None:
     """Seconds until the sweep ends, from the pace since it was started; None: no pace yet."""
-    done = sum(len(r.epochs) for r in study.records.values())
+    done = study.epochs
     new = done - spent_before
     if new <= 0:
         return None
@@ -60,18 +60,14 @@ def counts(study: Study) -> Counts:
 
 
 class Board:
-    """Shows a study.
+    """Shows a study."""
 
-    Args:
-        expected: the sweep's expected cost, for the time left.
-    """
-
-    def __init__(self, study: Study, expected: Cost) -> None:
+    def __init__(self, study: Study) -> None:
         self._study = study
-        self._expected = expected
+        self._expected = study.space.expected()
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._began = time.time()
-        self._before = sum(len(r.epochs) for r in study.records.values())
+        self._before = study.epochs
         self._live: Live | None = None
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=1, get_renderable=self.view)
@@ -123,7 +119,7 @@ class Board:
     def headline(self) -> str:
         """Counts, epochs and time left in one line."""
         study = self._study
-        spent = sum(len(r.epochs) for r in study.records.values())
+        spent = study.epochs
         found = counts(study)._asdict()
         parts = [f"{count} {name}" for name, count in found.items() if count or name != "failed"]
         parts.append(f"{spent} of about {max(spent, round(self._expected.epochs))} epochs")
@@ -142,9 +138,9 @@ class Board:
         for key, run in list(study.running.items())[:SHOWN]:
             epochs = study.records[key].epochs
             table.add_row(
-                run.segment.stage,
+                run.stretch.stage,
                 study.name(key),
-                f"{len(epochs)}/{run.segment.until}",
+                f"{len(epochs)}/{run.stretch.until}",
                 f"{epochs[-1].scores[study.metric]:.4f}" if epochs else "",
                 self._best(key),
                 duration(now - run.since),

@@ -9,11 +9,10 @@ from lnln_dist import metrics
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, UserError
 from lnln_dist.sweep import figures, hparams, space, summary
-from lnln_dist.sweep.collect import collect
-from lnln_dist.sweep.estimate import estimate
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.live import Board, duration
 from lnln_dist.sweep.notice import leave, on_notice
+from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.search import optuna_proposer
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
@@ -47,7 +46,7 @@ class Outcome(NamedTuple):
 
 def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
     """What a dry run prints: the settings, their number and the expected cost."""
-    cost, sweep = estimate(made), made.sweep
+    cost, sweep = made.expected(), made.sweep
     lines = []
     width = max((len(s.stratum) for s in made.settings), default=0)
     for setting in made.settings[:ROWS]:
@@ -94,18 +93,17 @@ def run(
     """
     made = space.resolve(sweep)
     propose = _proposer(sweep)
-    metric = made.common.select.metric
     data = _check_data(made) if program is None else {}
     folder = Folder(output.expanduser().absolute())
     new = not (folder.path / "settings.json").exists()
     folder.create(resume=options.resume)
     with folder.locked():
         folder.adopt(made, data)
-        study = Study(made, folder, metric, metrics.DIRECTION[metric], propose)
+        study = Study(made, folder, propose)
         folder.save(made, data)
         if options.retry_failed:
             study.retry_failed()
-        board = Board(study, estimate(made))
+        board = Board(study)
         if new and options.resume:
             # A misspelt --output would else look like a sweep that has lost everything.
             board.line(f"{folder.path} holds no sweep yet: a new one is started")
@@ -118,7 +116,7 @@ def run(
                 with on_notice(leave):
                     grid = _train(study, board, options, program)
         finally:
-            results = collect(folder.path)
+            results = Results(folder.path)
             summary.write(results)
             hparams.write(results)
         figures.draw(results)
@@ -183,8 +181,8 @@ def _check_data(made: Space) -> dict[str, str]:
 
 def show(path: Path) -> str:
     """Brings a sweep's summary and figures up to date, also while it runs; returns the text."""
-    results = collect(path)
-    failed = any(made.failures for made in results.settings)
+    results = Results(path)
+    failed = any(map(results.failures, results.settings))
     if not results.epochs and not failed:
         raise UserError(f"{path}: no trial has finished an epoch yet")
     summary.write(results)

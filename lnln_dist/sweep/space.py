@@ -14,6 +14,7 @@ from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
 from lnln_dist.recipes import check_recipe
 from lnln_dist.sweep import axes, study
+from lnln_dist.sweep.planner import Candidate, Cost, Rules, expected
 from lnln_dist.sweep.study import Axis, SweepConfig
 
 ENCODER = "model.encoder.name"
@@ -136,6 +137,39 @@ class Space:
             return frozenset()
         count = Counter(made.stratum for made in self.settings)
         return frozenset(s for s in self.strata if count[s] < (self.sweep.search.samples or 0))
+
+    @property
+    def rules(self) -> Rules:
+        """The planner's rules."""
+        screen = self.sweep.screen
+        return Rules(
+            seeds=self.sweep.seeds,
+            screen_seeds=screen.seeds,
+            grace=screen.grace_epochs,
+            reduction=screen.reduction,
+            brackets=screen.brackets,
+            longest=screen.epochs,
+            best=self.sweep.confirm.best,
+            stop=screen.scheduler == "asha",
+        )
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The settings as the planner sees them."""
+        return [Candidate(made.name, made.stratum, made.epochs) for made in self.settings]
+
+    def expected(self) -> Cost:
+        """Expected cost; of a sampler's settings as many are counted as it will propose."""
+        numbers = range(self.sweep.search.samples or 1)
+        return expected(
+            self.rules,
+            self.candidates
+            or [
+                Candidate(f"{stratum} {number}", stratum, self.common.train.epochs)
+                for stratum in self.strata
+                for number in numbers
+            ],
+        )
 
     @cached_property
     def strata(self) -> dict[str, dict[str, Any]]:

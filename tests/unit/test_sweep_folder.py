@@ -130,32 +130,9 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
         make_study(tmp_path)
 
 
-@pytest.mark.parametrize("stop_after", [5, None])
-def test_a_sweep_from_before_there_were_notes_goes_on(
-    tmp_path: Path, stop_after: int | None
-) -> None:
-    study = make_study(tmp_path)
-    drive(study, stop_after=stop_after)
-    events: list[dict[str, Any]] = [{"event": "session", "time": 1.0, "slots": 2}]
-    for key, record in study.records.items():
-        trial = {"time": 1.0, "trial": study.name(key)}
-        for stretch in record.note.stretches:
-            events.append({"event": "start", "stage": "screen", "until": 9, **trial})
-            row = stretch.model_dump() | {"status": "finished", "finished": record.finished}
-            events.append({"event": "end", "peak_gib": 0.5, **row, **trial})
-        if record.note.pruned:
-            events.append({"event": "pruned", **trial})
-    for note in tmp_path.glob("trials/*/trial.json"):
-        note.unlink()
-    (tmp_path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-    noted = json.loads((tmp_path / "settings.json").read_text())
-    del noted["exhausted"]
-    (tmp_path / "settings.json").write_text(json.dumps(noted))
-    again = make_study(tmp_path)
-    found, expected = ({k: len(r.epochs) for k, r in s.records.items()} for s in (again, study))
-    assert found == expected
-    assert again.over == study.over
-    whole = make_study(tmp_path.parent / f"{tmp_path.name}-whole")
-    drive(whole)
-    drive(again)
-    assert again.plan.verdicts == whole.plan.verdicts
+def test_a_sweep_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    (tmp_path / "events.jsonl").touch()
+    for opened in (lambda: Folder(tmp_path).create(resume=True), lambda: folder.load(tmp_path)):
+        with pytest.raises(CheckpointError, match=r"of an earlier version .* another --output"):
+            opened()

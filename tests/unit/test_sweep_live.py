@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 from sweep_standin import SWEEP, begin, drive, make_study
 
-from lnln_dist.sweep.estimate import estimate
 from lnln_dist.sweep.live import Board, Counts, counts, duration, left_s
 from lnln_dist.sweep.records import Epoch
 
@@ -20,7 +19,7 @@ def test_durations() -> None:
 
 def test_headline_and_table(tmp_path: Path) -> None:
     study = make_study(tmp_path)
-    board = Board(study, estimate(study.space))
+    board = Board(study)
     drive(study, stop_after=20)
     key = begin(study)
     study.heard(key, Epoch(1, 1, 0.0, {"mae": 1.23456, "corr": 0.0}))
@@ -48,7 +47,7 @@ def test_every_trial_is_counted_where_it_stands(tmp_path: Path) -> None:
     assert counts(study).failed == 1
     held = counts(study)
     assert (held.running, held.held + held.stopped) == (0, 1)
-    text = Board(study, estimate(study.space)).headline()
+    text = Board(study).headline()
     assert text.startswith(f"0 running, 0 finished, {held.held} held, {held.stopped} stopped, 1 ")
 
 
@@ -88,7 +87,7 @@ def test_a_failed_replica_stops_the_others_of_its_setting(tmp_path: Path, schedu
 
 def test_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = make_study(tmp_path)
-    board = Board(study, estimate(study.space))
+    board = Board(study)
     with board:
         name = study.name(begin(study))
         board.started(name)
@@ -105,7 +104,7 @@ def test_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_time_left_follows_the_pace_of_this_session(tmp_path: Path) -> None:
     study = make_study(tmp_path)
-    expected = estimate(study.space)
+    expected = study.space.expected()
     assert left_s(study, expected, 0.0, 0) is None
     drive(study, stop_after=4)
     import time

@@ -8,7 +8,7 @@ import pytest
 from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.errors import CheckpointError, UserError
-from lnln_dist.sweep.collect import collect
+from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.search import optuna_proposer
 
 RAW: dict[str, Any] = {
@@ -46,7 +46,7 @@ def test_a_small_space_is_used_up_rather_than_searched_for_ever(tmp_path: Path) 
     drive(study)
     assert len(study.space.settings) == 3
     assert study.over
-    results = collect(tmp_path)  # knows it, too, and so does whoever resumes
+    results = Results(tmp_path)  # knows it, too, and so does whoever resumes
     assert results.over
     assert results.winner("all") is not None
     assert make_study(tmp_path, raw, propose=lambda *_: pytest.fail("asked again")).over

@@ -9,7 +9,7 @@ from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.errors import ConfigError
 from lnln_dist.sweep import study
-from lnln_dist.sweep.collect import collect
+from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.summary import markdown
 
 pytest.importorskip("ray", reason="Ray is an extra")
@@ -116,4 +116,4 @@ def test_a_searcher_proposes_in_every_stratum_and_hears_of_the_results(tmp_path:
         assert best.values["loss.adversarial"] == pytest.approx(0.4, abs=0.3)
     again = make_study(tmp_path, raw, propose=native.proposer(study.build(raw)))
     assert again.over
-    assert "go by who reports first" in markdown(collect(tmp_path))
+    assert "go by who reports first" in markdown(Results(tmp_path))

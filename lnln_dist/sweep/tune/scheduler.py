@@ -20,7 +20,7 @@ from ray.tune.search import Searcher
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import DataError
 from lnln_dist.sweep import axes
-from lnln_dist.sweep.planner import Segment
+from lnln_dist.sweep.planner import Stretch
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.state import Key, Study, Worker
 
@@ -60,7 +60,7 @@ class Feed(Searcher):  # type: ignore[misc]
             self._counted, self._found = time.monotonic(), max(1, self._slots())
         return len(self.study.running) < self._found
 
-    def next(self) -> Segment | None:
+    def next(self) -> Stretch | None:
         """The stretch to be started now."""
         return self.study.next() if self.free() else None
 
@@ -68,13 +68,13 @@ class Feed(Searcher):  # type: ignore[misc]
         """Settings of a trial that Tune does not have yet; None while another is to go on."""
         if self.study.over or self.study.halted:
             return Searcher.FINISHED  # type: ignore[no-any-return]
-        segment = self.next()
-        if segment is None or segment[:2] in self.keys.values():
+        stretch = self.next()
+        if stretch is None or stretch[:2] in self.keys.values():
             return None
-        self.keys[trial_id] = key = (segment.name, segment.seed)
-        self.study.start(segment)
+        self.keys[trial_id] = key = (stretch.name, stretch.seed)
+        self.study.start(stretch)
         values = axes.apply(self.study.space.sweep, self.study.setting(key).values)
-        return {**values, "train.seed": segment.seed}
+        return {**values, "train.seed": stretch.seed}
 
     def name(self, trial: Trial) -> str:
         """A trial's name in Tune, that of its run folder."""
@@ -152,7 +152,7 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             self._study.lost(key)
             self._line(f"{trial}: lost ({name}: {reason}), starting it again")
             if run:
-                self._study.start(run.segment)
+                self._study.start(run.stretch)
         if judge := self._judge(trial):
             judge.on_trial_error(tune_controller, trial)
 
@@ -215,10 +215,10 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             over = study.over or study.halted or self._key(trial)[0] in gone
             if over and not trial.is_saving:
                 tune_controller.stop_trial(trial)
-        segment = self._feed.next()
+        stretch = self._feed.next()
         for trial in paused:
-            if segment and trial.status == Trial.PAUSED and self._key(trial) == segment[:2]:
-                study.start(segment)
+            if stretch and trial.status == Trial.PAUSED and self._key(trial) == stretch[:2]:
+                study.start(stretch)
                 return trial
         return None
 
