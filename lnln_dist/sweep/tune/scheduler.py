@@ -17,8 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from lnln_dist.data.shards import open_dataset
-from lnln_dist.errors import DataError
+from lnln_dist.data.shards import find_damage
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.planner import Stretch
 from lnln_dist.sweep.records import Epoch
@@ -135,15 +134,14 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
         key = self._key(trial)
         run = self._study.running.get(key)
         name, reason = _cause(trial)
+        data = self._study.setting(key).data
         if name == NO_ROOM:
             # Every other trial would end the same way: better stop than mark all of them failed.
             self._study.halted = reason
             self._study.lost(key)
             tune_controller.request_stop_experiment()
         elif (
-            name == FAILED
-            or (damage := _damage(self._study.setting(key).data))
-            or (not trial.should_recover())
+            name == FAILED or (damage := data and find_damage(data)) or (not trial.should_recover())
         ):
             text = reason if name == FAILED else damage or f"{name}: {reason}"
             self._study.failed(key, text, _worker(trial.last_result))
@@ -231,19 +229,6 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
-
-
-def _damage(data: str) -> str:
-    """What is wrong with prepared data, if anything.
-
-    A process that reads a shard which was cut short under it ends by a bare bus error.
-    """
-    try:
-        if data:
-            open_dataset(data)
-    except DataError as err:
-        return str(err)
-    return ""
 
 
 def _worker(result: Any) -> Worker:
