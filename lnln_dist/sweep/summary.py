@@ -1,7 +1,9 @@
 """A sweep's results as Markdown and CSV, and what the terminal shows of them."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -40,11 +42,16 @@ def write(results: Results) -> None:
 def _winners_config(results: Results, winner: Setting) -> str:
     folder = results.folder.path
     config = results.space.config(winner.values, results.space.sweep.seeds[0])
-    head = (
-        f"# {winner.name}: winner of {folder.name}, stratum {winner.stratum}.\n"
-        "# data.path is where its data were: elsewhere, add --data.path DIR.\n"
+    path, said = (
+        config.data.path,
+        "data.path is where its data were: elsewhere, add --data.path DIR",
     )
-    return head + settings.dump(config)
+    there, here = os.path.realpath(path), os.path.realpath(folder / "winner")
+    if path and "://" not in path and os.path.commonpath([there, here]) != "/":
+        path = settings.HERE + os.path.relpath(there, here)
+        said = "data.path starts at this file: it holds while sweep and data move together"
+    head = f"# {winner.name}: winner of {folder.name}, stratum {winner.stratum}.\n# {said}.\n"
+    return head + settings.dump(replace(config, data=replace(config.data, path=path)))
 
 
 def summary_rows(results: Results) -> Iterator[dict[str, object]]:

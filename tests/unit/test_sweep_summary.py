@@ -8,6 +8,7 @@ import pytest
 import sweep_standin
 from sweep_standin import SWEEP, drive, make_study
 
+from lnln_dist import settings
 from lnln_dist.errors import TrainingError
 from lnln_dist.sweep import summary
 from lnln_dist.sweep.results import Results
@@ -78,15 +79,25 @@ def test_what_failed_is_told_first_with_its_epoch_and_what_to_look_at(
     )
 
 
-def test_a_single_seed_has_no_interval_and_the_winners_file_says_where_data_lay(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("place", "said"), [("data", "starts at"), ("/elsewhere", "add --data.path")]
+)
+def test_a_single_seed_has_no_interval_and_the_winners_file_finds_its_data(
+    tmp_path: Path, place: str, said: str
 ) -> None:
-    drive(make_study(tmp_path, {**SWEEP, "seeds": [1], "screen": {}}))
-    results = Results(tmp_path)
-    summary.write(results)
-    text = (tmp_path / "summary.md").read_text()
+    own = {**SWEEP["settings"], "data": {"path": str(tmp_path / "old" / place)}}
+    drive(
+        make_study(
+            tmp_path / "old" / "sweep", {**SWEEP, "settings": own, "seeds": [1], "screen": {}}
+        )
+    )
+    summary.write(Results(tmp_path / "old" / "sweep"))
+    text = (tmp_path / "old" / "sweep" / "summary.md").read_text()
     assert "- to -" not in text
     confirmed = text.split("## Confirmed settings")[1].split("##")[0]
     row = next(line for line in confirmed.splitlines() if line.startswith("| all"))
     assert "|  |  |" in row
-    assert "add --data.path DIR" in (tmp_path / "winner" / "all.yaml").read_text()
+    (tmp_path / "old").rename(tmp_path / "new")
+    winner = tmp_path / "new" / "sweep" / "winner" / "all.yaml"
+    assert said in winner.read_text()
+    assert settings.read_config(winner)["data"]["path"] == str(tmp_path / "new" / place)
