@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -100,7 +101,10 @@ class Folder:
                     f"{self.path}: setting {row['name']} was trained on other data than "
                     f"{made.data} holds now: choose another --output or put the data back"
                 )
-            old.append(replace(made, name=row["name"]))
+            made = replace(made, name=row["name"])
+            if row["name"] in begun:
+                self._lengthen(made, row["epochs"] or made.epochs, space.sweep.seeds)
+            old.append(made)
         taken = {made.key for made in old}
         # Trials are known by their setting's name: a new setting must not get an old one's.
         reserved = {row["name"] for row in rows}
@@ -117,6 +121,20 @@ class Folder:
                     "told apart: choose another --output"
                 )
 
+    def _lengthen(self, made: Setting, before: int, seeds: Collection[int]) -> None:
+        """Lets trials of a setting go on that were through with a shorter training."""
+        if made.epochs < before:
+            raise CheckpointError(
+                f"{self.path}: setting {made.name} was trained with train.epochs {before}: a sweep "
+                f"can be lengthened, not cut to {made.epochs}: choose another --output"
+            )
+        if made.epochs > before:
+            for name, record in read_records(self.trials, map(made.trial, seeds)).items():
+                if record.finished and len(record.epochs) == before:
+                    record.note.finished, record.note.pruned = False, True
+                    record.save(self.trial(name))
+                    shutil.rmtree(self.trial(name) / "checkpoints", ignore_errors=True)
+
     def _changed(self, space: Space) -> str:
         """Common settings that differ from those of the sweep as it is noted."""
         try:
@@ -126,8 +144,8 @@ class Folder:
         old, new = (settings.flatten(sweep.settings) for sweep in (noted, space.sweep))
         keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         listed = "; ".join(f"{k}: {old.get(k)!r} there, {new.get(k)!r} here" for k in keys)
-        if "train.epochs" in keys:
-            listed += "; settings were stopped by what they reached on the old length"
+        if spaces.EPOCHS in keys:
+            listed += "; only a constant schedule without warm-up can be lengthened"
         return f" ({listed})" if listed else ""
 
     def save(
@@ -151,6 +169,7 @@ class Folder:
                 "name": made.name,
                 "stratum": made.stratum,
                 "key": made.key,
+                "epochs": made.epochs,
                 "data": data.get(made.data) or noted.get(made.name, ""),
                 "values": dict(made.values),
             }
@@ -248,7 +267,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
         for row in rows:
             if not all(isinstance(row[k], str) for k in names[:3]):
                 raise ValueError(f"name, stratum and key of {json.dumps(row)[:120]} are no text")
-        rows = [{"data": row.get("data", "")} | {k: row[k] for k in names} for row in rows]
+        more = {"data": "", "epochs": 0}  # not in those of earlier versions
+        rows = [
+            {k: row[k] for k in names} | {k: row.get(k, v) for k, v in more.items()} for row in rows
+        ]
         return {"settings": rows, "exhausted": dict(raw.get("exhausted", {}))}
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CheckpointError(f"{path}: cannot be read ({err}); put it back from a copy") from err

@@ -17,7 +17,7 @@ from lnln_dist.sweep import axes, study
 from lnln_dist.sweep.planner import Candidate, Cost, Rules, expected
 from lnln_dist.sweep.study import Axis, SweepConfig
 
-ENCODER = "model.encoder.name"
+ENCODER, EPOCHS = "model.encoder.name", "train.epochs"
 LONGEST_NAME = 64
 
 
@@ -89,15 +89,17 @@ class Space:
             check_recipe(config)
         except ConfigError as err:
             raise ConfigError(f"setting {name}: {err}") from err
+        epochs = config.train.epochs
+        if config.optim.steady and EPOCHS not in self.swept:
+            # A longer training begins like a shorter one: both are the same setting.
+            config = replace(config, train=replace(config.train, epochs=1))
         # Where data lie is not part of a config's hash, but here it may tell settings apart.
         data = config.data.path if self._sweeps_data() else ""
         content = f"{settings.config_hash(config)} {data}"
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
         if len(name) > LONGEST_NAME:
             name = f"{name[: LONGEST_NAME - 9]}-{key[:8]}"
-        return Setting(
-            name, self._stratum(values), values, key, config.train.epochs, config.data.path
-        )
+        return Setting(name, self._stratum(values), values, key, epochs, config.data.path)
 
     def _stratum(self, values: Mapping[str, Any]) -> str:
         own = {name: values[name] for name in axes.strata(self.sweep)}
