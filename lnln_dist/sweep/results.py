@@ -108,7 +108,10 @@ class Results(Standing):
     def verdict(self, made: Setting) -> Verdict:
         """What the screening says of a setting; one that failed has passed no milestone."""
         found = self.plan.verdicts[made.name]
-        return found._replace(epoch=0) if found.cost == math.inf else found
+        records = [self.records[made.name, seed] for seed in self.space.sweep.seeds]
+        # One that a scheduler of Ray's has stopped counts as through for the planner.
+        ends = [0] if found.cost == math.inf else [len(r.epochs) for r in records if r.note.stopped]
+        return found._replace(epoch=min(found.epoch, *ends)) if ends else found
 
     def trained(self, made: Setting) -> int:
         """Epochs of all its seeds."""

@@ -13,7 +13,6 @@ from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.live import Board, duration
 from lnln_dist.sweep.notice import leave, on_notice
 from lnln_dist.sweep.results import Results
-from lnln_dist.sweep.search import optuna_proposer
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import SweepConfig
@@ -125,14 +124,14 @@ def run(
 
 def _proposer(sweep: SweepConfig) -> Proposer | None:
     """The source of settings that are not known from the start, all names of Ray's checked."""
-    by_ray = sweep.search.ray or not isinstance(sweep.screen.scheduler, str)
+    by_ray = sweep.search.proposes or not isinstance(sweep.screen.scheduler, str)
     if by_ray or sweep.callbacks or sweep.loggers:
         from lnln_dist.sweep.tune import native
 
         native.check(sweep)
-        if sweep.search.ray:
+        if sweep.search.proposes:
             return native.proposer(sweep)
-    return optuna_proposer if sweep.search.proposes else None
+    return None
 
 
 def _train(study: Study, board: Board, options: Options, program: Program | None) -> Any:

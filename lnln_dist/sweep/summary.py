@@ -116,7 +116,7 @@ def _headline(results: Results) -> str:
     swept = any("select.rates" in axes.changed_keys(n, a) for n, a in sweep.axes.items())
     rates = "those of its stratum" if swept else ", ".join(f"{rate:g}" for rate in select.rates)
     to_go = len(results.plan.stretches)
-    by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.ray
+    by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.proposes
     return (
         f"{'Finished.' if results.over else f'Not finished: {to_go} stretches of training to go.'} "
         f"{len(results.settings)} settings, {len(sweep.seeds)} seeds. Objective: {results.metric} "

@@ -145,6 +145,25 @@ def test_failures_are_counted_retried_or_survived(tmp_path: Path) -> None:
     assert "2 trials failed" in (tmp_path / "sweep" / "summary.md").read_text()
 
 
+def test_a_scheduler_of_rays_by_its_name_in_the_yaml(tmp_path: Path) -> None:
+    scheduler = {"ray": "ASHAScheduler", "grace_period": 1, "reduction_factor": 2}
+    raw = {**SWEEP, "screen": {"scheduler": scheduler}, "loggers": ["csv", "json"]}
+    sweep = Sweep(tmp_path / "sweep", raw, "plain", "0.02")
+    sweep.end()
+    assert "0 errors" in sweep.log.read_text()
+    assert any(note.stopped for note in sweep.notes().values())
+    from lnln_dist.sweep.results import Results
+
+    winner = Results(tmp_path / "sweep").winner("all")
+    assert winner is not None
+    assert winner.name == "adversarial0.4_reconstruction0.1"
+    (log,) = (tmp_path / "sweep").glob(f"ray/*/{winner.name}_s1/progress.csv")
+    with log.open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)][-1] == "9"
+    said = (tmp_path / "sweep" / "summary.md").read_text()
+    assert "by who reports first" in said
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "shards"

@@ -17,12 +17,23 @@ from lnln_dist.errors import UserError
 from lnln_dist.files import atomic_write
 from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.trial import scrub
-from lnln_dist.sweep.tune import quiet
 
 REACH_S = 10.0  # for a cluster's address to take a connection
 OBJECT_STORE = 80 * 2**20  # bytes, about the least Ray takes: trials exchange next to nothing
 
 
+# Read by Ray when it is imported or started; a user's own values win.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial's run folder has its own events
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's state is not needed to resume
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 Node = Mapping[str, float]  # resources of a living node, such as {"CPU": 8.0, "GPU": 2.0}
 
 
@@ -98,6 +109,18 @@ def check_launch(environment: Mapping[str, str]) -> None:
         )
 
 
+def import_ray() -> Any:
+    """Ray, set up as suits a sweep's driver; scripts of one's own keep Ray's ways."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.tune
+    except ImportError as err:
+        raise UserError("a sweep needs Ray: pip install 'lnln-dist[ray]'") from err
+    return ray
+
+
 @contextlib.contextmanager
 def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     """Connects to a cluster, or makes one of this machine for as long as the block lasts.
@@ -111,13 +134,9 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     """
     check_launch(os.environ)
     scrub(os.environ)
-    quiet()
-    try:
-        import joblib
-        import ray
-        import ray.tune
-    except ImportError as err:
-        raise UserError("a sweep needs Ray: pip install 'lnln-dist[ray]'") from err
+    ray = import_ray()
+    from joblib import cpu_count
+
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
@@ -126,7 +145,7 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     else:
         options |= {
             # Ray itself knows the quota of a container, but not the cores that SLURM gives.
-            "num_cpus": cpus or joblib.cpu_count(),
+            "num_cpus": cpus or cpu_count(),
             "object_store_memory": OBJECT_STORE,
             "include_dashboard": False,
         }
