@@ -1,31 +1,27 @@
-"""The folder of a sweep: what belongs to it, and that one driver at a time writes it.
+"""The folder of a sweep: what belongs to it.
 
 ``sweep.yaml`` the sweep without references to other files; ``settings.json`` its settings in the
 order in which they were tried; ``trials/NAME`` a run folder per trial; ``sweep.csv``,
 ``summary.*``, ``figures/`` and ``winner/`` made from these.
 """
 
-import contextlib
-import fcntl
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lnln_dist import settings
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
-from lnln_dist.files import NO_LOCKS, PENDING, atomic_write, explain_os_errors
+from lnln_dist.files import LOCK, PENDING, atomic_write, explain_os_errors
 from lnln_dist.sweep import axes, study
 from lnln_dist.sweep import space as spaces
 from lnln_dist.sweep.records import Record, read_records
 from lnln_dist.sweep.space import Setting, Space
 
 _NO_HASHES: Mapping[str, str] = {}
-DRIVER = ".driver"  # locked by the one process that writes the folder
 
 
 class Folder:
@@ -197,37 +193,10 @@ class Folder:
         noted = _read_settings(self._settings)["exhausted"]
         return {stratum for stratum, drawn_from in noted.items() if drawn_from == space.drawn_from}
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps a second driver out.
-
-        Raises:
-            UserError: another driver runs in this folder.
-        """
-        with explain_os_errors(self.path):
-            handle = (self.path / DRIVER).open("a+")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as err:
-                handle.seek(0)
-                who = handle.read().strip() or "unknown"
-                raise UserError(
-                    f"{self.path}: another sweep is running here ({who}): wait for it or stop it"
-                ) from err
-            except OSError as err:
-                if err.errno not in NO_LOCKS:
-                    raise
-            with explain_os_errors(self.path):
-                handle.truncate(0)
-                handle.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-                handle.flush()
-            yield
-
 
 def _counts(path: Path) -> bool:
     """Whether an entry of a folder is more than a sweep leaves that was killed at its start."""
-    if path.name == DRIVER or path.name.startswith(PENDING):
+    if path.name == LOCK or path.name.startswith(PENDING):
         return False
     return path.name != "trials" or any(path.iterdir())
 

@@ -1,28 +1,16 @@
 """A running sweep on the terminal: a live table, or plain lines where there is no terminal."""
 
 import time
-from collections import Counter
 from types import TracebackType
-from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lnln_dist.sweep.planner import Cost
 from lnln_dist.sweep.state import Key, Study
 
 SHOWN = 16  # running trials listed
-
-
-def left_s(study: Study, expected: Cost, began: float, spent_before: int) -> float | None:
-    """Seconds until the sweep ends, from the pace since it was started; None: no pace yet."""
-    done = study.epochs
-    new = done - spent_before
-    if new <= 0:
-        return None
-    return max(0.0, expected.epochs - done) * (time.time() - began) / new
 
 
 def duration(seconds: float) -> str:
@@ -33,20 +21,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class Counts(NamedTuple):
-    """Trials that were begun, each counted once."""
-
-    running: int
-    finished: int
-    held: int  # waiting for a decision, or for their turn to go on
-    stopped: int  # their setting goes no further
-    failed: int
-
-
-def counts(study: Study) -> Counts:
-    """Where the trials of a sweep stand."""
+def counts(study: Study) -> dict[str, int]:
+    """How many of the trials that were begun are in each state."""
+    found = dict.fromkeys(("running", "finished", "held", "stopped", "failed"), 0)
+    found["running"] = len(study.running)
     passed_over = study.passed_over
-    found: Counter[str] = Counter(running=len(study.running))
     for key, record in study.records.items():
         if key in study.running:
             continue
@@ -55,8 +34,9 @@ def counts(study: Study) -> Counts:
         elif record.finished:
             found["finished"] += 1
         elif record.epochs:
+            # Held: it waits for a decision, or for its turn. Stopped: its setting goes no further.
             found["stopped" if key[0] in passed_over else "held"] += 1
-    return Counts(*(found[name] for name in Counts._fields))
+    return found
 
 
 class Board:
@@ -120,12 +100,12 @@ class Board:
         """Counts, epochs and time left in one line."""
         study = self._study
         spent = study.epochs
-        found = counts(study)._asdict()
-        parts = [f"{count} {name}" for name, count in found.items() if count or name != "failed"]
+        found = counts(study).items()
+        parts = [f"{count} {name}" for name, count in found if count or name != "failed"]
         parts.append(f"{spent} of about {max(spent, round(self._expected.epochs))} epochs")
-        left = left_s(study, self._expected, self._began, self._before)
-        if left is not None:
-            parts.append(f"{duration(left)} left")
+        if new := spent - self._before:
+            pace = (time.time() - self._began) / new
+            parts.append(f"{duration(max(0.0, self._expected.epochs - spent) * pace)} left")
         return ", ".join(parts)
 
     def view(self) -> Group:

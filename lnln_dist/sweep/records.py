@@ -80,11 +80,6 @@ class Record:
         """Why it failed."""
         return self.note.failure
 
-    @property
-    def hosts(self) -> set[str]:
-        """Where it was trained."""
-        return {stretch.host for stretch in self.note.stretches if stretch.host}
-
     def progress(self, metric: str, direction: int) -> Progress:
         """Its best objective so far after each epoch, smaller being better."""
         costs: list[float] = []

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from lnln_dist import metrics
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.files import held
 from lnln_dist.sweep import figures, hparams, space, summary
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.live import Board, duration
@@ -96,7 +97,7 @@ def run(
     folder = Folder(output.expanduser().absolute())
     new = not (folder.path / "settings.json").exists()
     folder.create(resume=options.resume)
-    with folder.locked():
+    with held(folder.path, wait_s=0):
         folder.adopt(made, data)
         study = Study(made, folder, propose)
         folder.save(made, data)

@@ -115,10 +115,8 @@ class Space:
     def drawn_from(self) -> str:
         """Twelve hex digits of the axes and the search: where a sampler's settings come from."""
         plain = {name: study.plain(axis) for name, axis in self.sweep.axes.items()}
-        search = study.plain(self.sweep.search)
-        if not search["ray"]:  # as it was before there were searchers of Ray's
-            del search["ray"], search["arguments"]
-        return _digest(json.dumps([plain, search], sort_keys=True))[:12]
+        found = json.dumps([plain, study.plain(self.sweep.search)], sort_keys=True)
+        return _digest(found)[:12]
 
     @property
     def swept(self) -> tuple[str, ...]:

@@ -1,8 +1,6 @@
 """The folder of a sweep: who may use it, and what of earlier sessions still holds."""
 
 import copy
-import errno
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import pytest
 from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.errors import CheckpointError
+from lnln_dist.files import held
 from lnln_dist.sweep import folder, space, study
 from lnln_dist.sweep.folder import Folder
 
@@ -21,7 +20,7 @@ def resolve(**changes: Any) -> space.Space:
 
 def test_what_a_sweep_killed_at_its_start_leaves_is_no_obstacle(tmp_path: Path) -> None:
     Folder(tmp_path).create(resume=False)
-    with Folder(tmp_path).locked():
+    with held(tmp_path, wait_s=0):
         (tmp_path / ".pending-settings.json-1-ab").write_text("")
     Folder(tmp_path).create(resume=False)
     assert (tmp_path / "trials").is_dir()
@@ -91,23 +90,6 @@ def test_settings_may_be_mended_while_nothing_was_trained(tmp_path: Path) -> Non
     changed = {**SWEEP, "settings": {"train": {"epochs": 5}, "select": {"rates": [0.5]}}}
     study = make_study(tmp_path, changed)
     assert {made.epochs for made in study.space.settings} == {5}
-
-
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
-def test_a_file_system_without_locks_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(code, "no locks")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with Folder(tmp_path).locked():
-        assert "process" in (tmp_path / ".driver").read_text()
-
-
-def test_an_error_of_the_session_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionError, match="gone"), Folder(tmp_path).locked():
-        raise ConnectionError("the cluster is gone")
 
 
 def test_what_is_gone_or_empty_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import tiny_runs
 import yaml
 from sweep_standin import SWEEP, drive, make_study
 
-from lnln_dist.errors import ConfigError, DataError, TrainingError, UserError
+from lnln_dist.errors import ConfigError, DataError, TrainingError, TransientError, UserError
+from lnln_dist.files import held
 from lnln_dist.sweep import session, space, study
 
 
@@ -77,6 +78,8 @@ def test_a_finished_sweep_is_not_started_again(tmp_path: Path) -> None:
     assert "Finished. 8 settings" in made.read_text()
     assert (tmp_path / "out" / "figures" / "rungs.png").exists()
     assert session.show(tmp_path / "out") == made.read_text()
+    with held(tmp_path / "out", wait_s=0), pytest.raises(TransientError, match="another process"):
+        session.run(sweep, tmp_path / "out", session.Options(resume=True), program=_never)
 
 
 def test_resuming_what_is_not_there_is_said(

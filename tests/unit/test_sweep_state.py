@@ -250,14 +250,11 @@ def test_a_sampler_is_asked_while_nothing_else_is_to_do(tmp_path: Path) -> None:
     assert len(space.settings) == 4
 
 
-def test_one_driver_at_a_time_and_no_strange_folders(tmp_path: Path) -> None:
+def test_no_strange_folders(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     make_study(tmp_path)
     with pytest.raises(UserError, match="pass --resume"):
         folder.create(resume=False)
-    with folder.locked(), pytest.raises(UserError, match="another sweep is running"):  # noqa: SIM117
-        with Folder(tmp_path).locked():
-            pass
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.txt").write_text("")
     with pytest.raises(UserError, match="holds other things"):
