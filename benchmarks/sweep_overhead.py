@@ -49,7 +49,7 @@ def run(data: str, output: Path, *, cpus: float, train: dict[str, Any], **more: 
         "resources": {"cpus": cpus},
         **more,
     }
-    session.run(space.freeze(study.build(raw)), output, session.Options(cpus=2))
+    session.run(space.freeze(study.build(raw)), output, cpus=2)
 
 
 def stretches(output: Path) -> Iterator[tuple[Path, Any]]:

@@ -1,7 +1,6 @@
 """One session of a sweep: from its YAML to its summary."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,20 +19,6 @@ from lnln_dist.sweep.study import SweepConfig
 from lnln_dist.sweep.trial import Program
 
 ROWS = 40  # settings listed by a dry run
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a session runs, beside what the sweep is."""
-
-    resume: bool = False
-    retry_failed: bool = False
-    address: str | None = None
-    """Of a Ray cluster; None: RAY_ADDRESS, else this machine."""
-    cpus: int | None = None
-    """Cores of a local cluster; None: all that may be used."""
-    wait_s: float = 0.0
-    """How long to wait for a cluster to grow until a trial fits."""
 
 
 class Outcome(NamedTuple):
@@ -80,31 +65,46 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
 
 
 def run(
-    sweep: SweepConfig, output: Path, options: Options, *, program: Program | None = None
+    sweep: SweepConfig,
+    output: Path,
+    *,
+    resume: bool = False,
+    retry_failed: bool = False,
+    address: str | None = None,
+    cpus: int | None = None,
+    wait_s: float = 0.0,
+    program: Program | None = None,
 ) -> Outcome:
     """Runs or resumes a sweep.
 
     Args:
         sweep: a frozen sweep.
+        output: its folder.
+        resume: go on with what is there.
+        retry_failed: resume, and try failed trials again.
+        address: of a Ray cluster; None is RAY_ADDRESS, else this machine.
+        cpus: cores of a cluster of this machine; None: all that may be used.
+        wait_s: how long to wait for a cluster to grow until a trial fits.
         program: training program of the trials; None is `train.program.run`.
 
     Raises:
         UserError: settings, data, folder or cluster do not allow it.
     """
+    resume = resume or retry_failed
     made = space.resolve(sweep)
     propose = _proposer(sweep)
     data = _check_data(made) if program is None else {}
     folder = Folder(output.expanduser().absolute())
     new = not (folder.path / "settings.json").exists()
-    folder.create(resume=options.resume)
+    folder.create(resume=resume)
     with held(folder.path, wait_s=0):
         folder.adopt(made, data)
         study = Study(made, folder, propose)
         folder.save(made, data)
-        if options.retry_failed:
+        if retry_failed:
             study.retry_failed()
         board = Board(study)
-        if new and options.resume:
+        if new and resume:
             # A misspelt --output would else look like a sweep that has lost everything.
             board.line(f"{folder.path} holds no sweep yet: a new one is started")
         for name in made.dropped:
@@ -114,7 +114,7 @@ def run(
         try:
             if not study.over:
                 with on_notice(leave):
-                    grid = _train(study, board, options, program)
+                    grid = _train(study, board, address, cpus, wait_s, program)
         finally:
             results = Results(folder.path)
             summary.write(results)
@@ -135,14 +135,21 @@ def _proposer(sweep: SweepConfig) -> Proposer | None:
     return None
 
 
-def _train(study: Study, board: Board, options: Options, program: Program | None) -> Any:
+def _train(
+    study: Study,
+    board: Board,
+    address: str | None,
+    cpus: int | None,
+    wait_s: float,
+    program: Program | None,
+) -> Any:
     # Imported here: a dry run, a mistake in the YAML or `sweep show` must not wait for Ray.
     from lnln_dist.sweep.tune import cluster, driver
 
     need = study.space.sweep.resources
     # Twice: Ray hears SIGTERM in its own way once it is connected.
-    with cluster.cluster(options.address, cpus=options.cpus) as ray, on_notice(leave):
-        found = cluster.wait_for(ray, need, seconds=options.wait_s)
+    with cluster.cluster(address, cpus=cpus) as ray, on_notice(leave):
+        found = cluster.wait_for(ray, need, seconds=wait_s)
         board.line(str(found))
         if found.gpus and not need.gpus:
             board.line("the trials train on the CPU: set resources.gpus to use the GPUs")
