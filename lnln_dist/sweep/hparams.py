@@ -20,14 +20,14 @@ def write(results: Results) -> None:
     """Brings the page up to date with a sweep's results."""
     names: dict[str, None] = {results.metric: None}
     passed_over = results.passed_over
-    for (setting, seed), record in results.records.items():
-        trial = f"{setting}_s{seed}"
+    for made, seed, record in results.trials:
+        trial = made.trial(seed)
         run = results.folder.trial(trial) / "events"
         scores: dict[Any, float] = {}
         if record.epochs:
             names |= dict.fromkeys(record.epochs[0].scores)
             scores = results.kept.loc[trial, list(record.epochs[0].scores)].to_dict()
-        through = record.epochs and (record.finished or setting in passed_over)
+        through = record.epochs and (record.finished or made.name in passed_over)
         status = FAILURE if record.failure is not None else SUCCESS if through else ""
         old = _clear(run, keep=status)
         if status and not old and run.is_dir():

@@ -12,6 +12,7 @@ import pandas as pd
 from lnln_dist.errors import UserError
 from lnln_dist.sweep.folder import load
 from lnln_dist.sweep.planner import Verdict
+from lnln_dist.sweep.records import Record
 from lnln_dist.sweep.space import Setting
 from lnln_dist.sweep.state import Standing
 from lnln_dist.sweep.study import Span
@@ -70,7 +71,7 @@ class Results(Standing):
     def table(self) -> pd.DataFrame:
         """A row per trial and epoch: settings, scores, and the best objective so far."""
         rows = []
-        for (made, seed), record in zip(self._trials, self.records.values(), strict=True):
+        for made, seed, record in self.trials:
             costs = record.progress(self.metric, self.direction).costs
             for row, cost in zip(record.epochs, costs, strict=True):
                 rows.append(
@@ -91,8 +92,10 @@ class Results(Standing):
         return pd.DataFrame(rows, columns=None if rows else ["trial", "best"])
 
     @property
-    def _trials(self) -> list[tuple[Setting, int]]:
-        return [(made, seed) for made in self.settings for seed in self.space.sweep.seeds]
+    def trials(self) -> list[tuple[Setting, int, Record]]:
+        """Every setting with every seed, and what came of them."""
+        seeds = self.space.sweep.seeds
+        return [(made, s, self.records[made.name, s]) for made in self.settings for s in seeds]
 
     @cached_property
     def kept(self) -> pd.DataFrame:
@@ -103,7 +106,7 @@ class Results(Standing):
     @property
     def full_grid(self) -> int:
         """Epochs of every setting on every seed to the end."""
-        return sum(made.epochs for made, _ in self._trials)
+        return sum(made.epochs for made, _, _ in self.trials)
 
     def verdict(self, made: Setting) -> Verdict:
         """What the screening says of a setting; one that failed has passed no milestone."""
