@@ -1,7 +1,6 @@
 """A running sweep on the terminal: a live table, or plain lines where there is no terminal."""
 
 import time
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -57,12 +56,7 @@ class Board:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
 
@@ -75,21 +69,14 @@ class Board:
         if not self._live:
             self.line(f"{trial}: started")
 
-    def told(self, trial: str, epoch: int) -> None:
-        """Says what a trial's stretch has come to at its end, as ``started``."""
-        study = self._study
-        running = {study.name(key) for key in study.running}
-        if self._live or trial in running:
-            return
-        key = next(key for key in study.records if study.name(key) == trial)
-        self.line(f"{trial}: epoch {epoch}, {study.metric} {self._best(key)}; {self.headline()}")
-
-    def ended(self, trial: str) -> None:
-        """Says that a trial is through, as ``started``."""
+    def told(self, trial: str, *, ended: bool = False) -> None:
+        """Says what a trial's stretch has come to, or that it is through, as ``started``."""
         study = self._study
         key = next(key for key in study.records if study.name(key) == trial)
-        if not self._live and study.records[key].finished:
-            self.line(f"{trial}: finished, {study.metric} {self._best(key)}; {self.headline()}")
+        record = study.records[key]
+        if not self._live and (record.finished if ended else key not in study.running):
+            word = "finished" if ended else f"epoch {len(record.epochs)}"
+            self.line(f"{trial}: {word}, {study.metric} {self._best(key)}; {self.headline()}")
 
     def _best(self, key: Key) -> str:
         study = self._study

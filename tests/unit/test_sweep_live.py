@@ -102,10 +102,10 @@ def test_lines_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[
     with board:
         name = study.name(begin(study))
         board.started(name)
-        board.told(name, 1)  # in the middle of its stretch: nothing to say
+        board.told(name)  # in the middle of its stretch: nothing to say
         study.running.clear()
         drive(study, stop_after=1)
-        board.told(name, 1)
+        board.told(name)
         board.line("t: failed: [red]boom")
     said = capsys.readouterr().err.splitlines()
     assert said[0] == f"{name}: started"

@@ -110,10 +110,10 @@ class Told(Callback):  # type: ignore[misc]
         """A worker has it."""
         self._board.started(str(trial))
 
-    def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
+    def on_trial_result(self, *, trial: Any, **_: Any) -> None:
         """The scheduler has heard of an epoch before."""
-        self._board.told(str(trial), int(result["epoch"]))
+        self._board.told(str(trial))
 
     def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
         """It was stopped or is through."""
-        self._board.ended(str(trial))
+        self._board.told(str(trial), ended=True)
