@@ -181,6 +181,11 @@ class OptimConfig:
     clip_norm: NotNegative = 1.0
     """Largest gradient norm; 0 does not clip (released code)."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether no step's rate depends on the length of the training, which may then grow."""
+        return self.schedule == "constant" and self.warmup_share == 0
+
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":
         if self.schedule == "official" and self.warmup_share != 0.1:

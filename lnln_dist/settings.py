@@ -1,7 +1,8 @@
 """Reading, merging, checking and hashing of configs; no torch.
 
 A YAML file may name other files under ``base`` (paths relative to itself): they are read first
-and the file's own keys are laid over them, so that a recipe is a small difference.
+and the file's own keys are laid over them, so that a recipe is a small difference. A ``data.path``
+that begins with ``{here}/`` starts at the folder of its file, any other at the working directory.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,6 +31,7 @@ from lnln_dist.specs.registry import leaf_keys as leaf_keys
 
 T = TypeVar("T")
 Layer = tuple[Path, dict[str, Any]]  # a config file and what it says itself
+HERE = "{here}/"
 # Settings that change speed, places or bookkeeping but not what is computed: not in the hash.
 BOOKKEEPING = frozenset(
     {
@@ -191,6 +194,9 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(b, str) for b in bases):
         raise ConfigError(f"{path}: base: expected a file name or a list of them, got {bases!r}")
+    data = raw.get("data")
+    if isinstance(data, dict) and str(data.get("path")).startswith(HERE):
+        data["path"] = os.path.normpath(path.parent / data["path"].removeprefix(HERE))
     below = [layer for name in bases for layer in _layers(path.parent / name, (*seen, path))]
     try:
         return [*below, (path, nest(flatten(raw)))]

@@ -82,7 +82,8 @@ def claim(
     changed = settings.differences(old.config, config)
     if "model.name" in changed:  # the settings of another model differ all the same
         changed = {"model.name": changed["model.name"]}
-    longer = set(changed) == {"train.epochs"} and _only_longer(old.config, config)
+    more = config.train.epochs > old.config.train.epochs
+    longer = set(changed) == {"train.epochs"} and more and config.optim.steady
     if changed and not longer:
         listed = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in changed.items())
         raise CheckpointError(
@@ -107,13 +108,6 @@ def claim(
         noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}
         info = old.info.model_copy(update=noted)
         write_run(folder, config, info)
-
-
-def _only_longer(old: Config, new: Config) -> bool:
-    """Whether more epochs leave those that were trained as they would have been."""
-    optim = new.optim
-    steady = optim.schedule == "constant" and optim.warmup_share == 0
-    return steady and new.train.epochs > old.train.epochs
 
 
 def _empty(folder: Path) -> None:
