@@ -374,6 +374,7 @@ class _Conversion:
             dataset=preset.dataset,
             family=preset.family,
             source=raw.source,
+            extraction=raw.extraction,
             tokenizer=text.info,
             text_source="text_bert" if text.tokenizer is None else "raw_text",
             widths=layout.widths,
