@@ -60,6 +60,16 @@ class Extractor:
         seen = _WIDTHS.get(self.vision)
         return {"audio": sound, "vision": seen or len(openface.SETS[self.vision])}
 
+    @classmethod
+    def of(cls, settings: Mapping[str, str]) -> "Extractor":
+        """As noted by ``facts``."""
+        return cls(
+            audio=settings["audio"],
+            vision=settings["vision"],
+            pictures_per_s=float(settings["pictures_per_s"]),
+            average=int(settings["average"]),
+        )
+
     def check(self) -> None:
         """Looks for the libraries, programs and model files before the first clip.
 

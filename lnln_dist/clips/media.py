@@ -61,6 +61,16 @@ def read_pictures(path: Path, rate: float) -> Iterator[Picture]:
             yield Picture(wanted / rate, last)
 
 
+def duration(path: Path) -> float:
+    """Seconds that a clip takes; 0 if its file does not say.
+
+    Raises:
+        DataError: not a media file.
+    """
+    with _opened(path) as container:
+        return float(container.duration or 0) / 1e6
+
+
 def _opened(path: Path) -> Any:
     av = library("av")
     try:
