@@ -27,7 +27,7 @@ class DataConfig:
     """Where the shards are and how they are read."""
 
     path: str = ""
-    """Folder written by `lnln-dist prepare` (a local path or a file:// URI)."""
+    """Folder written by `lnln-dist prepare`: a path, or a URI (s3://, ...) copied once per host."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes per rank, of training and of scoring; 0 loads in the process itself."""
     prefetch: Count = 4

@@ -41,6 +41,8 @@ class RunInfo(BaseModel):
     label_range: tuple[float, float]
     rescaled_from: tuple[float, float] | None = None
     """As in the index of the training data; not set in runs of before this was noted."""
+    extraction: dict[str, dict[str, str]] | None = None
+    """As in the index of the training data: how clips became features."""
     config_hash: str
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""

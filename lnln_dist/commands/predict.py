@@ -13,8 +13,9 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="prepared folder, or a feature file (path or fsspec URI) of any splits, with labels "
-        "or without, even of a single clip",
+        help="prepared folder; a feature file (path or fsspec URI) of any splits, with labels or "
+        "without, even of a single clip; a clip (.mp4, .wav, ...) or a folder of them, for a run "
+        "whose data were made by lnln-dist extract",
     )
     parser.add_argument("--output", required=True, metavar="FILE.csv", help="file to write")
     parser.add_argument("--split", help="split to predict (default: test, or the only one)")
@@ -28,11 +29,16 @@ def command(argv: Sequence[str]) -> int:
         action="store_true",
         help="drop frames outside the lengths that a feature file gives instead of refusing it",
     )
+    parser.add_argument("--text", help="what is said in the clip")
+    parser.add_argument("--srt", metavar="FILE", help="its subtitles (default: those beside it)")
+    parser.add_argument(
+        "--figure", metavar="FILE.png", help="draw what was heard, seen and said in the clip"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
     given = parse(parser, argv)
     from lnln_dist.data.foreign import listed
-    from lnln_dist.evaluate.single import predict_file
+    from lnln_dist.evaluate.single import Spoken, predict_file
     from lnln_dist.runtime import Runtime
 
     runtime = Runtime(cpu=True if given["cpu"] else None)
@@ -43,6 +49,8 @@ def command(argv: Sequence[str]) -> int:
             output=Path(given["output"]),
             runtime=runtime,
             split=given["split"],
+            spoken=Spoken(given["text"], Path(given["srt"]) if given["srt"] else None),
+            figure=Path(given["figure"]) if given["figure"] else None,
             checkpoint=given["checkpoint"],
             batch_size=given["batch_size"],
             encoding=given["encoding"],

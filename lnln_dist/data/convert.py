@@ -133,6 +133,7 @@ def write_shards(
         dataset=preset.dataset,
         family=preset.family,
         source=raw.source,
+        extraction=raw.extraction,
         tokenizer=text.info,
         text_source="text_bert" if text.tokenizer is None else "raw_text",
         widths=layout.widths,

@@ -25,7 +25,7 @@ from lnln_dist.data.schema import (
     read_index,
 )
 from lnln_dist.data.shards import open_shard
-from lnln_dist.data.source import local_only
+from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.writer import list_offsets, numbers, shard_schema
 
 # A single [UNK] is a word that the vocabulary lacks, which any text has.
@@ -101,7 +101,7 @@ class Measure:
 
 def measured(path: str | Path) -> Index:
     """The index of prepared data, with what an older one does not say read from the shards."""
-    folder = local_only(path, what="prepared data")
+    folder = on_this_machine(path)
     index = read_index(folder)
     if index.scales is not None and index.gaps is not None:
         return index

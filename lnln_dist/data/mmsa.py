@@ -58,6 +58,7 @@ class RawFile:
 
     source: SourceInfo
     splits: dict[str, RawSplit]
+    extraction: dict[str, dict[str, str]] | None = None  # how the features were made, if known
 
 
 @dataclass(slots=True)

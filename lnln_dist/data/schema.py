@@ -116,6 +116,8 @@ class Index(Record):
     """None in data prepared before this was noted."""
     gaps: dict[Modality, dict[SplitName, Gaps]] | None = None
     """None in data prepared before this was noted."""
+    extraction: dict[str, dict[str, str]] | None = None
+    """Settings, tool versions and model files behind features extracted from clips here."""
     splits: dict[SplitName, SplitInfo]
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.repair import TOLERANCE
 from lnln_dist.data.schema import (
     FRAMES,
@@ -19,7 +20,6 @@ from lnln_dist.data.schema import (
     read_index,
 )
 from lnln_dist.data.shards import find_size_problem, open_shard
-from lnln_dist.data.source import local_only
 from lnln_dist.data.writer import list_offsets, numbers, shard_schema
 from lnln_dist.errors import DataError
 from lnln_dist.files import sha256_file
@@ -52,7 +52,7 @@ def verify(
     Raises:
         DataError: ``path`` is no folder of prepared data at all.
     """
-    folder = local_only(path, what="prepared data")
+    folder = on_this_machine(path)
     if not (folder / INDEX).is_file():
         read_index(folder)
     try:

@@ -1,6 +1,7 @@
 """Predictions of one run for one split of prepared data or of a feature file, as a CSV file."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from lnln_dist.clips.single import as_feature_file, draw, find_clips
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.choices import UTF_8, Choices, TextChoice
 from lnln_dist.data.convert import write_shards
@@ -17,7 +20,7 @@ from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_fea
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.presets import PRESETS, Preset
 from lnln_dist.data.repair import TokensError, sample_shape
-from lnln_dist.data.schema import FRAMES, SPLITS, Index, SourceInfo, SplitName
+from lnln_dist.data.schema import FRAMES, INDEX, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
 from lnln_dist.data.summary import in_words
@@ -26,7 +29,7 @@ from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.compatible import check_compatible, other_code
 from lnln_dist.evaluate.load import load_model
-from lnln_dist.files import atomic_write
+from lnln_dist.files import atomic_file, atomic_write
 from lnln_dist.metrics import LABEL_RANGE
 from lnln_dist.runs import Run, RunInfo
 from lnln_dist.runtime import Runtime
@@ -51,6 +54,8 @@ def predict_file(
     output: Path,
     runtime: Runtime,
     split: str | None = None,
+    spoken: "Spoken | None" = None,
+    figure: Path | None = None,
     checkpoint: str = "best",
     batch_size: int = 128,
     encoding: str = UTF_8,
@@ -61,11 +66,14 @@ def predict_file(
 
     Args:
         run: run folder.
-        data: prepared data, or a feature file with or without labels and splits, a path or URI.
+        data: prepared data, a feature file with or without labels and splits (a path or URI), a
+            clip, or a folder of clips.
         output: CSV file to write: id, label (empty where there is none), prediction, and what the
             model tells beside it.
         runtime: this process and its peers.
         split: the split to predict; None: test, or else the only one there.
+        spoken: what is said in a clip.
+        figure: picture to write of a single clip: what was heard, seen and said.
         checkpoint: name of a best checkpoint.
         batch_size: samples per forward pass and rank.
         encoding: of byte strings in a feature file.
@@ -75,15 +83,21 @@ def predict_file(
     Raises:
         UserError: run or data cannot be used, they do not fit, or the file cannot be written.
     """
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} exists: choose another file, remove it or pass --overwrite")
+    for target in (output, figure):
+        if target is not None and target.exists() and not overwrite:
+            raise UserError(f"{target} exists: choose another file, remove it or pass --overwrite")
     with contextlib.ExitStack() as stack:
         opened, place = Run(run), local_path(data)
         if place is not None and not place.exists():
             raise DataError(f"{data}: no such folder or file")
-        if place is None or place.is_file():
+        clips = [] if place is None or (place / INDEX).is_file() else find_clips(place)
+        if figure is not None and len(clips) != 1:
+            raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
+        if clips or place is None or place.is_file():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            case, split = _file_case(opened, data, folder, split, encoding, allow_cut)
+            file, read_notes = _read(opened, data, clips, spoken or Spoken(), encoding)
+            case, split = _file_case(opened, file, str(data), folder, split, allow_cut)
+            case.notes[:0] = read_notes
         else:
             if encoding != UTF_8 or allow_cut:
                 raise UserError(
@@ -101,27 +115,62 @@ def predict_file(
                 **found.extras,
             }
         )
+        if figure is not None:
+            heard_and_seen = case.split.frames("vision", 0), case.split.raw_text(0)
+            runtime.on_main(lambda: _draw(clips[0], table, *heard_and_seen, figure))
     text = table.to_csv(index=False, lineterminator="\n")
     runtime.on_main(lambda: atomic_write(output, text))
     return Predicted(table, split, case.notes)
 
 
+def _draw(
+    clip: Path, table: pd.DataFrame, vision_TD: NDArray[np.float32], text: str, target: Path
+) -> None:
+    told = [f"{name} {value:.2f}" for name, value in table.iloc[0, 2:].items()]
+    with atomic_file(target) as pending:
+        draw(clip, vision_TD, f"{clip.name}: {', '.join(told)}", text, pending)
+
+
+class Spoken(NamedTuple):
+    """What is said in a clip that is given by itself."""
+
+    text: str | None = None
+    subtitles: Path | None = None
+
+
+def _read(
+    run: Run, data: str | Path, clips: list[Path], spoken: Spoken, encoding: str
+) -> tuple[FeatureFile, list[str]]:
+    if not clips:
+        if spoken != Spoken():
+            raise UserError(f"{data}: --text and --srt are for a clip (.mp4, .wav, ...)")
+        return read_features(data, encoding=encoding), []
+    place = Path(data)
+    return as_feature_file(
+        clips,
+        place.parent if place.is_file() else place,
+        run.info.extraction,
+        text=spoken.text,
+        subtitles=spoken.subtitles,
+        workers=len(os.sched_getaffinity(0)),
+    )
+
+
 def _file_case(
-    run: Run, data: str | Path, folder: Path, split: str | None, encoding: str, allow_cut: bool
+    run: Run, file: FeatureFile, data: str, folder: Path, split: str | None, allow_cut: bool
 ) -> tuple[Case, str]:
     """A split of a feature file, prepared for a run in ``folder``; and the split's name."""
-    file = read_features(data, encoding=encoding)
     split = _choose_split(file, split)
     raw, notes = file.take(split), []
     if split != SPLIT:
         notes.append(f"the file has no split {SPLIT}: predicting {listed([split])}")
-    _check_widths(run, raw, str(data))
-    notes += _only_the_label(raw, str(data))
+    _check_widths(run, raw, data)
+    notes += _only_the_label(raw, data)
     notes += _to_the_unit_of(run.info, raw)
     # The other splits' memory is free from here on.
     source = file.source
     del file
-    index, text_note = _prepare(source, raw, folder, run, str(data), allow_cut=allow_cut)
+    index, text_note = _prepare(source, raw, folder, run, data, allow_cut=allow_cut)
     # float64 loses nothing that counts here, and what is cut is told in the run's terms.
     repaired = in_words(index, SPLIT, unsaid=("float64", "cut"))
     notes += [*text_note, *repaired, *_cut_notes(index)]
@@ -131,7 +180,7 @@ def _file_case(
     case = Case(
         name=run.folder.name,
         run=run,
-        data=str(data),
+        data=data,
         index=index,
         split=dataset.split(SPLIT),
         notes=notes,

@@ -239,6 +239,7 @@ def _info(
         family=index.family,
         label_range=index.label_range,
         rescaled_from=index.rescaled_from,
+        extraction=index.extraction,
         config_hash=settings.config_hash(config),
         data_hash=index.data_hash(),
         vocab_sha256=index.tokenizer.vocab_sha256,

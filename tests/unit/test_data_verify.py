@@ -87,8 +87,8 @@ def test_no_data_at_all(tmp_path):
         verify(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         verify(tmp_path / "none")
-    with pytest.raises(DataError, match="copy it first"):
-        verify("s3://bucket/data")
+    with pytest.raises(DataError, match="cannot be opened"):
+        verify("nosuch://bucket/data")
 
 
 def forge(folder, column, change):
