@@ -14,9 +14,9 @@ from lnln_dist.clips.extract import Progress, run_all
 from lnln_dist.clips.features import Extractor, Features, Job
 from lnln_dist.clips.labels import MEDIA, SUBTITLES
 from lnln_dist.clips.transcript import read_subtitles
+from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.mmsa import FeatureFile
 from lnln_dist.data.schema import SourceInfo
-from lnln_dist.data.values import UTF_8
 from lnln_dist.errors import DataError, UserError
 
 SPLIT = "test"

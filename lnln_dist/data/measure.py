@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.schema import (
     FRAMES,
     SPLITS,
@@ -25,7 +26,6 @@ from lnln_dist.data.schema import (
     read_index,
 )
 from lnln_dist.data.shards import open_shard
-from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.writer import list_offsets, numbers, shard_schema
 
 # A single [UNK] is a word that the vocabulary lacks, which any text has.

@@ -60,6 +60,10 @@ def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
         ("noise: {clean_share: 1.2}", "noise.clean_share: .*less than or equal to 1, got 1.2"),
         ("noise: {mode: fixed}", "noise: mode fixed needs a rate for text"),
         ("noise: {rate: 0.5}", "noise: rate has no effect in mode uniform"),
+        ("noise: {spans: 2}", "noise: place and spans have no effect in pattern random .text"),
+        ("noise: {audio: {place: end}}", "noise: place and spans have no effect .*audio"),
+        ("noise: {shared: true, audio: {maximum: 0.1}}", "noise: shared gives audio the noise of"),
+        ("noise: {shared: true, pattern: modality}", "noise: shared needs places"),
         ("model: {heads: 7}", "model: heads 7 must divide width 128"),
         ("model: {mask_padding: false}", "data.padding: batch needs model.mask_padding"),
         ("train: {micro_batch: 65}", "train.micro_batch 65 exceeds train.batch_size 64"),
@@ -129,13 +133,17 @@ def test_hash_follows_what_is_computed_and_nothing_else() -> None:
         parse("--loss.adversarial", "0.7"),
         parse("--train.seed", "2"),
         parse("--noise.text.maximum", "0.9"),
+        parse("--noise.shared", "true"),
+        parse("--noise.pattern", "block"),
+        parse("--noise.pattern", "block", "--noise.spans", "2"),
+        parse("--noise.pattern", "block", "--noise.vision.place", "end"),
         parse("--select.metric", "corr"),
     ]
-    assert len({settings.config_hash(c) for c in changed} | {base}) == 5
+    assert len({settings.config_hash(c) for c in changed} | {base}) == 9
 
 
 def test_bookkeeping_names_real_settings() -> None:
-    assert set(settings.leaf_keys()) >= settings.BOOKKEEPING
+    assert set(settings.leaf_keys()) >= settings.BOOKKEEPING | settings.LATER.keys()
 
 
 def test_differences_name_the_dotted_keys() -> None:
