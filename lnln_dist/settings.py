@@ -19,7 +19,7 @@ import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 from pydantic import TypeAdapter, ValidationError
 
-from lnln_dist.config import Config
+from lnln_dist.config import Config, TaskConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config
 
@@ -45,6 +45,8 @@ BOOKKEEPING = frozenset(
         "select.batch_size",
     }
 )
+# Settings that came after the first runs, at what was done before: not in the hash then.
+LATER = {f"task.{field.name}": field.default for field in dataclasses.fields(TaskConfig)}
 
 
 class _Loader(yaml.SafeLoader):
@@ -332,6 +334,7 @@ def config_hash(config: Config) -> str:
     flat = {k: v for k, v in flatten(to_dict(config)).items() if k not in BOOKKEEPING}
     if config.model.name == DEFAULT:  # runs were hashed before there was another model
         del flat["model.name"]
+    flat = {key: value for key, value in flat.items() if LATER.get(key, ...) != value}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -36,10 +36,15 @@ def raw_settings(name: str, **changes: object) -> dict[str, object]:
 
 
 def small_network(
-    name: str, *, loss: dict[str, float] | None = None, **changes: object
+    name: str,
+    *,
+    loss: dict[str, float] | None = None,
+    kind: str = "regression",
+    **changes: object,
 ) -> nn.Module:
     """In float64 without dropout; no parameter is zero, one, or equal to another."""
     raw: dict[str, object] = {"model": raw_settings(name, **changes), "loss": loss or {}}
+    raw["task"] = {"kind": kind}
     if not changes.get("mask_padding", True):
         raw["data"] = {"padding": "corpus"}
     config = settings.build(raw)

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from lnln_dist.classes import Family, class_values, decide
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.loader import Collator, Draws, Erased, Loader, under
 from lnln_dist.data.noise import CleanNoise, Noise
@@ -31,8 +32,14 @@ PREFETCH = 2  # batches, with the noise of all conditions, that a loader process
 class Predictions(NamedTuple):
     """One split's outputs under one condition in row order, the same on every rank."""
 
-    sentiment: NDArray[np.float32]  # [n], in the label's unit
+    sentiment: NDArray[np.float32]  # [n], in the label's unit; or class probabilities, [n, C]
     extras: dict[str, NDArray[np.float32]]  # [n] each, what the model tells beside it
+
+    @property
+    def lost(self) -> int:
+        """Samples whose sentiment is not finite."""
+        finite = np.isfinite(self.sentiment).reshape(len(self.sentiment), -1).all(axis=1)
+        return int(np.count_nonzero(~finite))
 
 
 class _Part(NamedTuple):
@@ -40,7 +47,7 @@ class _Part(NamedTuple):
 
     rows: NDArray[np.int64]  # [b]
     names: tuple[str, ...]  # of the extras
-    values_COB: NDArray[np.float32]  # conditions, outputs (sentiment, then extras), rows
+    values_COB: NDArray[np.float32]  # conditions, outputs (extras, then sentiment), rows
 
 
 def predict(
@@ -154,7 +161,10 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 def _part(batch: Batch, outputs: Sequence[Prediction]) -> _Part:
     """Brings a batch's outputs to the host at once, without those that only fill it up."""
     values_COB = torch.stack(
-        [torch.stack([own.sentiment_B, *own.extras.values()]).float() for own in outputs]
+        [
+            torch.stack([*own.extras.values(), *_per_output(own.sentiment)]).float()
+            for own in outputs
+        ]
     )
     counts = (batch.weight_B > 0).cpu().numpy()
     return _Part(
@@ -162,6 +172,33 @@ def _part(batch: Batch, outputs: Sequence[Prediction]) -> _Part:
         tuple(outputs[0].extras),
         values_COB.cpu().numpy()[:, :, counts],
     )
+
+
+def _per_output(sentiment: Tensor) -> tuple[Tensor, ...]:
+    return sentiment.unbind(1) if sentiment.ndim == 2 else (sentiment,)
+
+
+def decided(
+    found: Predictions, family: Family, threshold_C: Sequence[float] | None = None
+) -> Predictions:
+    """Class probabilities as the value of the class decided on; numbers as they are.
+
+    Args:
+        found: as ``predict`` gave them.
+        family: whose classes.
+        threshold_C: as ``classes.decide`` takes them.
+
+    Returns:
+        The sentiment [n] in the label's unit, and among the extras the probability of each class,
+        ``p_`` and the class's value.
+    """
+    probability_NC = found.sentiment
+    if probability_NC.ndim == 1:
+        return found
+    value_C = class_values(family, probability_NC.shape[1])
+    told = {f"p_{value:g}": probability_NC[:, c] for c, value in enumerate(value_C)}
+    sentiment = value_C[decide(probability_NC, threshold_C)]
+    return Predictions(sentiment, {**told, **found.extras})
 
 
 def check_sizes(batch_size: int, workers: int) -> None:
@@ -206,6 +243,9 @@ def _in_row_order(parts: Iterable[_Part], size: int) -> list[Predictions]:
     values_CON[:, :, rows] = values_CON.copy()
     names = parts[0].names
     return [
-        Predictions(of_sentiment, dict(zip(names, extras, strict=True)))
-        for of_sentiment, *extras in values_CON
+        Predictions(
+            sentiment[0] if len(sentiment) == 1 else np.ascontiguousarray(sentiment.T),
+            dict(zip(names, extras, strict=True)),
+        )
+        for extras, sentiment in ((one[: len(names)], one[len(names) :]) for one in values_CON)
     ]

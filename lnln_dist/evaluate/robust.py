@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -13,7 +15,13 @@ from torch import nn
 from lnln_dist import __version__
 from lnln_dist.config import Modality
 from lnln_dist.errors import UserError
-from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
+from lnln_dist.evaluate.alarms import (
+    collapse,
+    collapse_line,
+    collapse_of_classes,
+    no_better_than_constant,
+    swapped,
+)
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.load import build_model, load_weights
 from lnln_dist.evaluate.predict import Predictions
@@ -30,7 +38,7 @@ from lnln_dist.evaluate.protocol import (
 )
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
-from lnln_dist.metrics import floors, scores
+from lnln_dist.metrics import floors, names, scores
 from lnln_dist.runs import git_commit, installed_versions
 from lnln_dist.runtime import Runtime
 
@@ -106,7 +114,7 @@ def evaluate_runs(
         "missing": ["+".join(group) for group in missing],
         "checkpoint": checkpoint,
         "runs": records,
-        "alarms": scorer.alarms + _swapped_arguments(cases, metrics),
+        "alarms": scorer.alarms + _of_scores(cases, metrics),
         **_circumstances(runtime),
     }
     runtime.on_main(lambda: scorer.results.write(output, summary, overwrite=overwrite))
@@ -123,9 +131,22 @@ def _circumstances(runtime: Runtime) -> dict[str, Any]:
     }
 
 
-def _swapped_arguments(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:
-    found = {case.name: swapped(metrics[metrics["run"] == case.name]) for case in cases}
-    return [f"{name}: {line}" for name, line in found.items() if line]
+def _of_scores(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:
+    """The alarms that the scores of a run raise."""
+    found = []
+    for case in cases:
+        own, count = metrics[metrics["run"] == case.name], case.run.config.task.classes
+        chosen = [f"acc{count}", f"f1_macro{count}"] if count else ["mae"]
+        lines = [swapped(own), no_better_than_constant(own, chosen)]
+        found += [f"{case.name}: {line}" for line in lines if line]
+    return found
+
+
+def _collapse(case: Case, sentiment_N: NDArray[np.float32]) -> str:
+    label_N, count = case.split.labels, case.run.config.task.classes
+    if count:
+        return collapse_of_classes(sentiment_N, label_N, case.index.family, count)
+    return collapse(sentiment_N, label_N)
 
 
 class _Scorer:
@@ -175,7 +196,7 @@ class _Scorer:
             note = notes[checkpoint] = load_weights(model, case.run, checkpoint)
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
-            by_condition = self._predict(case, model, show)
+            by_condition = self._predict(case, model, show, note.get("thresholds"))
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
@@ -186,15 +207,21 @@ class _Scorer:
                     self.results.add_predictions(
                         subject, cell, found, split=case.split, checkpoint=checkpoint
                     )
-                if reason := collapse(found.sentiment, label):
+                if reason := _collapse(case, found.sentiment):
                     collapsed.append((_condition(cell), reason))
-        self.results.add_floors(subject, floors(label, *scored), label=label)
+        floor = floors(label, *scored)
+        known = names(case.index.family, case.run.config.task.classes)
+        self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
 
     def _predict(
-        self, case: Case, model: nn.Module, show: Callable[[float], None]
+        self,
+        case: Case,
+        model: nn.Module,
+        show: Callable[[float], None],
+        thresholds: Sequence[float] | None,
     ) -> dict[tuple[float, ...], Predictions]:
         """One checkpoint's predictions under every condition."""
         cells = distinct(self._cells)
@@ -205,6 +232,7 @@ class _Scorer:
             runtime=self._runtime,
             batch_size=self._batch_size,
             workers=self._workers,
+            thresholds=thresholds,
             before_pass=show,
         )
         return {cell.condition: one for cell, one in zip(cells, found, strict=True)}
@@ -222,6 +250,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "folder": str(run.folder.resolve()),
         "group": case.group,
         "recipe": run.config.recipe,
+        "task": run.config.task.kind,
         "train_seed": case.train_seed,
         "config_hash": run.info.config_hash,
         "origin": run.info.origin,

@@ -18,9 +18,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, Config, Modality
+from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
 from lnln_dist.models.layers import attend
-from lnln_dist.models.sentiment import SentimentNetwork, Stream
+from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork, Stream
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.mult import MulTConfig
 from lnln_dist.specs.sentiment import SentimentLoss
@@ -108,6 +108,7 @@ class MulT(SentimentNetwork):
         shapes: InputShapes,
         *,
         loss: SentimentLoss,
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
         d, kernel = config.width, config.kernel
@@ -130,7 +131,7 @@ class MulT(SentimentNetwork):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.up, self.down = nn.Linear(6 * d, 6 * d), nn.Linear(6 * d, 6 * d)
-        self.sentiment = nn.Linear(6 * d, 1)
+        self.sentiment = SentimentHead(6 * d, task)
 
     def _convolved(self, stream: Stream, modality: Modality) -> Stream:
         """The stream in the model's width with positions; a kernel sees zeros beyond its end."""
@@ -151,16 +152,16 @@ class MulT(SentimentNetwork):
         return last_valid(Stream(memory, valid_BT))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sentiment of the damaged input, [B]."""
+        """What the head says of the damaged input."""
         streams = {m: self._convolved(stream, m) for m, stream in self.streams(batch).items()}
         z_BD = torch.cat([self._summary(streams, m) for m in MODALITIES], dim=1)
         z_BD = z_BD + self.down(self.dropout(self.up(z_BD).relu()))
-        sentiment_B: Tensor = rearrange(self.sentiment(z_BD), "b 1 -> b")
-        return sentiment_B
+        output: Tensor = self.sentiment(z_BD)
+        return output
 
 
 def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> MulT:
     """The network of a run's settings."""
     assert isinstance(config.model, MulTConfig)
     assert isinstance(config.loss, SentimentLoss)
-    return MulT(config.model, encoder, shapes, loss=config.loss)
+    return MulT(config.model, encoder, shapes, loss=config.loss, task=config.task)

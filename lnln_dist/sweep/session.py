@@ -19,6 +19,7 @@ from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import SweepConfig
 from lnln_dist.sweep.trial import Program
+from lnln_dist.train.claim import check_scores
 
 ROWS = 40  # settings listed by a dry run
 
@@ -164,19 +165,14 @@ def _check_data(made: Space) -> dict[str, str]:
     Returns:
         The data's hashes by folder.
     """
-    metric, hashes = made.common.select.metric, {}
+    hashes = {}
     for path in sorted(_data_paths(made)):
         if not path:
             raise ConfigError(
                 "data.path is empty: set it to a folder written by `lnln-dist prepare`"
             )
         index = open_dataset(path).index
-        known = metrics.defined(index.family, index.label_range)
-        if metric not in known:
-            raise ConfigError(
-                f"select.metric: {metric!r} is not a score of {index.dataset}; choose one of "
-                f"{', '.join(known)}"
-            )
+        check_scores(made.common, index)
         hashes[path] = index.data_hash()
     return hashes
 

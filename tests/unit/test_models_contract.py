@@ -10,6 +10,7 @@ from builders import SHAPES, TOKENIZER, small_config
 from own_model import Own
 from torch import nn
 
+from lnln_dist.config import TaskConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.models import InputShapes
 from lnln_dist.models.contract import call_own, try_network
@@ -82,19 +83,19 @@ def add_idle(model: Own) -> None:
         (losses(lambda _: 1 / 0), "losses.batch. of own_model:SPEC ends in ZeroDivisionError"),
         (add_idle, r"no gradient from the losses \(spare.bias, spare.weight\)"),
         (
-            prediction(lambda x: x.sentiment_B),
+            prediction(lambda x: x.sentiment),
             "predict.batch. has to return Prediction, not Tensor",
         ),
         (
-            prediction(lambda x: x._replace(sentiment_B=x.sentiment_B[:, None])),
+            prediction(lambda x: x._replace(sentiment=x.sentiment[:, None])),
             "the sentiment has to have one number per sample",
         ),
         (
-            prediction(lambda x: x._replace(extras={"heat": x.sentiment_B})),
+            prediction(lambda x: x._replace(extras={"heat": x.sentiment})),
             "are heat, its spec's are e",
         ),
         (
-            prediction(lambda x: x._replace(extras={"energy": x.sentiment_B[:1]})),
+            prediction(lambda x: x._replace(extras={"energy": x.sentiment[:1]})),
             "energy has to have one number per sample",
         ),
     ],
@@ -106,6 +107,15 @@ def test_a_broken_promise_is_named(spoil: Callable[[Own], None], message: str) -
         try_network(model, CONFIG, SHAPES)
     assert "own_model:SPEC" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_without_classes_is_named() -> None:
+    three = make_config("own_model:SPEC", task=TaskConfig(kind="three-class"))
+    with pytest.raises(ConfigError, match=r"probabilities \[B, 3\] for task.kind three-class"):
+        try_network(network(), three, SHAPES)
+    model = network()
+    prediction(lambda x: x._replace(sentiment=torch.full((2, 3), 1 / 3)))(model)
+    try_network(model, three, SHAPES)
 
 
 def test_a_users_error_of_ours_stays_what_it_is() -> None:
