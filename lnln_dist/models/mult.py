@@ -86,6 +86,14 @@ class CrossTransformer(nn.Module):
         return normed
 
 
+def placed(stream: Stream, convolution: nn.Module) -> Tensor:
+    """A stream in the model's width with positions, [B, T, D]; kernels see zeros beyond its end."""
+    x_BTD = stream.x_BTD * rearrange(stream.valid_BT, "b t -> b t 1")
+    narrow = convolution(rearrange(x_BTD, "b t d -> b d t"))
+    scaled: Tensor = math.sqrt(narrow.shape[1]) * rearrange(narrow, "b d t -> b t d")
+    return scaled + sines(scaled.shape[1], scaled)
+
+
 def last_valid(stream: Stream) -> Tensor:
     """The vector at the last place that is not padding, [B, D]."""
     last_B = stream.valid_BT.sum(dim=1).clamp(min=1) - 1
@@ -133,14 +141,6 @@ class MulT(SentimentNetwork):
         self.up, self.down = nn.Linear(6 * d, 6 * d), nn.Linear(6 * d, 6 * d)
         self.sentiment = SentimentHead(6 * d, task)
 
-    def _convolved(self, stream: Stream, modality: Modality) -> Stream:
-        """The stream in the model's width with positions; a kernel sees zeros beyond its end."""
-        x_BTD = stream.x_BTD * rearrange(stream.valid_BT, "b t -> b t 1")
-        narrow = self.convolve[modality](rearrange(x_BTD, "b t d -> b d t"))
-        scaled = math.sqrt(narrow.shape[1]) * rearrange(narrow, "b d t -> b t d")
-        placed = self.dropout(scaled + sines(scaled.shape[1], scaled))
-        return Stream(placed, stream.valid_BT)
-
     def _summary(self, streams: dict[Modality, Stream], modality: Modality) -> Tensor:
         """What a modality knows after reading the others, [B, 2D]."""
         target, valid_BT = streams[modality]
@@ -153,7 +153,10 @@ class MulT(SentimentNetwork):
 
     def forward(self, batch: Batch) -> Tensor:
         """What the head says of the damaged input."""
-        streams = {m: self._convolved(stream, m) for m, stream in self.streams(batch).items()}
+        streams = {
+            m: Stream(self.dropout(placed(stream, self.convolve[m])), stream.valid_BT)
+            for m, stream in self.streams(batch).items()
+        }
         z_BD = torch.cat([self._summary(streams, m) for m in MODALITIES], dim=1)
         z_BD = z_BD + self.down(self.dropout(self.up(z_BD).relu()))
         output: Tensor = self.sentiment(z_BD)
