@@ -105,8 +105,15 @@ def predict_file(
                 )
             split = split_name(split or SPLIT, SPLITS)
             (case,) = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
-        model = load_model(case.run, checkpoint).to(runtime.device)
-        (found,) = predict_case(case, model, [CleanNoise()], runtime=runtime, batch_size=batch_size)
+        model, note = load_model(case.run, checkpoint)
+        (found,) = predict_case(
+            case,
+            model.to(runtime.device),
+            [CleanNoise()],
+            runtime=runtime,
+            batch_size=batch_size,
+            thresholds=note.get("thresholds"),
+        )
         table = pd.DataFrame(
             {
                 "id": list(case.split.ids),

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from lnln_dist.classes import class_values, cut
+from lnln_dist.config import CLASSES
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import DIRECTION, Robustness, robustness
 from lnln_dist.report.intervals import (
@@ -184,7 +186,10 @@ def _curve(runs: Sequence[RunScores], metric: str) -> tuple[dict[float, float], 
 
 def _spread(run: RunScores, metric: str) -> float:
     prediction_KCN, label_N, _ = run.grid(metric)
-    label = label_N.std()
+    count = CLASSES.get(run.record.get("task", "regression"), 0)
+    # Decisions on classes are values of classes; so are the labels they are held against.
+    values = class_values(run.family, count)[cut(label_N, run.family, count)] if count else label_N
+    label = values.std()
     return float(prediction_KCN[:, -1].std(-1).mean() / label) if label > 0 else np.nan
 
 

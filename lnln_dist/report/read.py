@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lnln_dist.errors import UserError
-from lnln_dist.metrics import METRICS, Family
+from lnln_dist.metrics import ALL, Family
 from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, with_rate
 
 FILES = ("evaluation.json", "metrics.csv", "predictions.parquet")
@@ -162,7 +162,9 @@ def metric_of(runs: Sequence[RunScores], metric: str) -> str:
     Raises:
         UserError: they do not.
     """
-    names = METRICS[runs[0].family]
+    of_each = [set(run.metrics["metric"]) for run in runs]
+    names = [name for name in ALL[runs[0].family] if all(name in own for own in of_each)]
     if metric not in names:
-        raise UserError(f"--metric {metric}: choose one of {', '.join(names)}")
+        known = f"choose one of {', '.join(names)}" if names else "all runs have none in common"
+        raise UserError(f"--metric {metric}: {known}")
     return metric

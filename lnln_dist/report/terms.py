@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lnln_dist.classes import cut, macro_f1
 from lnln_dist.metrics import LABEL_RANGE, Family
 
 Floats = NDArray[np.float64]
@@ -33,7 +34,7 @@ def terms_of(
     """The terms of one score.
 
     Args:
-        metric: a name of ``METRICS[family]``.
+        metric: a name of ``metrics.ALL[family]``.
         prediction_N: predictions.
         label_N: true sentiment.
         family: which definitions apply.
@@ -52,6 +53,9 @@ def terms_of(
     if family == "sims" and metric in ("acc5", "acc3"):
         edges = np.array(SIMS_EDGES[metric], np.float32)
         return _share(_interval(pred, edges) == _interval(true, edges), np.ones_like(true))
+    if metric.startswith("f1_macro"):
+        count = int(metric.removeprefix("f1_macro"))
+        return _macro_f1(*(np.eye(count)[cut(x, family, count)] for x in (pred, true)))
     told, above_pred, above_true = _sides(metric, pred, true, family)
     if metric.startswith("acc2"):
         return _share((above_pred == above_true) & told, told)
@@ -106,6 +110,14 @@ def _weighted_f1(
         return _ratio((supports * f1).sum(-1), s[..., 0])
 
     return Terms(np.stack(columns, -1).astype(np.float64), score)
+
+
+def _macro_f1(pred_NC: Floats, true_NC: Floats) -> Terms:
+    """Of classes as rows of ones and zeros."""
+    parts = (pred_NC * true_NC, true_NC, pred_NC)
+    return Terms(
+        np.concatenate(parts, axis=-1), lambda s: np.asarray(macro_f1(*np.split(s, 3, axis=-1)))
+    )
 
 
 def _correlation(pred: Floats, true: Floats) -> Terms:

@@ -225,6 +225,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         values = {mean_tag(select.split, m): v for m, v in scores.mean.items()}
         for rate, by_metric in scores.by_rate.items():
             values |= {rate_tag(select.split, m, rate): v for m, v in by_metric.items()}
+        for number, threshold in enumerate(scores.thresholds or ()):
+            values[f"{select.split}/threshold/{number}"] = threshold
         run.writer.log("score", run.state.step, values, epoch=epoch + 1, improved=improved)
         run.writer.histogram(f"{select.split}/predictions", scores.predictions, run.state.step)
     run.progress.line(
@@ -263,7 +265,8 @@ def _finish_if_over(run: Training, best: float) -> None:
     if run.state.finished and math.isnan(best):
         run.progress.line(
             f"{select.metric} was not defined on {select.split} in any epoch: best/ holds the "
-            "first one's weights, chosen by no score; give select.metric mae, or labels that vary"
+            "first one's weights, chosen by no score; give another select.metric, or labels that "
+            "vary"
         )
 
 
@@ -294,6 +297,8 @@ def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
         "noise_seeds": list(select.seeds),
         "noise": select.noise,
     }
+    if scores.thresholds:
+        note["thresholds"] = list(scores.thresholds)
     # Of the task, whose only part is the network.
     whole = run.runtime.weights(run.task) if improved else {}
 

@@ -4,9 +4,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lnln_dist import metrics, settings
+from lnln_dist.classes import Targets, targets
 from lnln_dist.config import MODALITIES, Config
 from lnln_dist.cost.cards import peak
 from lnln_dist.cost.flops import MOST_COUNTED, of_batches
@@ -174,6 +177,7 @@ def _steps(
         padded_lengths=index.padded_lengths,
         unk_id=index.tokenizer.unk_id,
         pad_id=index.tokenizer.pad_id,
+        targets=_targets(config, index, split.labels),
     )
     loader = Loader(
         collator.step,
@@ -183,6 +187,14 @@ def _steps(
         pin_memory=config.data.pin_memory,
     )
     return plan.steps_per_epoch, iter(loader)
+
+
+def _targets(config: Config, index: Index, label_N: NDArray[np.float32]) -> Targets | None:
+    """The classes to train, where there are some."""
+    if not config.task.classes:
+        return None
+    balanced = config.task.class_weights == "balanced"
+    return targets(label_N, index.family, config.task.classes, balanced=balanced)
 
 
 def _fill(
@@ -257,7 +269,7 @@ def _start_log(
 ) -> Writer:
     writer = Writer(folder, start_step=state.step)
     if state.step == 0:
-        split, names = config.select.split, metrics.METRICS[family]
+        split, names = config.select.split, metrics.headlines(family, config.task.classes)
         charts = {
             name: ["Multiline", [rate_tag(split, name, rate) for rate in config.select.rates]]
             for name in names

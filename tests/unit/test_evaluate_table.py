@@ -84,8 +84,8 @@ def one() -> pd.DataFrame:
 
 
 def record(run: str, group: str = "g", **more: Any) -> dict[str, Any]:
-    base = {"run": run, "group": group, "family": "mosi", "dataset": "mosi", "samples": 4}
-    return {**base, "notes": [], **more}
+    data = {"family": "mosi", "dataset": "mosi", "samples": 4, "notes": []}
+    return {"run": run, "group": group, "task": "regression", **data, **more}
 
 
 def summary(*records: dict[str, Any], alarms: tuple[str, ...] = ()) -> dict[str, Any]:
