@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lnln_dist.metrics import METRICS, Family, defined
+from lnln_dist.metrics import Family
 from lnln_dist.report.models import Model
 from lnln_dist.report.read import RunScores
 from lnln_dist.report.seeds import RANDOM
@@ -129,9 +129,6 @@ def error_by_length(out: Outputs, bins: Lengths) -> dict[Condition, list[float]]
 
 
 def metrics_of(runs: Sequence[RunScores]) -> list[str]:
-    """Scores that mean something for these labels, in the family's order."""
-    record = runs[0].record
-    span = record.get("label_range")
-    if span is None:
-        return list(METRICS[runs[0].family])
-    return list(defined(runs[0].family, (span[0], span[1])))
+    """Scores that all runs have and that mean something for these labels, in their order."""
+    own = [run.metrics.dropna(subset=["value"])["metric"].unique().tolist() for run in runs]
+    return [str(name) for name in own[0] if all(name in names for names in own)]

@@ -1,17 +1,15 @@
-"""Figures of a report for a paper: curves with bands and completeness, as PNG and PDF."""
+"""Figures of reports and of TensorBoard: score over rate, completeness, confusion."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lnln_dist.metrics import DIRECTION
-from lnln_dist.report.conditions import Condition
-from lnln_dist.report.models import Model
-from lnln_dist.report.seeds import RANDOM
 
 SIZE = (5.2, 3.6)  # inches
 # Okabe and Ito's colours, which the colour-blind can tell apart; as on the page.
@@ -19,43 +17,62 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0508a", "#8a6d00", "#3a3f8f", "#5
 LINES = ("-", "--", ":")
 
 
-def curves(models: Sequence[Model], metric: str) -> Figure:
-    """One score of the models of a protocol over its conditions, with 95 % bands."""
+class Curve(NamedTuple):
+    """One line of a figure; bounds are nan where there are none."""
+
+    value: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def curves(
+    lines: Mapping[str, Curve],
+    metric: str,
+    *,
+    rates: Sequence[float] | None,
+    names: Sequence[str] = (),
+    floor: float = math.nan,
+) -> Figure:
+    """One score of some models over missing rates, or side by side over other conditions.
+
+    Args:
+        lines: by the models' names.
+        metric: the score.
+        rates: where the values lie; None where the conditions are no rates.
+        names: of the conditions, without rates.
+        floor: the best constant's score.
+    """
     figure, ax = _axes()
-    conditions = [Condition(*at) for at in models[0].curve]
-    rates = all(at.pattern == RANDOM for at in conditions)
-    x = [at.rate for at in conditions] if rates else list(range(len(conditions)))
-    for i, model in enumerate(models):
-        points = list(model.curve.values())
-        low, high = ([getattr(p, side) for p in points] for side in ("low", "high"))
-        value, style = [p.value for p in points], _style(i)
-        if rates:
-            ax.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
-            ax.plot(x, value, label=model.name, **style)
+    x = list(range(len(names))) if rates is None else list(rates)
+    for i, (name, line) in enumerate(lines.items()):
+        style = _style(i)
+        if rates is None:
+            around = np.stack(
+                [np.subtract(line.value, line.low), np.subtract(line.high, line.value)]
+            )
+            ax.errorbar(x, line.value, around, label=name, **{**style, "ls": "none"})
         else:
-            ax.errorbar(x, value, _beside(value, low, high), fmt="o", label=model.name, **style)
-    if np.isfinite(models[0].floor):
-        ax.axhline(models[0].floor, color="gray", ls=":", lw=1, label="best constant")
-    ax.set(xlabel="missing rate" if rates else "", ylabel=_axis(metric))
-    if not rates:
-        names = [at.name for at in conditions]
+            ax.fill_between(x, line.low, line.high, color=style["color"], alpha=0.15, lw=0)
+            ax.plot(x, line.value, label=name, **style)
+    if math.isfinite(floor):
+        ax.axhline(floor, color="gray", ls=":", lw=1, label="best constant")
+    better = "higher" if DIRECTION[metric] > 0 else "lower"
+    ax.set(xlabel="" if rates is None else "missing rate", ylabel=f"{metric} ({better} is better)")
+    if rates is None:
         ax.set_xticks(x, names, rotation=30, ha="right")
     ax.legend(frameon=False)
     return figure
 
 
-def completeness(
-    models: Sequence[str], tables: Sequence[dict[float, tuple[float, float]]]
-) -> Figure:
+def completeness(tables: Mapping[str, Mapping[float, tuple[float, float]]]) -> Figure:
     """Predicted against true completeness.
 
     Args:
-        models: names.
-        tables: per model, missing rate -> mean and spread over samples; empty without any.
+        tables: model -> missing rate -> mean and spread over samples; empty without any.
     """
     figure, ax = _axes()
     ax.plot([0, 1], [0, 1], color="gray", ls=":", lw=1, label="calibrated")
-    for i, (name, table) in enumerate(zip(models, tables, strict=True)):
+    for i, (name, table) in enumerate(tables.items()):
         if table:
             left = [1 - rate for rate in table]
             mean, spread = (np.array(values) for values in zip(*table.values(), strict=True))
@@ -105,13 +122,3 @@ def _axes() -> tuple[Figure, Any]:
 def _style(number: int) -> dict[str, Any]:
     line = LINES[number // len(COLOURS) % len(LINES)]
     return {"color": COLOURS[number % len(COLOURS)], "ls": line, "marker": "o", "ms": 3}
-
-
-def _axis(metric: str) -> str:
-    return f"{metric} ({'higher' if DIRECTION[metric] > 0 else 'lower'} is better)"
-
-
-def _beside(
-    value: Sequence[float], low: Sequence[float], high: Sequence[float]
-) -> NDArray[np.float64]:
-    return np.stack([np.subtract(value, low), np.subtract(high, value)])

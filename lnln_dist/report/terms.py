@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lnln_dist.metrics import LABEL_RANGE, Family
 
@@ -64,7 +64,7 @@ def terms_of(
     return _weighted_f1(told, above_pred, above_true)
 
 
-def classes(values: Floats, family: Family) -> NDArray[np.intp]:
+def classes(values: ArrayLike, family: Family) -> NDArray[np.intp]:
     """The finest classes that a family's scores know, counted from 0; see ``CLASSES``."""
     x = np.asarray(values, np.float64)
     if family == "mosi":

@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from lnln_dist.errors import UserError
 from lnln_dist.files import atomic_folder
 from lnln_dist.metrics import DIRECTION
 from lnln_dist.report import figures
 from lnln_dist.report.comparison import Comparison, compare, markdown
-from lnln_dist.report.conditions import metrics_of
+from lnln_dist.report.conditions import Condition, metrics_of
 from lnln_dist.report.models import Model, models_of
 from lnln_dist.report.page import data_of, render, runs_title
 from lnln_dist.report.samples import Open
+from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.tables import Table, tables_of
 
 PAGE = "report.html"  # makes a folder a report
@@ -134,14 +136,32 @@ def _write_figures(folder: Path, found: Comparison, data: dict[str, Any]) -> Non
     for number, part in enumerate(data["protocols"], 1):
         suffix = f"_{number}" if len(data["protocols"]) > 1 else ""
         models = [m for m in found.compared if m.protocol == part["name"]]
-        figures.save(figures.curves(models, found.metric), folder, f"{found.metric}{suffix}")
+        figures.save(_curves(models, found.metric), folder, f"{found.metric}{suffix}")
         rates = [c["rate"] for c in part["conditions"]]
-        tables = [{rates[i]: p for i, p in table.items()} for table in part["calibration"]]
-        if any(tables):
-            made = figures.completeness(part["models"], tables)
-            figures.save(made, folder, f"completeness{suffix}")
+        tables = {
+            name: {rates[i]: pair for i, pair in table.items()}
+            for name, table in zip(part["models"], part["calibration"], strict=True)
+        }
+        if any(tables.values()):
+            figures.save(figures.completeness(tables), folder, f"completeness{suffix}")
         last = sum(c["mean"] for c in part["conditions"]) - 1
         for name, by_condition in zip(part["models"], part["confusion"] or [], strict=False):
             made = figures.confusion(np.array(by_condition[last], np.float64), data["classes"])
             safe = "".join(c if c.isalnum() else "-" for c in name)
             figures.save(made, folder, f"confusion_{safe}{suffix}")
+
+
+def _curves(models: Sequence[Model], metric: str) -> Figure:
+    conditions = [Condition(*at) for at in models[0].curve]
+    random = all(at.pattern == RANDOM for at in conditions)
+    points = {model.name: list(model.curve.values()) for model in models}
+    return figures.curves(
+        {
+            name: figures.Curve([p.value for p in own], [p.low for p in own], [p.high for p in own])
+            for name, own in points.items()
+        },
+        metric,
+        rates=[at.rate for at in conditions] if random else None,
+        names=[at.name for at in conditions],
+        floor=models[0].floor,
+    )

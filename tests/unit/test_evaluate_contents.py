@@ -1,7 +1,6 @@
 """Texts and masks of evaluated samples."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import tiny_runs
 
 from lnln_dist.config import MODALITIES
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.evaluate.contents import open_contents, pieces
+from lnln_dist.evaluate.contents import open_contents
 from lnln_dist.evaluate.protocol import grid, noises_for
 from lnln_dist.evaluate.robust import evaluate_runs
 from lnln_dist.report.conditions import Condition
@@ -73,34 +72,6 @@ def test_pieces_spell_the_text_and_know_their_tokens(run: RunScores, data: Path)
         assert "".join(text for text, _ in found) == split.raw_text(row)
         places = [place for _, place in found if place >= 0]
         assert places == list(range(1, len(split.tokens(row)) - 1))
-
-
-class _Words:
-    """A tokenizer of words between [CLS] and [SEP]; ids are the words' lengths."""
-
-    def encode(self, text: str):
-        spans, at = [(0, 0)], 0
-        for word in text.split():
-            at = text.index(word, at)
-            spans.append((at, at + len(word)))
-            at += len(word)
-        spans.append((0, 0))
-
-        ids = [100, *(b - a for a, b in spans[1:-1]), 101]
-        return SimpleNamespace(ids=ids, offsets=spans)
-
-    def id_to_token(self, number: int) -> str:
-        return {1: "##x"}.get(number, f"w{number}")
-
-
-def test_a_cut_sentence_keeps_its_end_unmarked() -> None:
-    found = pieces("ab  cde f", [100, 2, 101], _Words())
-    assert found == [("ab", 1), ("  cde f", -1)]
-
-
-def test_tokens_of_another_text_are_shown_as_they_are() -> None:
-    assert pieces("ab cde", [100, 7, 1, 101], _Words()) == [(" w7", 1), ("x", 2)]
-    assert pieces("ab cde", [100, 2, 3, 101], None) == [("ab cde", -1)]
 
 
 def test_why_the_data_cannot_be_seen_is_said(run: RunScores, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lnln_dist.report.conditions import (
     outputs_of,
 )
 from lnln_dist.report.models import Model
+from lnln_dist.report.read import read
 
 CLEAN, HALF = Condition("random", 0.0), Condition("random", 0.5)
 RUNS = {"a1": ("a", 1, 0.4), "a2": ("a", 2, 0.6)}
@@ -91,9 +92,13 @@ def test_errors_by_length_weigh_every_sample_once() -> None:
     assert bins_of(np.array([5, 5, 5])).sizes == [3]
 
 
-def test_scores_that_the_labels_do_not_define_are_left_out(tmp_path: Path) -> None:
-    where = write_evaluation(tmp_path / "e", {"a1": ("a", 1, 0.4)})
-    runs = compare([where]).compared[0].runs
-    assert "acc7" in metrics_of(runs)
-    runs[0].record["label_range"] = [0, 1]
-    assert metrics_of(runs) == ["mae", "corr"]
+def test_scores_that_are_undefined_or_not_of_all_are_left_out(tmp_path: Path) -> None:
+    where = write_evaluation(tmp_path / "e", RUNS)
+    file = where / "metrics.csv"
+    table = pd.read_csv(file)
+    table.loc[table["metric"] == "acc7", "value"] = np.nan
+    table[(table["metric"] != "corr") | (table["run"] != "a2")].to_csv(file, index=False)
+    found = metrics_of(read([where]))
+    assert {"acc7", "corr"} & set(found) == set()
+    assert found[0] == "acc5"
+    assert found[-1] == "mae"
