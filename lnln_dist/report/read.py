@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,8 @@ FILES = ("evaluation.json", "metrics.csv", "predictions.parquet")
 CELL = ["noise_seed", "pattern", "rate"]
 
 
-class RunScores(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class RunScores:
     """One run under one protocol."""
 
     name: str
@@ -30,6 +32,8 @@ class RunScores(NamedTuple):
     floors: dict[str, float]
     predictions: pd.DataFrame
     alarms: list[str]
+    _joined: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
+    """What ``outputs`` found, by the cells' checkpoints: most scores have these in common."""
 
     @property
     def group(self) -> tuple[str, str]:
@@ -52,13 +56,16 @@ class RunScores(NamedTuple):
             UserError: predictions are missing.
         """
         rows = self.metrics[self.metrics["metric"] == metric].sort_values(CELL)
-        chosen = rows[[*CELL, "checkpoint"]].astype({"noise_seed": "int64"})
-        found = chosen.merge(self.predictions, on=[*CELL, "checkpoint"], how="left")
-        found = found.sort_values([*CELL, "id"])
-        samples = int(self.record["samples"])
-        if len(found) != len(rows) * samples or found["prediction"].isna().any():
-            raise UserError(self._torn)
-        return rows, found
+        key = tuple(rows["checkpoint"])
+        if key not in self._joined:
+            chosen = rows[[*CELL, "checkpoint"]].astype({"noise_seed": "int64"})
+            found = chosen.merge(self.predictions, on=[*CELL, "checkpoint"], how="left")
+            found = found.sort_values([*CELL, "id"])
+            samples = int(self.record["samples"])
+            if len(found) != len(rows) * samples or found["prediction"].isna().any():
+                raise UserError(self._torn)
+            self._joined[key] = found
+        return rows, self._joined[key]
 
     @property
     def _torn(self) -> str:

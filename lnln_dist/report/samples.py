@@ -59,8 +59,10 @@ def choose(outputs: Sequence[Outputs], most: int) -> list[int]:
 
 def strip(keep_T: NDArray[np.bool_]) -> str:
     """The erased share of each of at most ``COLUMNS`` stretches of a sequence, in ninths."""
-    parts = np.array_split(~keep_T, min(len(keep_T), COLUMNS))
-    return "".join(str(int(np.ceil(part.mean() * 9))) for part in parts)
+    width = min(len(keep_T), COLUMNS)
+    edges = np.linspace(0, len(keep_T), width + 1).astype(int)
+    share = np.add.reduceat(~keep_T, edges[:-1], dtype=np.int64) / np.diff(edges)
+    return "".join(map(str, np.ceil(share * 9).astype(int)))
 
 
 def described(

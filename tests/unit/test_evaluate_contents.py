@@ -1,5 +1,6 @@
 """Texts and masks of evaluated samples."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,8 @@ def test_pieces_spell_the_text_and_know_their_tokens(run: RunScores, data: Path)
 
 
 def test_why_the_data_cannot_be_seen_is_said(run: RunScores, tmp_path: Path) -> None:
-    gone = run._replace(record=run.record | {"data": str(tmp_path / "gone")})
+    gone = dataclasses.replace(run, record=run.record | {"data": str(tmp_path / "gone")})
     assert "cannot be opened" in open_contents(gone, CONDITIONS)
     tiny_runs.write_data(tmp_path / "other", seed=5)
-    other = run._replace(record=run.record | {"data": str(tmp_path / "other")})
+    other = dataclasses.replace(run, record=run.record | {"data": str(tmp_path / "other")})
     assert "other data than was evaluated" in open_contents(other, CONDITIONS)
