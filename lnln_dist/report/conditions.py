@@ -28,7 +28,7 @@ class Condition(NamedTuple):
     def name(self) -> str:
         """As a reader knows it: a rate, or a pattern."""
         if self.pattern == RANDOM:
-            return f"{self.rate:g}"
+            return f"{self.rate:.1f}" if round(self.rate, 1) == self.rate else f"{self.rate:g}"
         return self.pattern if self.rate == 1 else f"{self.pattern} {self.rate:g}"
 
 

@@ -34,6 +34,7 @@ from lnln_dist.report.conditions import (
 from lnln_dist.report.models import Model
 from lnln_dist.report.read import FILES
 from lnln_dist.report.samples import Contents, Open, described, size_of
+from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.tables import Table
 from lnln_dist.report.terms import CLASSES
 
@@ -101,7 +102,13 @@ def _protocol(
     return {
         "name": name,
         "conditions": [
-            {"name": at.name, "rate": at.rate, "mean": at in in_mean} for at in conditions
+            {
+                "name": at.name,
+                "rate": at.rate,
+                "random": at.pattern == RANDOM,
+                "mean": at in in_mean,
+            }
+            for at in conditions
         ],
         "models": [model.name for model in models],
         "seed": int(models[0].runs[0].metrics["noise_seed"].min()),

@@ -128,7 +128,7 @@ def test_hostile_texts_arrive_as_texts(read: _Reader) -> None:
 
 def test_the_data_of_the_page(read: _Reader) -> None:
     (part,) = json.loads(read.json)["protocols"]
-    assert [c["name"] for c in part["conditions"]] == ["0", "0.5", "missing:text"]
+    assert [c["name"] for c in part["conditions"]] == ["0.0", "0.5", "missing:text"]
     assert [c["mean"] for c in part["conditions"]] == [True, True, False]
     assert part["curves"]["mae"][0][0][0] == pytest.approx(0.5, abs=0.1)
     assert sum(map(sum, part["confusion"][0][0])) == 2 * 2 * 60  # trainings, noise seeds, samples

@@ -118,7 +118,7 @@ const state = { metric: DATA.metric, condition: {}, sort: { key: "error", down: 
   text: "", sign: 0, model: 0 };
 const inMean = () => part.conditions.filter((c) => c.mean);
 // Rates lie on a line; patterns stand side by side.
-const numeric = () => inMean().every((c) => c.name === String(c.rate)) && inMean().length > 1;
+const numeric = () => inMean().every((c) => c.random) && inMean().length > 1;
 
 function into(id, ...children) {
   document.querySelector(`#${id} .drawn`).replaceChildren(...children.filter(Boolean));
