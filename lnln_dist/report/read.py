@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,18 +18,22 @@ FILES = ("evaluation.json", "metrics.csv", "predictions.parquet")
 CELL = ["noise_seed", "pattern", "rate"]
 
 
-class RunScores(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class RunScores:
     """One run under one protocol."""
 
     name: str
     folder: Path
     record: dict[str, Any]  # its entry in evaluation.json
+    summary: dict[str, Any]  # the rest of evaluation.json
     protocol: str  # in words, with what is absent
     selected_on: str
     metrics: pd.DataFrame  # its rows of metrics.csv with a column rate, without the constants'
     floors: dict[str, float]
     predictions: pd.DataFrame
     alarms: list[str]
+    _joined: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
+    """What ``outputs`` found, by the cells' checkpoints: most scores have these in common."""
 
     @property
     def group(self) -> tuple[str, str]:
@@ -39,6 +44,35 @@ class RunScores(NamedTuple):
     def family(self) -> Family:
         """Whose scores they are."""
         return self.record["family"]  # type: ignore[no-any-return]
+
+    def outputs(self, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The rows of metrics.csv of one score, and the predictions behind each.
+
+        Returns:
+            Rows (one per cell) and predictions (cells x samples), both sorted by noise seed,
+            pattern and rate, the predictions by id within a cell.
+
+        Raises:
+            UserError: predictions are missing.
+        """
+        rows = self.metrics[self.metrics["metric"] == metric].sort_values(CELL)
+        key = tuple(rows["checkpoint"])
+        if key not in self._joined:
+            chosen = rows[[*CELL, "checkpoint"]].astype({"noise_seed": "int64"})
+            found = chosen.merge(self.predictions, on=[*CELL, "checkpoint"], how="left")
+            found = found.sort_values([*CELL, "id"])
+            samples = int(self.record["samples"])
+            if len(found) != len(rows) * samples or found["prediction"].isna().any():
+                raise UserError(self._torn)
+            self._joined[key] = found
+        return rows, self._joined[key]
+
+    @property
+    def _torn(self) -> str:
+        return (
+            f"{self.folder}: predictions and scores of {self.name} do not have the same "
+            "conditions: evaluate again"
+        )
 
     def grid(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64], pd.DataFrame]:
         """Predictions for one score, labels, and the scores as evaluated.
@@ -52,21 +86,13 @@ class RunScores(NamedTuple):
         Raises:
             UserError: predictions are missing, or another seed has another number of conditions.
         """
-        rows = self.metrics[self.metrics["metric"] == metric]
+        rows, found = self.outputs(metric)
         if (rows["pattern"] == RANDOM).any():
             rows = rows[rows["pattern"] == RANDOM]
-        rows = rows.sort_values(CELL)
-        seeds = rows["noise_seed"].nunique()
-        chosen = rows[[*CELL, "checkpoint"]].astype({"noise_seed": "int64"})
-        found = chosen.merge(self.predictions, on=[*CELL, "checkpoint"], how="left")
-        found = found.sort_values([*CELL, "id"])
-        samples = int(self.record["samples"])
-        complete = len(found) == len(rows) * samples and found["prediction"].notna().all()
-        if not complete or len(rows) % max(seeds, 1):
-            raise UserError(
-                f"{self.folder}: predictions and scores of {self.name} do not have the same "
-                "conditions: evaluate again"
-            )
+            found = found[found["pattern"] == RANDOM]
+        seeds, samples = rows["noise_seed"].nunique(), int(self.record["samples"])
+        if len(rows) % max(seeds, 1):
+            raise UserError(self._torn)
         prediction = found["prediction"].to_numpy(np.float64).reshape(seeds, -1, samples)
         label = found["label"].to_numpy(np.float64)[:samples]
         return prediction, label, rows
@@ -129,6 +155,7 @@ def _open(folder: Path) -> Iterator[RunScores]:
                 name=record["run"],
                 folder=folder,
                 record=record,
+                summary={k: v for k, v in summary.items() if k not in ("runs", "alarms")},
                 protocol=protocol,
                 selected_on=", ".join(dict.fromkeys(own["selected_on"].dropna())),
                 metrics=own,

@@ -8,13 +8,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lnln_dist.classes import cut, macro_f1
 from lnln_dist.metrics import LABEL_RANGE, Family
 
 Floats = NDArray[np.float64]
 SIMS_EDGES = {"acc5": (-0.7, -0.1, 0.1, 0.7), "acc3": (-0.1, 0.1), "acc2": (0.0,)}
+
+# Names of ``classes``.
+CLASSES: dict[Family, tuple[str, ...]] = {
+    "mosi": ("-3", "-2", "-1", "0", "1", "2", "3"),
+    "sims": ("negative", "weakly negative", "neutral", "weakly positive", "positive"),
+}
 
 
 class Terms(NamedTuple):
@@ -60,6 +66,14 @@ def terms_of(
     if metric.startswith("acc2"):
         return _share((above_pred == above_true) & told, told)
     return _weighted_f1(told, above_pred, above_true)
+
+
+def classes(values: ArrayLike, family: Family) -> NDArray[np.intp]:
+    """The finest classes that a family's scores know, counted from 0; see ``CLASSES``."""
+    x = np.asarray(values, np.float64)
+    if family == "mosi":
+        return (_steps(x, 3) + 3).astype(np.intp)
+    return _interval(np.clip(x, *LABEL_RANGE[family]), np.array(SIMS_EDGES["acc5"], np.float32))
 
 
 def _steps(x: Floats, bound: int) -> NDArray[np.float32]:

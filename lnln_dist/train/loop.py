@@ -25,6 +25,7 @@ from lnln_dist.specs.registry import loss_weights
 from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
+from lnln_dist.train.pictures import Pictures
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Batch, Losses
 
@@ -61,6 +62,7 @@ class Training:
     validate: Callable[[nn.Module, Callable[[], bool]], GridScores | None]
     """Scores a model; None if the function, asked again and again on all ranks, says to stop."""
     writer: Writer | None
+    pictures: Pictures | None
     progress: TrainProgress
     saver: Saver
     profiler: StepProfiler
@@ -210,7 +212,7 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         PreemptedError: told to leave; what of this is still to do is done by the run that goes on.
     """
     begin = time.perf_counter()
-    with run.runtime.evaluation(run.task) as task:
+    with run.runtime.evaluation(run.task) as task, _watching(run, task):
         # A grid can take longer than a scheduler waits before it kills.
         scores = run.validate(task, lambda: _told_to_leave(run))
     improved = scores is not None and _keep_best(run, epoch, scores)
@@ -234,6 +236,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         f"{scores.mean[select.metric]:.4f}{' (best)' if improved else f'  best {best:.4f}'}"
     )
     _finish_if_over(run, best)
+    if run.pictures:
+        run.pictures.draw(run.state.step, scores, last=run.state.finished)
     _checkpoint(run)
     paused = False
     if run.on_epoch:
@@ -252,6 +256,10 @@ def _end_epoch(run: Training, epoch: int) -> bool:
     if not paused and not run.state.finished and _told_to_leave(run):
         _leave(run)
     return paused
+
+
+def _watching(run: Training, task: nn.Module) -> contextlib.AbstractContextManager[None]:
+    return run.pictures.watching(task) if run.pictures else contextlib.nullcontext()
 
 
 def _finish_if_over(run: Training, best: float) -> None:

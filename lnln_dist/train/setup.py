@@ -27,7 +27,7 @@ from lnln_dist.models.text import TextEncoder, build_encoder, save_encoder
 from lnln_dist.monitor.health import Meter
 from lnln_dist.monitor.profile import StepProfiler
 from lnln_dist.monitor.progress import TrainProgress
-from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
+from lnln_dist.monitor.writer import Writer, layout, mean_tag
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
 from lnln_dist.specs.registry import code_sha256, is_own, make_config
@@ -36,6 +36,7 @@ from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport, Training
 from lnln_dist.train.micro_batch import choose_micro_batch
+from lnln_dist.train.pictures import Pictures
 from lnln_dist.train.task import Task
 from lnln_dist.train.validate import validate
 from lnln_dist.types import Batch
@@ -111,6 +112,7 @@ def assemble(
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
     for note in filter(None, notes):
         progress.line(note)
+    writer = _start_log(folder, config, index.family, state, ties) if runtime.is_main else None
     return Training(
         config=config,
         folder=folder,
@@ -121,7 +123,8 @@ def assemble(
         steps=steps,
         state=state,
         validate=lambda task, leaving: validate(task, dataset, config, runtime, leaving=leaving),
-        writer=_start_log(folder, config, index.family, state, ties) if runtime.is_main else None,
+        writer=writer,
+        pictures=_pictures(folder, config, dataset, writer) if writer else None,
         progress=progress,
         saver=Saver(runtime, folder, keep=config.train.keep_checkpoints),
         profiler=StepProfiler(folder, config.train.profile_steps, rank=runtime.rank),
@@ -269,18 +272,23 @@ def _start_log(
 ) -> Writer:
     writer = Writer(folder, start_step=state.step)
     if state.step == 0:
-        split, names = config.select.split, metrics.headlines(family, config.task.classes)
-        charts = {
-            name: ["Multiline", [rate_tag(split, name, rate) for rate in config.select.rates]]
-            for name in names
-        }
+        split = config.select.split
+        names = sorted(
+            metrics.headlines(family, config.task.classes), key=lambda n: n != config.select.metric
+        )
         writer.describe(
             settings.dump(config),
             settings.flatten(settings.to_dict(config)),
-            [mean_tag(split, n) for n in sorted(names, key=lambda n: n != config.select.metric)],
-            {f"{split} by missing rate": charts},
+            [mean_tag(split, n) for n in names],
+            layout(split, names, config.select.rates),
             first=[*settings.differences(make_config(config.model.name), config), "train.seed"]
             if ties.shown_first is None
             else ties.shown_first,
         )
     return writer
+
+
+def _pictures(folder: Path, config: Config, dataset: ShardedDataset, writer: Writer) -> Pictures:
+    split = dataset.split(config.select.split)
+    tokenizer = [dataset.tokenizer_folder, folder / "encoder"]
+    return Pictures(writer, config, split, dataset.index, tokenizer)
