@@ -68,6 +68,15 @@ class Scale(Record):
     """Frames that are wholly zero, per split."""
 
 
+class Gaps(Record):
+    """Runs inside sequences that arrive as if erased: of [UNK] tokens, or of frames of zeros."""
+
+    samples: NotNegative
+    """Samples with such a run."""
+    runs: NotNegative
+    places: NotNegative
+
+
 class VideoCheck(Record):
     """How videos were told from the samples' ids."""
 
@@ -104,6 +113,8 @@ class Index(Record):
     videos: VideoCheck | None = None
     """None in data prepared before this was noted."""
     scales: dict[FrameModality, Scale] | None = None
+    """None in data prepared before this was noted."""
+    gaps: dict[Modality, dict[SplitName, Gaps]] | None = None
     """None in data prepared before this was noted."""
     splits: dict[SplitName, SplitInfo]
 

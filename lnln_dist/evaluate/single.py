@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.convert import LabelChoice, write_shards
+from lnln_dist.data.choices import UTF_8, Choices, TextChoice
+from lnln_dist.data.convert import write_shards
 from lnln_dist.data.foreign import listed, split_name
 from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
@@ -20,8 +21,7 @@ from lnln_dist.data.schema import FRAMES, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
 from lnln_dist.data.summary import in_words
-from lnln_dist.data.text import TextChoice
-from lnln_dist.data.values import UTF_8, label_numbers
+from lnln_dist.data.values import label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.compatible import check_compatible
@@ -123,7 +123,7 @@ def _file_case(
     del file
     index, text_note = _prepare(source, raw, folder, run, str(data), allow_cut=allow_cut)
     # float64 loses nothing that counts here, and what is cut is told in the run's terms.
-    repaired = in_words(index.repairs[SPLIT], unsaid=("float64", "cut"))
+    repaired = in_words(index, SPLIT, unsaid=("float64", "cut"))
     notes += [*text_note, *repaired, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)
@@ -227,12 +227,14 @@ def _prepare(
             RawFile(source=source, splits={SPLIT: split}),
             folder,
             _preset(info, info.label_range, own),
-            tokenizer=tokenizer,
-            text_source=text_source,
-            limits=limits,
+            Choices(
+                tokenizer=tokenizer,
+                text_source=text_source,
+                max_lengths=limits,
+                allow_cut=allow_cut,
+            ),
             name=name,
-            labels=LabelChoice(check=False),
-            allow_cut=allow_cut,
+            check=False,
         )
         # Padding ``corpus`` pads to the run's places, however short the file's sequences are.
         return index.model_copy(
