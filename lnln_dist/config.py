@@ -312,6 +312,16 @@ class SelectConfig:
     batch_size: Count = 128
     """Samples per forward pass and process when scoring."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "SelectConfig":
+        for name in ("rates", "seeds"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} {list(given)}: one is given twice")
+        if self.noise == "official" and max(self.seeds) >= 2**32:
+            raise ValueError("seeds of noise official lie in [0, 2**32)")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:

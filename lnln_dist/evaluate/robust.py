@@ -14,6 +14,7 @@ from torch import nn
 
 from lnln_dist import __version__
 from lnln_dist.config import Modality
+from lnln_dist.data.summary import natural_gaps
 from lnln_dist.errors import UserError
 from lnln_dist.evaluate.alarms import (
     collapse,
@@ -205,6 +206,7 @@ class _Scorer:
         floor = floors(label, *scored)
         known = names(case.index.family, case.run.config.task.classes)
         self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)
+        self._note_gaps(case)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
@@ -215,6 +217,12 @@ class _Scorer:
         line = f"the checkpoint was chosen on {selected_on}, the protocol asks for {asked}"
         if asked not in ("any", selected_on) and line not in case.notes:
             case.notes.append(line)
+
+    def _note_gaps(self, case: Case) -> None:
+        """Says what was missing before anything was erased, which no share of ours counts."""
+        case.notes.extend(natural_gaps(case.index, case.split.name))
+        if case.index.gaps is None and all(grid.pattern == "none" for grid in self._protocol.grids):
+            case.notes.append("the natural gaps of these data were not counted: prepare them anew")
 
     def _predict(
         self,
@@ -236,6 +244,13 @@ class _Scorer:
             before_pass=show,
         )
         return {cell.condition: one for cell, one in zip(cells, found, strict=True)}
+
+
+def _gaps(case: Case) -> dict[str, Any] | None:
+    """Runs that arrived as if erased, per modality of the split; None where nobody counted."""
+    if case.index.gaps is None:
+        return None
+    return {m: of[case.split.name].model_dump() for m, of in case.index.gaps.items()}
 
 
 def _share(erased_N: NDArray[np.int64], length_N: NDArray[np.int64]) -> float:
@@ -263,6 +278,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "family": case.index.family,
         "label_range": list(case.index.label_range),
         "samples": len(case.split),
+        "natural_gaps": _gaps(case),
         "padding": run.config.data.padding,
         "checkpoints": dict(checkpoints),
         "notes": case.notes,

@@ -48,6 +48,8 @@ def compare(folders: Sequence[Path], metric: str = "mae", against: str | None = 
         rows += [_row(model, leader is model) for model in members]
         tests += tested
         prefix = f"{protocol}: " if len(protocols) > 1 else ""
+        told = members[0].runs[0].record["protocol_words"]
+        words += [f"protocol {told}"] if told else []
         words += [f"{prefix}{line}" for line in _words(members, tested, leader, metric)]
     alarms = list(dict.fromkeys(line for model in models for line in model.alarms))
     table = pd.DataFrame(rows).dropna(axis="columns", how="all")

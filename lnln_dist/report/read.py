@@ -151,6 +151,7 @@ def _open(folder: Path) -> Iterator[RunScores]:
             mine = metrics[metrics["run"] == record["run"]]
             record["split"] = summary["split"]
             record["definition"] = summary.get("protocol_definition")  # none in older ones
+            record["protocol_words"] = summary.get("protocol_words")
             yield RunScores(
                 name=record["run"],
                 folder=folder,

@@ -15,6 +15,7 @@ import torch
 
 from lnln_dist import metrics
 from lnln_dist.data.convert import prepare
+from lnln_dist.data.schema import write_index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.evaluate import robust
@@ -177,6 +178,32 @@ def test_a_checkpoint_chosen_on_another_split_than_asked_is_noted(
         (record,) = found.summary["runs"]
         assert len(record["notes"]) == notes
     assert record["notes"] == ["the checkpoint was chosen on valid, the protocol asks for test"]
+
+
+def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
+    tmp_path: Path, evaluate: Callable[..., Any]
+) -> None:
+    source = tiny_runs.write_pickle(tmp_path / "gaps.pkl")
+    content = pickle.loads(source.read_bytes())
+    content["test"]["audio"][0, 2:5] = 0
+    source.write_bytes(pickle.dumps(content))
+    prepare(source, tmp_path / "gaps", dataset="mosi", tokenizer="corpus")
+    run = tiny_runs.write_tiny_run(tmp_path / "a", tmp_path / "gaps")
+    found = evaluate(run, protocol="as-is", rates=None, seeds=None)
+    own = found.metrics[found.metrics.model == "lnln"]
+    assert set(own.pattern) == {"clean"}
+    assert set(own.erased_audio) == {0.0}
+    (record,) = found.summary["runs"]
+    assert record["natural_gaps"]["audio"] == {"samples": 1, "runs": 1, "places": 3}
+    (note,) = record["notes"]
+    assert note.startswith("natural gaps in test: audio: 3 zero frames in 1 runs within 1 of 11")
+    index = open_dataset(tmp_path / "gaps").index
+    write_index(index.model_copy(update={"gaps": None}), tmp_path / "gaps")
+    (record,) = evaluate(
+        run, protocol="as-is", rates=None, seeds=None, output=tmp_path / "x"
+    ).summary["runs"]
+    assert record["natural_gaps"] is None
+    assert any("were not counted: prepare them anew" in note for note in record["notes"])
 
 
 def test_every_score_from_its_own_checkpoint(

@@ -75,6 +75,8 @@ def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
         ("train: {seed: 1, seed: 2}", "repeated key seed"),
         ("base: 3", "base: expected a file name"),
         ("select: {rates: []}", "select.rates"),
+        ("select: {rates: [0.1, 0.1]}", "select: rates .0.1, 0.1.: one is given twice"),
+        ("select: {noise: official, seeds: [4294967296]}", "select: seeds of noise official"),
         ("train: {epochs: 2020-01-01}", "train.epochs: .*got '2020-01-01'"),
         ("{train.seed: 1, train: {seed: 2}}", "train.seed: given twice, nested and dotted"),
     ],
