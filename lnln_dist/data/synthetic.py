@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES
 from lnln_dist.data import grammar
+from lnln_dist.data.schema import SPLITS
 from lnln_dist.data.synthetic_shapes import SHAPES, Shape
 from lnln_dist.errors import DataError
 from lnln_dist.files import atomic_file
 
-SPLITS = ("train", "valid", "test")
 WEIGHTS = {"text": 0.65, "audio": 0.32, "vision": 0.26}
 COMMON = 0.3
 CORRELATIONS = {m: WEIGHTS[m] + COMMON * (sum(WEIGHTS.values()) - WEIGHTS[m]) for m in MODALITIES}
@@ -78,8 +78,7 @@ def synthesize(
         overwrite: replace an existing file.
 
     Returns:
-        What was written: dataset, seed, samples, bytes, mean lengths, distinct words, and mean and
-        standard deviation of the labels.
+        What was written: dataset, seed, samples and bytes.
 
     Raises:
         DataError: an unknown data set, or impossible numbers.
@@ -96,14 +95,13 @@ def synthesize(
             name: _split(shape, name, size=size, seed=seed)
             for name, size in zip(SPLITS, sizes, strict=True)
         }
-        report = _report(content) | {"dataset": dataset, "seed": seed, "samples": list(sizes)}
         content["config"] = _description(dataset, shape, seed)
         with pending.open("wb") as file:
             pickler = pickle.Pickler(file, protocol=4)
             pickler.fast = True  # keeps no copy of what is written
             pickler.dump(content)
-        report["bytes"] = pending.stat().st_size
-    return report
+        size = pending.stat().st_size
+    return {"dataset": dataset, "seed": seed, "samples": list(sizes), "bytes": size}
 
 
 def _sizes(
@@ -241,21 +239,4 @@ def _description(dataset: str, shape: Shape, seed: int) -> dict[str, Any]:
         "label_step": 1 / shape.steps,
         "padded_lengths": dict(shape.cuts),
         "channels": _CHANNELS,
-    }
-
-
-def _report(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Counts over all splits."""
-    sentences = [s.split() for fields in content.values() for s in fields["raw_text"]]
-    label = np.concatenate([fields["regression_labels"] for fields in content.values()])
-    means = {
-        m: np.concatenate([fields[f"{m}_lengths"] for fields in content.values()]).mean()
-        for m in ("audio", "vision")
-    }
-    means["text"] = np.mean([len(s) for s in sentences])
-    return {
-        "mean_lengths": {m: round(float(means[m]), 2) for m in MODALITIES},
-        "distinct_words": len(set().union(*sentences)),
-        "label_mean": round(float(label.mean()), 4),
-        "label_std": round(float(label.std()), 4),
     }
