@@ -15,8 +15,7 @@ from sklearn.linear_model import LinearRegression, RidgeCV
 
 from lnln_dist.data import grammar, synthetic
 from lnln_dist.data.mmsa import read_pickle
-from lnln_dist.data.synthetic import CORRELATIONS, NOISE, SHARES, WEIGHTS, synthesize
-from lnln_dist.data.synthetic_shapes import SHAPES
+from lnln_dist.data.synthetic import CORRELATIONS, NOISE, SHAPES, SHARES, WEIGHTS, synthesize
 from lnln_dist.errors import DataError, UserError
 
 Corpus = dict[str, dict[str, Any]]
