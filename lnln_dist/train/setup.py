@@ -78,23 +78,9 @@ def assemble(
     Raises:
         UserError: encoder, data, checkpoint or memory do not allow the run.
     """
-    # Every rank draws the same initial weights.
-    runtime.seed(config.train.seed)
     index = dataset.index
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-
-    def make(contents: bool) -> tuple[TextEncoder, Task]:
-        encoder = build_encoder(
-            config.model.encoder,
-            tokenizer=index.tokenizer,
-            max_length=shapes.text_length,
-            pretrained=contents,
-        )
-        return encoder, Task(build_network(config, encoder, shapes))
-
-    encoder, task = runtime.build(make)
-    if is_own(config.model.name):
-        runtime.on_main(lambda: try_network(task.model, config, shapes))
+    encoder, task = _build(config, index, shapes, runtime)
     notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:
         found = choose_micro_batch(task, runtime, config, index, folder=folder)
@@ -127,6 +113,27 @@ def assemble(
         operations=_operations(config, index, shapes) if top else None,
         on_epoch=ties.on_epoch,
     )
+
+
+def _build(
+    config: Config, index: Index, shapes: InputShapes, runtime: Runtime
+) -> tuple[TextEncoder, Task]:
+    # Every rank draws the same initial weights.
+    runtime.seed(config.train.seed)
+
+    def make(contents: bool) -> tuple[TextEncoder, Task]:
+        encoder = build_encoder(
+            config.model.encoder,
+            tokenizer=index.tokenizer,
+            max_length=shapes.text_length,
+            pretrained=contents,
+        )
+        return encoder, Task(build_network(config, encoder, shapes))
+
+    encoder, task = runtime.build(make)
+    if is_own(config.model.name):
+        runtime.on_main(lambda: try_network(task.model, config, shapes))
+    return encoder, task
 
 
 def _peak(runtime: Runtime) -> float | None:

@@ -1,7 +1,7 @@
 """Scores on the fixed noise grid after each epoch."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from torch import nn
 
 from lnln_dist import metrics
 from lnln_dist.config import Config
-from lnln_dist.data.shards import ShardedDataset
+from lnln_dist.data.schema import Index
+from lnln_dist.data.shards import ShardedDataset, Split
 from lnln_dist.errors import TrainingError
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
@@ -89,13 +90,20 @@ def validate(
             "lower optim.lr, or train in fp32; the last checkpoint is intact"
         )
     by_condition = {c.condition: p.sentiment for c, p in zip(conditions, found, strict=True)}
-    predictions = [by_condition[cell.condition] for cell in cells]
-    scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}
-    for cell, own in zip(cells, predictions, strict=True):
-        found_scores = metrics.scores(own, split.labels, index.family, index.label_range)
-        scores[cell.rates["text"]].append(found_scores)
+    return _scored([(c.rates["text"], by_condition[c.condition]) for c in cells], split, index)
+
+
+def _scored(
+    predictions: Sequence[tuple[float, NDArray[np.float32]]], split: Split, index: Index
+) -> GridScores:
+    """Scores of predictions, each under some missing rate."""
+    scores: dict[float, list[dict[str, float]]] = {}
+    for rate, own in predictions:
+        found = metrics.scores(own, split.labels, index.family, index.label_range)
+        scores.setdefault(rate, []).append(found)
     by_rate = {rate: _mean(list_of) for rate, list_of in scores.items()}
-    return GridScores(_mean(list(by_rate.values())), by_rate, np.concatenate(predictions))
+    everything = np.concatenate([own for _, own in predictions])
+    return GridScores(_mean(list(by_rate.values())), by_rate, everything)
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
