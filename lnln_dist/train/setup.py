@@ -204,8 +204,23 @@ def _fill(
     """Writes what a run folder holds before the first step."""
     with explain_os_errors(folder):
         save_encoder(encoder, folder / "encoder", tokenizer=_tokenizer_folder(config, dataset))
-    parameters = sum(p.numel() for p in task.parameters())
-    write_run(folder, config, _info(config, dataset.index, shapes, parameters, runtime.world))
+    index = dataset.index
+    info = RunInfo(
+        dataset=index.dataset,
+        family=index.family,
+        label_range=index.label_range,
+        rescaled_from=index.rescaled_from,
+        config_hash=settings.config_hash(config),
+        data_hash=index.data_hash(),
+        vocab_sha256=index.tokenizer.vocab_sha256,
+        model_sha256=code_sha256(config.model.name),
+        shapes=shapes,
+        parameters=sum(p.numel() for p in task.parameters()),
+        world_size=runtime.world,
+        git_commit=git_commit(),
+        versions=installed_versions(),
+    )
+    write_run(folder, config, info)
 
 
 def _newest(folder: Path, runtime: Runtime) -> tuple[TrainState, FullState | None]:
@@ -236,26 +251,6 @@ def _tokenizer_folder(config: Config, dataset: ShardedDataset) -> Path | None:
         return dataset.tokenizer_folder
     local = Path(config.model.encoder.name).expanduser()
     return local if local.is_dir() else None
-
-
-def _info(
-    config: Config, index: Index, shapes: InputShapes, parameters: int, world: int
-) -> RunInfo:
-    return RunInfo(
-        dataset=index.dataset,
-        family=index.family,
-        label_range=index.label_range,
-        rescaled_from=index.rescaled_from,
-        config_hash=settings.config_hash(config),
-        data_hash=index.data_hash(),
-        vocab_sha256=index.tokenizer.vocab_sha256,
-        model_sha256=code_sha256(config.model.name),
-        shapes=shapes,
-        parameters=parameters,
-        world_size=world,
-        git_commit=git_commit(),
-        versions=installed_versions(),
-    )
 
 
 def _start_log(
