@@ -99,8 +99,12 @@ def claim(
             _refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         hold.enter_context(held(folder, wait_s=WAIT_S))
-    if not (folder / "run.json").exists():
-        return
+    if (folder / "run.json").exists():
+        _go_on(folder, config, index)
+
+
+def _go_on(folder: Path, config: Config, index: Index) -> None:
+    """Refuses to go on with a run of other settings, code or data; notes a longer training."""
     old = Run(folder)
     changed = settings.differences(old.config, config)
     if "model.name" in changed:  # the settings of another model differ all the same

@@ -82,23 +82,9 @@ def assemble(
     Raises:
         UserError: encoder, data, checkpoint or memory do not allow the run.
     """
-    # Every rank draws the same initial weights.
-    runtime.seed(config.train.seed)
     index = dataset.index
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-
-    def make(contents: bool) -> tuple[TextEncoder, Task]:
-        encoder = build_encoder(
-            config.model.encoder,
-            tokenizer=index.tokenizer,
-            max_length=shapes.text_length,
-            pretrained=contents,
-        )
-        return encoder, Task(build_network(config, encoder, shapes))
-
-    encoder, task = runtime.build(make)
-    if is_own(config.model.name):
-        runtime.on_main(lambda: try_network(task.model, config, shapes))
+    encoder, task = _build(config, index, shapes, runtime)
     notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:
         found = choose_micro_batch(task, runtime, config, index, folder=folder)
@@ -133,6 +119,27 @@ def assemble(
         operations=_operations(config, index, shapes) if top else None,
         on_epoch=ties.on_epoch,
     )
+
+
+def _build(
+    config: Config, index: Index, shapes: InputShapes, runtime: Runtime
+) -> tuple[TextEncoder, Task]:
+    # Every rank draws the same initial weights.
+    runtime.seed(config.train.seed)
+
+    def make(contents: bool) -> tuple[TextEncoder, Task]:
+        encoder = build_encoder(
+            config.model.encoder,
+            tokenizer=index.tokenizer,
+            max_length=shapes.text_length,
+            pretrained=contents,
+        )
+        return encoder, Task(build_network(config, encoder, shapes))
+
+    encoder, task = runtime.build(make)
+    if is_own(config.model.name):
+        runtime.on_main(lambda: try_network(task.model, config, shapes))
+    return encoder, task
 
 
 def _peak(runtime: Runtime) -> float | None:
@@ -212,8 +219,24 @@ def _fill(
     """Writes what a run folder holds before the first step."""
     with explain_os_errors(folder):
         save_encoder(encoder, folder / "encoder", tokenizer=_tokenizer_folder(config, dataset))
-    parameters = sum(p.numel() for p in task.parameters())
-    write_run(folder, config, _info(config, dataset.index, shapes, parameters, runtime.world))
+    index = dataset.index
+    info = RunInfo(
+        dataset=index.dataset,
+        family=index.family,
+        label_range=index.label_range,
+        rescaled_from=index.rescaled_from,
+        extraction=index.extraction,
+        config_hash=settings.config_hash(config),
+        data_hash=index.data_hash(),
+        vocab_sha256=index.tokenizer.vocab_sha256,
+        model_sha256=code_sha256(config.model.name),
+        shapes=shapes,
+        parameters=sum(p.numel() for p in task.parameters()),
+        world_size=runtime.world,
+        git_commit=git_commit(),
+        versions=installed_versions(),
+    )
+    write_run(folder, config, info)
 
 
 def _newest(folder: Path, runtime: Runtime) -> tuple[TrainState, FullState | None]:
@@ -244,27 +267,6 @@ def _tokenizer_folder(config: Config, dataset: ShardedDataset) -> Path | None:
         return dataset.tokenizer_folder
     local = Path(config.model.encoder.name).expanduser()
     return local if local.is_dir() else None
-
-
-def _info(
-    config: Config, index: Index, shapes: InputShapes, parameters: int, world: int
-) -> RunInfo:
-    return RunInfo(
-        dataset=index.dataset,
-        family=index.family,
-        label_range=index.label_range,
-        rescaled_from=index.rescaled_from,
-        extraction=index.extraction,
-        config_hash=settings.config_hash(config),
-        data_hash=index.data_hash(),
-        vocab_sha256=index.tokenizer.vocab_sha256,
-        model_sha256=code_sha256(config.model.name),
-        shapes=shapes,
-        parameters=parameters,
-        world_size=world,
-        git_commit=git_commit(),
-        versions=installed_versions(),
-    )
 
 
 def _start_log(

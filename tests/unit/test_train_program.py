@@ -258,18 +258,21 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 def grid_config(data: Path) -> Config:
     plain = settings.to_dict(config(data))
-    plain["select"]["rates"] = [0.1, 0.5, 0.9]
+    plain["select"] |= {"rates": [0.1, 0.5, 0.9], "batch_size": 2}
     return settings.build(plain)
 
 
-# Cells of the grid are counted over all epochs: the 1st of epoch 2, and the 2nd and last of 3.
-@pytest.mark.parametrize(("cell", "epoch", "due"), [(4, 2, True), (8, 3, True), (9, 3, False)])
-def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
+# Three batches an epoch under three rates: in the 1st batch of epoch 2, the 2nd and the last of 3.
+@pytest.mark.parametrize(
+    ("told", "made", "epoch", "due"), [(11, 12, 2, True), (22, 24, 3, True), (27, 27, 3, False)]
+)
+def test_told_to_leave_while_scoring_it_leaves_after_that_batch(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     undisturbed: Result,
-    cell: int,
+    told: int,
+    made: int,
     epoch: int,
     due: bool,
 ) -> None:
@@ -278,7 +281,7 @@ def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
 
     def tell(*given: Any, **more: Any) -> Any:
         scored.append(1)
-        if len(scored) == cell:
+        if len(scored) == told:
             os.kill(os.getpid(), signal.SIGTERM)
         return under(*given, **more)
 
@@ -291,7 +294,7 @@ def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
         assert checkpoint.load(checkpoint.checkpoints(folder)[-1])[0].validation_due
     else:  # nothing was left to do
         run(given, folder, cpu=True)
-    assert len(scored) == cell
+    assert len(scored) == made
     monkeypatch.undo()
     again = run(given, folder, cpu=True, resume=True)
     assert again.state.finished
