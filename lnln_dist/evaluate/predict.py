@@ -198,7 +198,7 @@ def decided(
     value_C = class_values(family, probability_NC.shape[1])
     told = {f"p_{value:g}": probability_NC[:, c] for c, value in enumerate(value_C)}
     sentiment = value_C[decide(probability_NC, threshold_C)]
-    return Predictions(sentiment, {**told, **found.extras})
+    return found._replace(sentiment=sentiment, extras={**told, **found.extras})
 
 
 def check_sizes(batch_size: int, workers: int) -> None:
