@@ -69,8 +69,9 @@ def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str,
     chosen = ", ".join(dict.fromkeys(own["selected_on"].dropna()))
     seeds = ", ".join(map(str, summary["noise_seeds"]))
     absent = f", without {' and '.join(summary['absent'])}" if summary.get("absent") else ""
+    kind = "" if record["task"] == "regression" else f", {record['task']}"
     return (
-        f"{record['dataset']} {summary['split']} (n = {record['samples']}), protocol "
+        f"{record['dataset']} {summary['split']} (n = {record['samples']}){kind}, protocol "
         f"{summary['protocol']}{absent}, noise seeds {seeds}, checkpoint {summary['checkpoint']} "
         f"(selected on: {chosen})"
     )
