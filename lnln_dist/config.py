@@ -133,7 +133,7 @@ class TaskConfig:
     class_weights: Literal["none", "balanced"] = "none"
     """Count every training sample the same in the loss, or every class."""
     decision: Literal["thresholds", "argmax"] = "thresholds"
-    """The class far above its threshold (for the best macro-F1 on validation), or the likeliest."""
+    """By thresholds for the best macro-F1 on the validation grid, or for the likeliest class."""
 
     @property
     def classes(self) -> int:

@@ -78,8 +78,9 @@ def _names(record: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     chosen = ", ".join(dict.fromkeys(own["selected_on"].dropna()))
+    kind = "" if record["task"] == "regression" else f", {record['task']}"
     return (
-        f"{record['dataset']} {summary['split']} (n = {record['samples']}), protocol "
+        f"{record['dataset']} {summary['split']} (n = {record['samples']}){kind}, protocol "
         f"{summary['protocol']}, checkpoint {summary['checkpoint']} (selected on: {chosen})"
     )
 

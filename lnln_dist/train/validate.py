@@ -26,7 +26,7 @@ class GridScores(NamedTuple):
     mean: Mapping[str, float]  # metric -> mean over rates and seeds
     by_rate: Mapping[float, Mapping[str, float]]  # rate -> metric -> mean over seeds
     predictions: NDArray[np.float32]  # of all cells, for a histogram
-    thresholds: tuple[float, ...] | None  # of the classes, the best for these predictions
+    thresholds: tuple[float, ...] | None = None  # of the classes, the best for these predictions
 
 
 class _LeavingError(Exception):
