@@ -129,14 +129,23 @@ def predict_case(
         before_pass=before_pass,
     )
     check_extras(found[0].extras, model=case.run.config.model.name)
+    check_finite(found, case.run.folder)
+    return found
+
+
+def check_finite(found: Sequence[Predictions], run: Path) -> None:
+    """Refuses predictions that are no numbers.
+
+    Raises:
+        CheckpointError: names the run.
+    """
     for one in found:
         bad = int(np.count_nonzero(~np.isfinite(one.sentiment)))
         if bad:
             raise CheckpointError(
-                f"{case.run.folder}: {bad} of {len(one.sentiment)} predictions are not finite: "
+                f"{run}: {bad} of {len(one.sentiment)} predictions are not finite: "
                 "this checkpoint is of no use, take an earlier one or train again"
             )
-    return found
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:

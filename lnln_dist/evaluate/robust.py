@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
-from lnln_dist import __version__
 from lnln_dist.config import Modality
 from lnln_dist.errors import UserError
+from lnln_dist.evaluate.again import asked, circumstances, command
 from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.load import build_model, load_weights
@@ -31,7 +31,6 @@ from lnln_dist.evaluate.protocol import (
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, scores
-from lnln_dist.runs import git_commit, installed_versions
 from lnln_dist.runtime import Runtime
 
 
@@ -83,6 +82,16 @@ def evaluate_runs(
         UserError: one of these is impossible, a run or its data cannot be used, they do not fit
             together, or the output cannot be written.
     """
+    choices = asked(
+        split=split,
+        protocol=protocol,
+        checkpoint=checkpoint,
+        rates=rates,
+        seeds=seeds,
+        absent=absent,
+        missing=missing,
+        batch_size=batch_size,
+    )
     seeds = SEEDS[protocol] if seeds is None else seeds
     cells = [*grid(rates, seeds, absent), *missing_cells(missing, (*seeds, *SEEDS[protocol])[0])]
     if not runs or not cells:
@@ -107,20 +116,12 @@ def evaluate_runs(
         "checkpoint": checkpoint,
         "runs": records,
         "alarms": scorer.alarms + _swapped_arguments(cases, metrics),
-        **_circumstances(runtime),
+        "asked": choices,
+        **circumstances(runtime),
     }
+    summary["command"] = command(summary)
     runtime.on_main(lambda: scorer.results.write(output, summary, overwrite=overwrite))
     return Evaluation(metrics, summary)
-
-
-def _circumstances(runtime: Runtime) -> dict[str, Any]:
-    return {
-        "world_size": runtime.world,
-        "precision": runtime.precision,
-        "lnln_dist": __version__,
-        "git_commit": git_commit(),
-        "versions": installed_versions(),
-    }
 
 
 def _swapped_arguments(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:

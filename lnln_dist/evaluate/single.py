@@ -1,6 +1,7 @@
 """Predictions of one run for one split of prepared data or of a feature file, as a CSV file."""
 
 import contextlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.convert import LabelChoice, write_shards
@@ -15,7 +17,7 @@ from lnln_dist.data.foreign import listed, split_name
 from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.presets import PRESETS, Preset
-from lnln_dist.data.repair import TokensError, sample_shape
+from lnln_dist.data.repair import TokensError, one_per_sample, sample_shape
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
@@ -25,15 +27,17 @@ from lnln_dist.data.values import UTF_8, label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.compatible import check_compatible
+from lnln_dist.evaluate.explain import Plan
 from lnln_dist.evaluate.load import load_model
 from lnln_dist.files import atomic_write
 from lnln_dist.metrics import LABEL_RANGE
 from lnln_dist.runs import Run, RunInfo
 from lnln_dist.runtime import Runtime
-from lnln_dist.vocabulary import TokenizerInfo
+from lnln_dist.vocabulary import TokenizerInfo, finder, read_tokenizer
 
 # The split to predict if nothing is said, and the name a file's split is stored under.
 SPLIT: SplitName = "test"
+EXPLAINED = ".explain.jsonl"
 
 
 class Predicted(NamedTuple):
@@ -42,6 +46,15 @@ class Predicted(NamedTuple):
     table: pd.DataFrame
     split: str
     notes: list[str]
+    explained: Path | None  # what each place did, one line of JSON per sample
+
+
+class _Opened(NamedTuple):
+    """A run with the samples to predict."""
+
+    case: Case
+    split: str  # its name in the file
+    seconds_N: NDArray[np.float64] | None  # length of each clip, nan where unknown
 
 
 def predict_file(
@@ -55,6 +68,7 @@ def predict_file(
     batch_size: int = 128,
     encoding: str = UTF_8,
     allow_cut: bool = False,
+    explain: bool = False,
     overwrite: bool = False,
 ) -> Predicted:
     """Predicts a split without added noise; call it on all ranks.
@@ -70,52 +84,87 @@ def predict_file(
         batch_size: samples per forward pass and rank.
         encoding: of byte strings in a feature file.
         allow_cut: where a feature file's frames contradict their lengths, drop what lies outside.
+        explain: also say how much each modality did, in columns, and each place, in a file beside
+            ``output`` (see ``evaluate.explain``).
         overwrite: replace an existing file.
 
     Raises:
-        UserError: run or data cannot be used, they do not fit, or the file cannot be written.
+        UserError: run or data cannot be used, they do not fit, or a file cannot be written.
     """
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} exists: choose another file, remove it or pass --overwrite")
+    places = output.with_suffix(EXPLAINED) if explain else None
+    _check_outputs(output, places, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
-        opened, place = Run(run), local_path(data)
-        if place is not None and not place.exists():
-            raise DataError(f"{data}: no such folder or file")
-        if place is None or place.is_file():
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            case, split = _file_case(opened, data, folder, split, encoding, allow_cut)
-        else:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if _is_prepared(data):
             if encoding != UTF_8 or allow_cut:
                 raise UserError(
                     f"{data} is prepared already: --encoding and --allow-cut are for feature files"
                 )
-            split = split_name(split or SPLIT, SPLITS)
+            split, seconds_N = split_name(split or SPLIT, SPLITS), None
             (case,) = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
+        else:
+            case, split, seconds_N = _file_case(Run(run), data, folder, split, encoding, allow_cut)
         model = load_model(case.run, checkpoint).to(runtime.device)
-        (found,) = predict_case(case, model, [CleanNoise()], runtime=runtime, batch_size=batch_size)
+        plan = Plan(case.split) if explain else None
+        noises = plan.noises if plan else [CleanNoise()]
+        found = predict_case(case, model, noises, runtime=runtime, batch_size=batch_size)
+        columns = {**found[0].extras, **(plan.effects(found) if plan else {})}
         table = pd.DataFrame(
             {
                 "id": list(case.split.ids),
                 "label": np.array(case.split.labels),
-                "prediction": found.sentiment,
-                **found.extras,
+                "prediction": found[0].sentiment,
+                **columns,
             }
         )
+        records = plan.records(found, words_of(case.run), seconds_N) if plan else []
     text = table.to_csv(index=False, lineterminator="\n")
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    if places is not None:
+        runtime.on_main(lambda: atomic_write(places, lines))
     runtime.on_main(lambda: atomic_write(output, text))
-    return Predicted(table, split, case.notes)
+    return Predicted(table, split, case.notes, places)
+
+
+def _is_prepared(data: str | Path) -> bool:
+    """Whether it is a folder, and no file.
+
+    Raises:
+        DataError: there is nothing.
+    """
+    place = local_path(data)
+    if place is not None and not place.exists():
+        raise DataError(f"{data}: no such folder or file")
+    return place is not None and not place.is_file()
+
+
+def _check_outputs(output: Path, places: Path | None, *, overwrite: bool) -> None:
+    for path in (output, places):
+        if path is not None and path.exists() and not overwrite:
+            raise UserError(f"{path} exists: choose another file, remove it or pass --overwrite")
+
+
+def words_of(run: Run) -> dict[int, str]:
+    """The tokens of a run's vocabulary by id; empty if its tokenizer is not known.
+
+    Raises:
+        DataError: the tokenizer's files are damaged.
+    """
+    backend = read_tokenizer(str(run.encoder_folder), finder(run.encoder_folder))
+    return {} if backend is None else {i: word for word, i in backend.get_vocab().items()}
 
 
 def _file_case(
     run: Run, data: str | Path, folder: Path, split: str | None, encoding: str, allow_cut: bool
-) -> tuple[Case, str]:
-    """A split of a feature file, prepared for a run in ``folder``; and the split's name."""
+) -> _Opened:
+    """A split of a feature file, prepared for a run in ``folder``."""
     file = read_features(data, encoding=encoding)
     split = _choose_split(file, split)
     raw, notes = file.take(split), []
     if split != SPLIT:
         notes.append(f"the file has no split {SPLIT}: predicting {listed([split])}")
     _check_widths(run, raw, str(data))
+    seconds_N = _seconds(raw, str(data))
     notes += _only_the_label(raw, str(data))
     notes += _to_the_unit_of(run.info, raw)
     # The other splits' memory is free from here on.
@@ -136,7 +185,17 @@ def _file_case(
         notes=notes,
         checkpoints={},
     )
-    return case, split
+    return _Opened(case, split, seconds_N)
+
+
+def _seconds(raw: RawSplit, name: str) -> NDArray[np.float64] | None:
+    """Length of each clip as the file gives it."""
+    if raw.seconds is None:
+        return None
+    seconds_N = one_per_sample(raw.seconds, where=f"{name}: seconds").astype(np.float64)
+    if len(seconds_N) != len(raw.ids) or (seconds_N <= 0).any():
+        raise DataError(f"{name}: seconds: one length above 0 per sample is needed")
+    return seconds_N
 
 
 def _choose_split(file: FeatureFile, wanted: str | None) -> str:
