@@ -22,6 +22,7 @@ class Verb(NamedTuple):
 
 VERBS = {
     "synthesize": Verb("lnln_dist.commands.synthesize", "write a synthetic MMSA-format corpus"),
+    "extract": Verb("lnln_dist.commands.extract", "turn raw clips and a label file into shards"),
     "prepare": Verb("lnln_dist.commands.prepare", "turn an MMSA feature pickle into shards"),
     "verify": Verb("lnln_dist.commands.verify", "check prepared shards, or name the damaged one"),
     "train": Verb("lnln_dist.train.__main__", "train (as `accelerate launch -m lnln_dist.train`)"),

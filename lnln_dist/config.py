@@ -4,6 +4,7 @@
 settings and its loss weights) is in ``specs``; reading, overriding and hashing in ``settings.py``.
 """
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -20,6 +21,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 NoiseMode = Literal["uniform", "fixed"]
 NoisePattern = Literal["random", "block", "modality"]
+Place = Literal["anywhere", "start", "middle", "end"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,7 +29,7 @@ class DataConfig:
     """Where the shards are and how they are read."""
 
     path: str = ""
-    """Folder written by `lnln-dist prepare` (a local path or a file:// URI)."""
+    """Folder written by `lnln-dist prepare`: a path, or a URI (s3://, ...) copied once per host."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes per rank, of training and of scoring; 0 loads in the process itself."""
     prefetch: Count = 4
@@ -54,6 +56,10 @@ class ModalityNoise:
     """As `noise.clean_share`."""
     pattern: NoisePattern | None = None
     """As `noise.pattern`."""
+    place: Place | None = None
+    """As `noise.place`."""
+    spans: Count | None = None
+    """As `noise.spans`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -71,7 +77,13 @@ class NoiseConfig:
     clean_share: Share = 0.5
     """Share of the samples left whole in each epoch, per modality, rounded down to a count."""
     pattern: NoisePattern = "random"
-    """Erase independent places, one contiguous block, or (with probability rate) the modality."""
+    """Erase independent places, contiguous blocks, or (with probability rate) the modality."""
+    place: Place = "anywhere"
+    """Where a block lies; for pattern block only."""
+    spans: Count = 1
+    """Blocks per sequence, one in each of as many equal parts; for pattern block only."""
+    shared: bool = False
+    """Erase the frames of the erased tokens (by relative time), at the text's rate."""
     completeness: Literal["nominal", "counted"] = "nominal"
     """Label of the completeness check: 1 - rate, or the counted share of kept text tokens."""
     text: ModalityNoise = ModalityNoise()
@@ -84,7 +96,7 @@ class NoiseConfig:
     def of(self, modality: Modality) -> ModalityNoise:
         """The settings in force for one modality, nothing left null but an unused rate."""
         own: ModalityNoise = getattr(self, modality)
-        names = ("mode", "rate", "maximum", "clean_share", "pattern")
+        names = [field.name for field in fields(ModalityNoise)]
         picked = {n: getattr(self, n) if (v := getattr(own, n)) is None else v for n in names}
         return ModalityNoise(**picked)
 
@@ -98,6 +110,15 @@ class NoiseConfig:
                 raise ValueError(f"rate has no effect in mode uniform ({modality}): set mode fixed")
             if noise.mode == "fixed" and noise.maximum != 1.0:
                 raise ValueError(f"maximum has no effect in mode fixed ({modality}): drop it")
+            if noise.pattern != "block" and (noise.place, noise.spans) != ("anywhere", 1):
+                raise ValueError(
+                    f"place and spans have no effect in pattern {noise.pattern} ({modality}): set "
+                    "pattern block"
+                )
+            if self.shared and getattr(self, modality) != ModalityNoise():
+                raise ValueError(f"shared gives {modality} the noise of the text: drop {modality}")
+        if self.shared and self.pattern == "modality":
+            raise ValueError("shared needs places: set pattern random or block")
         return self
 
 
@@ -144,8 +165,11 @@ class ModelConfig:
 
     @property
     def hides_padding(self) -> bool:
-        """Whether a prediction is the same however far its sequences are padded."""
-        return True
+        """Whether a prediction is the same however far its sequences are padded.
+
+        That is ``mask_padding`` where a model has that switch.
+        """
+        return bool(getattr(self, "mask_padding", True))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -177,6 +201,11 @@ class OptimConfig:
     """Share of the training spent warming up (official: fixed at 0.1)."""
     clip_norm: NotNegative = 1.0
     """Largest gradient norm; 0 does not clip (released code)."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether no step's rate depends on the length of the training, which may then grow."""
+        return self.schedule == "constant" and self.warmup_share == 0
 
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":

@@ -46,10 +46,15 @@ class RunInfo(BaseModel):
     label_range: tuple[float, float]
     rescaled_from: tuple[float, float] | None = None
     """As in the index of the training data; not set in runs of before this was noted."""
+    extraction: dict[str, dict[str, str]] | None = None
+    """As in the index of the training data: how clips became features."""
     config_hash: str
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""
     vocab_sha256: str | None
+    model_sha256: str | None = None
+    """Of the source of a user's model; None for a model of ours, or not noted. A resumption with
+    another file is refused unless this is set to null by hand."""
     shapes: InputShapes
     origin: Literal["trained", "imported"] = "trained"
     parameters: int

@@ -8,7 +8,8 @@ import numpy as np
 
 from lnln_dist.config import MODALITIES
 from lnln_dist.evaluate.predict import Predictions
-from lnln_dist.evaluate.protocol import Cell, grid, missing_cells
+from lnln_dist.evaluate.protocol import Cell
+from lnln_dist.evaluate.registry import PROTOCOLS, customised
 from lnln_dist.evaluate.results import Results, Subject
 from lnln_dist.metrics import floors, scores
 
@@ -46,7 +47,9 @@ def write_evaluation(
     """
     results, records = Results(), []
     label = summary.pop("label", LABEL)
-    cells = [*grid(rates, seeds, absent), *missing_cells(missing, seeds[0])]
+    cells = customised(
+        PROTOCOLS["paper"], rates=rates, seeds=seeds, absent=absent, missing=missing
+    ).cells()
     split = _Split(label)
     about = {"split": "test", "protocol": "paper", "data_hash": "d", "family": "mosi", **summary}
     for name, (model, seed, error) in runs.items():
@@ -54,12 +57,12 @@ def write_evaluation(
         for cell in cells:
             values = _predict(cell, label, seed, error, training_sd, hardness_sd)
             made = scores(values, label, about["family"])
-            results.add_scores(
-                subject, cell, made, label=label, checkpoint="best", selected_on="valid"
-            )
+            chosen = {"checkpoint": "best", "selected_on": "valid"}
+            results.add_scores(subject, cell, made, label=label, erased=cell.rates, **chosen)
             share = np.full(len(label), 0.5 + (slope or 0) * (1 - cell.rate), np.float32)
             extras = {} if slope is None else {"completeness": share}
-            found = Predictions(values.astype(np.float32), extras)
+            taken = {m: np.full(len(label), round(10 * cell.rates[m])) for m in MODALITIES}
+            found = Predictions(values.astype(np.float32), extras, taken)
             results.add_predictions(subject, cell, found, split=split, checkpoint="best")
         results.add_floors(subject, floors(label, about["family"]), label=label)
         records.append(

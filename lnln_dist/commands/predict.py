@@ -13,8 +13,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="prepared folder, or a feature file (path or fsspec URI) of any splits, with labels "
-        "or without, even of a single clip",
+        help="prepared folder; a feature file (path or fsspec URI) of any splits, with labels or "
+        "without, even of a single clip; a clip (.mp4, .wav, ...) or a folder of them, for a run "
+        "whose data were made by lnln-dist extract",
     )
     parser.add_argument("--output", required=True, metavar="FILE.csv", help="file to write")
     parser.add_argument("--split", help="split to predict (default: test, or the only one)")
@@ -34,6 +35,11 @@ def _parser() -> Parser:
         action="store_true",
         help="drop frames outside the lengths that a feature file gives instead of refusing it",
     )
+    parser.add_argument("--text", help="what is said in the clip")
+    parser.add_argument("--srt", metavar="FILE", help="its subtitles (default: those beside it)")
+    parser.add_argument(
+        "--figure", metavar="FILE.png", help="draw what was heard, seen and said in the clip"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
     return parser
@@ -43,7 +49,7 @@ def command(argv: Sequence[str]) -> int:
     """Writes predictions as CSV."""
     given = parse(_parser(), argv)
     from lnln_dist.data.foreign import listed
-    from lnln_dist.evaluate.single import predict_file
+    from lnln_dist.evaluate.single import Spoken, predict_file
     from lnln_dist.runtime import Runtime
 
     runtime = Runtime(cpu=True if given["cpu"] else None)
@@ -54,6 +60,8 @@ def command(argv: Sequence[str]) -> int:
             output=Path(given["output"]),
             runtime=runtime,
             split=given["split"],
+            spoken=Spoken(given["text"], Path(given["srt"]) if given["srt"] else None),
+            figure=Path(given["figure"]) if given["figure"] else None,
             checkpoint=given["checkpoint"],
             batch_size=given["batch_size"],
             encoding=given["encoding"],

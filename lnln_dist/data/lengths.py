@@ -80,15 +80,9 @@ def find_extents(
     else:
         front = bool(_zeros_in_front(every))
     sides = {n: front if aligned else _side(look, front) for n, look in looks.items()}
-    if stated and not allow_cut:
-        _refuse_contradictions(
-            [
-                (look, look.given_N, sides[n])
-                for n, look in looks.items()
-                if look.given_N is not None
-            ],
-            m,
-        )
+    if not allow_cut:
+        for n, look in looks.items():
+            _refuse_contradictions(look, m, front=sides[n])
     extents = {n: _extent(look, m, sides[n], aligned) for n, look in looks.items()}
     return extents if aligned else _unled(looks, extents, m)
 
@@ -111,10 +105,8 @@ def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _L
     filled = []
     for start in range(0, rows, step):
         chunk_NTD = frames_of(values, slice(start, start + step), where=f"{where}: {m}")
-        seen = chunk_NTD != 0
-        if lengths_N is not None:
-            seen &= np.isfinite(chunk_NTD)  # padding by -inf is padding
-        filled.append(seen.any(axis=2))
+        # Padding by -inf or NaN is padding.
+        filled.append(((chunk_NTD != 0) & np.isfinite(chunk_NTD)).any(axis=2))
     mask_N = _mask(split, places) if lengths_N is None else None
     return _Look(f"{where}: {m}", split.ids, np.concatenate(filled), lengths_N, mask_N, counts)
 
@@ -178,42 +170,38 @@ def _side(look: _Look, front: bool) -> bool:
     return front != (other <= SMALL_SHARE < lost)
 
 
-def _contradicted(
-    look: _Look, lengths_N: NDArray[np.int64], *, front: bool, share: float
-) -> NDArray[np.bool_]:
-    """Samples that contradict their lengths, [N], with ``share`` of all frames outside them."""
-    outside_N = _outside(look.filled_NT, lengths_N, front=front)
+def _contradicted(look: _Look, lengths_N: NDArray[np.int64], *, front: bool) -> NDArray[np.bool_]:
+    """Samples that contradict their lengths, [N]."""
+    share = _dropped([(look, lengths_N)], front=front)
     # A few stray frames are harmless, unless they are most of what a sample has.
-    wrong_N: NDArray[np.bool_] = outside_N > (
+    wrong_N: NDArray[np.bool_] = _outside(look.filled_NT, lengths_N, front=front) > (
         0 if share > SMALL_SHARE else look.filled_NT.sum(axis=1) / 2
     )
     return wrong_N
 
 
-def _refuse_contradictions(
-    parts: Sequence[tuple[_Look, NDArray[np.int64], bool]], m: FrameModality
-) -> None:
-    frames = [look.filled_NT.sum(axis=1) for look, _, _ in parts]
-    outside = [_outside(look.filled_NT, n_N, front=front) for look, n_N, front in parts]
-    share = sum(int(n_N.sum()) for n_N in outside) / max(1, sum(int(n_N.sum()) for n_N in frames))
-    for (look, lengths_N, front), all_N, outside_N in zip(parts, frames, outside, strict=True):
-        wrong_N = _contradicted(look, lengths_N, front=front, share=share)
-        if wrong_N.any():
-            row = int(np.argmax(outside_N * wrong_N))
-            raise DataError(
-                f"{look.where}: sample {look.ids[row]!r}: {outside_N[row]} of its {all_N[row]} "
-                f"non-zero frames lie outside its length {lengths_N[row]}, wherever the padding is "
-                f"({wrong_N.sum()} such samples, {share:.1%} of all non-zero frames): correct "
-                f"{m}_lengths, leave it out (the frames then say how long they are), or drop "
-                "these frames with --allow-cut"
-            )
+def _refuse_contradictions(look: _Look, m: FrameModality, *, front: bool) -> None:
+    if look.given_N is None:
+        return
+    wrong_N = _contradicted(look, look.given_N, front=front)
+    if wrong_N.any():
+        outside_N = _outside(look.filled_NT, look.given_N, front=front)
+        row = int(np.argmax(outside_N * wrong_N))
+        raise DataError(
+            f"{look.where}: sample {look.ids[row]!r}: {outside_N[row]} of its "
+            f"{look.filled_NT[row].sum()} non-zero frames lie outside its length "
+            f"{look.given_N[row]}, wherever the padding is ({wrong_N.sum()} such samples, "
+            f"{outside_N.sum() / look.filled_NT.sum():.1%} of the non-zero frames): correct "
+            f"{m}_lengths, leave it out (the frames then say how long they are), or drop these "
+            "frames with --allow-cut"
+        )
 
 
 def _aligned(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> bool:
     """Whether the frames lie inside the text's mask and most sequences fill it."""
-    share = _dropped(parts, front=front)
-    if share > SMALL_SHARE or any(
-        _contradicted(look, mask_N, front=front, share=share).any() for look, mask_N in parts
+    if any(
+        _dropped([part], front=front) > SMALL_SHARE or _contradicted(*part, front=front).any()
+        for part in parts
     ):
         return False
     near = [mask_N - _span(look.filled_NT) <= NEAR for look, mask_N in parts]
@@ -276,12 +264,18 @@ def _unled(
     whole = _is_led(list(ends.values()))
     out = {}
     for n, (start_N, length_N, counts) in extents.items():
-        lead_N = ends[n][0]
+        lead_N, look = ends[n][0], looks[n]
+        led_N, has_N = lead_N >= FEW, look.filled_NT.any(axis=1)
         if _is_led([ends[n]]) or (whole and len(lead_N) <= 2 * FEW):
-            start_N, length_N = start_N + lead_N, length_N - lead_N
-            counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
+            padding_N = has_N
+        elif look.given_N is None and (has_N & ~led_N).sum() < FEW:
+            # Too few to compare with: a sequence that fills the last place was put there.
+            padding_N = led_N & (start_N + length_N == look.filled_NT.shape[1])
         else:
-            counts[f"{m}.leading_zeros"] = int(lead_N[lead_N >= FEW].sum())
+            padding_N = np.zeros_like(has_N)
+        start_N, length_N = start_N + lead_N * padding_N, length_N - lead_N * padding_N
+        counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
+        counts[f"{m}.leading_zeros"] = int(lead_N[led_N & ~padding_N].sum())
         out[n] = Extent(start_N, length_N, counts)
     return out
 

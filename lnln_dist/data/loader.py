@@ -3,8 +3,8 @@
 Workers need no seeds: what a micro-batch holds is decided by its rows and epoch alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,43 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import Lengths, Noise, Widths, valid_places
 from lnln_dist.data.plan import MicroBatch, Step
+from lnln_dist.data.shards import Split
 from lnln_dist.data.workers import start_worker, terminate_held
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.types import Batch, SequenceInput, TextInput
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
-
-
-class Samples(Protocol):
-    """What the loader needs of a split (``shards.Split`` is one)."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Sample ids in row order."""
-        ...
-
-    @property
-    def labels(self) -> NDArray[np.float32]:
-        """Sentiment of each row, [n]."""
-        ...
-
-    @property
-    def lengths(self) -> Mapping[Modality, NDArray[np.int64]]:
-        """Valid places of each row, [n] per modality."""
-        ...
-
-    def tokens(self, row: int) -> NDArray[np.integer]:
-        """Token ids of one row, [L]."""
-        ...
-
-    def segments(self, row: int) -> NDArray[np.integer]:
-        """Segment ids of one row, [L]."""
-        ...
-
-    def frames(self, modality: Literal["audio", "vision"], row: int) -> NDArray[np.float32]:
-        """Features of one row, [L D]."""
-        ...
 
 
 class LoadedStep(NamedTuple):
@@ -105,7 +75,7 @@ class Collator:
 
     def __init__(
         self,
-        split: Samples,
+        split: Split,
         noise: Noise,
         *,
         padding: Literal["batch", "corpus"],

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.foreign import find_splits, listed, split_fields
 from lnln_dist.data.schema import FRAMES, SPLITS, FrameModality, LabelName, SourceInfo
 from lnln_dist.data.source import HashedFile, open_source
 from lnln_dist.data.unpickle import load_plain
 from lnln_dist.data.values import (
-    UTF_8,
     Unpadded,
     frames,
     label_numbers,
@@ -59,6 +59,7 @@ class RawFile:
 
     source: SourceInfo
     splits: dict[str, RawSplit]
+    extraction: dict[str, dict[str, str]] | None = None  # how the features were made, if known
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ def read_pickle(
 
 def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
     hashed = HashedFile(file)
-    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name, lenient=True)
+    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name)
     try:
         digest = hashed.finish()
     except OSError as err:

@@ -48,6 +48,23 @@ class Preset:
         """Labels for which all scores of the family are defined."""
         return LABEL_RANGE[self.family]
 
+    def check_rescaling(self) -> None:
+        """Refuses to rescale labels for which it is needless or would turn signs.
+
+        Raises:
+            DataError: the label range is the family's, or has its middle beside 0.
+        """
+        low, high = self.label_range
+        if self.label_range == self.family_range:
+            raise DataError(
+                f"--rescale-labels: {self.dataset} has the labels of its family already"
+            )
+        if low < 0 < high and low != -high:
+            raise DataError(
+                f"--rescale-labels: a range from {low:g} to {high:g} has its middle beside 0: "
+                "mapping it would turn signs; give a --label-range that is symmetric about 0"
+            )
+
     def rescale(self, label_N: NDArray[np.float32]) -> NDArray[np.float32]:
         """Labels mapped linearly from ``label_range`` onto ``family_range``."""
         low, high = self.family_range
@@ -112,7 +129,9 @@ def find_preset(
     if family not in ("mosi", "sims"):
         raise DataError(f"--family {family}: choose mosi or sims")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise DataError(f"--label-range {low} {high}: the first must be below the second")
+        raise DataError(
+            f"--label-range {low} {high}: two finite numbers are needed, the first below the second"
+        )
     return Preset(
         dataset=dataset, family=family, label_range=(float(low), float(high)), tokenizer=None
     )

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.schema import (
     FRAMES,
     FrameModality,
@@ -23,7 +24,6 @@ from lnln_dist.data.schema import (
     SplitName,
     read_index,
 )
-from lnln_dist.data.source import local_only
 from lnln_dist.data.writer import list_offsets, numbers, shard_schema
 from lnln_dist.errors import DataError
 
@@ -257,12 +257,12 @@ def open_dataset(path: str | Path) -> ShardedDataset:
     """Opens prepared data after checks that cost nothing: the index, file names and sizes.
 
     Args:
-        path: local folder or ``file://`` URI.
+        path: folder or URI of one, which is copied to this machine first (``remote``).
 
     Raises:
         DataError: not prepared data, or a shard is missing, cut short, or outside the folder.
     """
-    folder = local_only(path, what="prepared data")
+    folder = on_this_machine(path)
     index = read_index(folder)
     for split in index.splits.values():
         for shard in split.shards:
@@ -273,6 +273,19 @@ def open_dataset(path: str | Path) -> ShardedDataset:
                     "or prepare the data again"
                 )
     return ShardedDataset(folder, index)
+
+
+def find_damage(path: str | Path) -> str:
+    """What is wrong with prepared data as far as ``open_dataset`` tells; empty if nothing is.
+
+    A process that reads a mapped shard which was cut short under it ends by a bare bus error:
+    whoever is left asks this.
+    """
+    try:
+        open_dataset(path)
+    except DataError as err:
+        return str(err)
+    return ""
 
 
 def find_size_problem(folder: Path, shard: ShardInfo) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES
-from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale
+from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale, SplitName
 from lnln_dist.metrics import left_out
 
 FP16_MOST = float(np.finfo(np.float16).max)
@@ -33,13 +33,8 @@ MEANING = {
 }
 
 
-def describe(index: Index, scales: Mapping[FrameModality, Scale] | None = None) -> str:
-    """Rows, lengths, sizes, repairs, scales and shared videos of prepared data, several lines.
-
-    Args:
-        index: of the data.
-        scales: of its features; None: those of the index.
-    """
+def describe(index: Index) -> str:
+    """Rows, lengths, sizes, repairs, scales, gaps and shared videos of prepared data, in lines."""
     low, high = index.label_range
     tokenizer = index.tokenizer
     vocabulary = tokenizer.vocab_sha256[:12] if tokenizer.vocab_sha256 else "hash unknown"
@@ -51,7 +46,8 @@ def describe(index: Index, scales: Mapping[FrameModality, Scale] | None = None) 
         f"features: audio {index.widths['audio']}, vision {index.widths['vision']} per frame",
         *_table(index),
         *_repairs(index),
-        *_scales(index, scales or index.scales or {}),
+        *_scales(index, index.scales or {}),
+        *_gaps(index),
         *_videos(index),
     ]
     if index.rescaled_from is not None:
@@ -66,7 +62,8 @@ def _videos(index: Index) -> list[str]:
     """Which splits share videos, and how far the ids could tell."""
     shared = {pair: count for pair, count in index.overlap.items() if count}
     lines = [
-        f"warning: {count} videos are in both splits of {pair}: scores may flatter"
+        f"warning: {count} {'video is' if count == 1 else 'videos are'} in both splits of {pair}: "
+        "scores may flatter"
         for pair, count in shared.items()
     ]
     rows, videos = sum(split.rows for split in index.splits.values()), index.videos
@@ -110,6 +107,19 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
     return lines
 
 
+def _gaps(index: Index) -> list[str]:
+    """What arrives damaged: it is data as it is, not repaired."""
+    return [
+        f"natural gaps in {split}: {m}: {found.places} {what} in {found.runs} runs within "
+        f"{found.samples} of {index.splits[split].rows} samples "
+        f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
+        for m, of_split in (index.gaps or {}).items()
+        for split, found in of_split.items()
+        if found.runs
+        for what in ["[UNK] tokens" if m == "text" else "zero frames"]
+    ]
+
+
 def _columns(wrong_D: NDArray[np.bool_], largest_D: NDArray[np.float64]) -> str:
     found = np.flatnonzero(wrong_D)
     named = ", ".join(f"{i} ({largest_D[i]:.4g})" for i in found[:SHOWN])
@@ -138,20 +148,23 @@ def _table(index: Index) -> list[str]:
 
 
 def _repairs(index: Index) -> list[str]:
-    lines = [
-        f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index.repairs[name])
-    ]
+    lines = [f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index, name)]
     return lines or ["nothing had to be repaired"]
 
 
-def in_words(repairs: Mapping[str, int], *, unsaid: Collection[str] = ()) -> list[str]:
+def in_words(index: Index, split: SplitName, *, unsaid: Collection[str] = ()) -> list[str]:
     """A split's repairs, a line each but for those of the kinds ``unsaid``."""
-    parts = ((what.rpartition("."), count) for what, count in repairs.items())
-    return [
-        f"{field}: {count} {MEANING.get(kind, kind)}"
-        for (field, _, kind), count in parts
-        if kind not in unsaid
-    ]
+    lines = []
+    for what, count in index.repairs[split].items():
+        field, _, kind = what.rpartition(".")
+        if kind == "beyond_length":
+            kept = {str(m): n for m, n in index.splits[split].total_lengths.items()}[field]
+            share = f" ({count / (count + kept):.1%} of its frames)"
+        else:
+            share = ""
+        if kind not in unsaid:
+            lines.append(f"{field}: {count} {MEANING.get(kind, kind)}{share}")
+    return lines
 
 
 def _mb(size: int) -> str:

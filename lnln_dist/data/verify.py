@@ -8,21 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.repair import TOLERANCE
 from lnln_dist.data.schema import (
     FRAMES,
     INDEX,
     SPLITS,
-    FrameModality,
     Index,
-    Scale,
     ShardInfo,
     SplitName,
     read_index,
 )
 from lnln_dist.data.shards import find_size_problem, open_shard
-from lnln_dist.data.source import local_only
-from lnln_dist.data.writer import ScaleSum, list_offsets, numbers, shard_schema
+from lnln_dist.data.writer import list_offsets, numbers, shard_schema
 from lnln_dist.errors import DataError
 from lnln_dist.files import sha256_file
 
@@ -54,7 +52,7 @@ def verify(
     Raises:
         DataError: ``path`` is no folder of prepared data at all.
     """
-    folder = local_only(path, what="prepared data")
+    folder = on_this_machine(path)
     if not (folder / INDEX).is_file():
         read_index(folder)
     try:
@@ -75,22 +73,6 @@ def verify(
         if not any(f.file.startswith(f"{name}-") for f in findings):
             findings += seen.compare()
     return findings
-
-
-def measure(path: str | Path) -> dict[FrameModality, Scale]:
-    """How large the features are: of the index, or read anew where an older one does not say."""
-    folder = local_only(path, what="prepared data")
-    index = read_index(folder)
-    if index.scales is not None:
-        return index.scales
-    sums = {m: ScaleSum(index.widths[m]) for m in FRAMES}
-    for name in SPLITS:
-        for shard in index.splits[name].shards:
-            for record in open_shard(folder, shard, shard_schema(index.labels, index.widths)):
-                for m in FRAMES:
-                    values = numbers(record.column(m).values.values, np.float32)
-                    sums[m].add(name, values.reshape(-1, index.widths[m]))
-    return {m: found.scale() for m, found in sums.items()}
 
 
 def _damage(folder: Path, shard: ShardInfo) -> str:

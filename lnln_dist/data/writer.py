@@ -1,7 +1,6 @@
 """Arrow IPC files of about one size: the columns of a shard and the writing of it."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +14,7 @@ from lnln_dist.data.schema import (
     FRAMES,
     FrameModality,
     LabelName,
-    Scale,
     ShardInfo,
-    SplitName,
 )
 
 # pyarrow carries no types of its own.
@@ -93,29 +90,6 @@ def sequence(kind: Any, values: NDArray[Any], lengths_N: NDArray[np.int64]) -> A
     if values.ndim == 2:
         inner = pa.FixedSizeListArray.from_arrays(inner, type=kind.value_type)
     return pa.ListArray.from_arrays(vector(_offsets(lengths_N)), inner, type=kind)
-
-
-class ScaleSum:
-    """How large the features of a modality are, and how many of its frames are zero.
-
-    Args:
-        width: features per frame.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._largest_D = np.zeros(width, np.float32)
-        self._zero: Counter[SplitName] = Counter()
-
-    def add(self, split: SplitName, frames_SD: NDArray[np.float32]) -> None:
-        """Counts frames of a split in."""
-        # Two passes without a copy of the values: abs would make one.
-        for most_D in (frames_SD.max(axis=0), -frames_SD.min(axis=0)):
-            np.maximum(self._largest_D, most_D, out=self._largest_D)
-        self._zero[split] += int((~frames_SD.any(axis=1)).sum())
-
-    def scale(self) -> Scale:
-        """What was counted."""
-        return Scale(largest=tuple(map(float, self._largest_D)), zero_frames=dict(self._zero))
 
 
 class _HashedSink:

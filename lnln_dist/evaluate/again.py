@@ -4,11 +4,14 @@ import json
 import platform
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from lnln_dist import __version__
+from lnln_dist.evaluate.protocol import Protocol
+from lnln_dist.evaluate.registry import PROTOCOLS
 from lnln_dist.runs import git_commit, installed_versions
 from lnln_dist.runtime import Runtime
 
@@ -59,9 +62,13 @@ def command(summary: Mapping[str, Any]) -> str:
     return shlex.join([*start, *arguments(summary)])
 
 
-def asked(**choices: Any) -> dict[str, Any]:
+def asked(*, protocol: Protocol | str, **choices: Any) -> dict[str, Any]:
     """The choices of an evaluation as JSON knows them; None is the default."""
-    plain: dict[str, Any] = json.loads(json.dumps({name: choices[name] for name in OPTIONS}))
+    if not isinstance(protocol, str):
+        protocol = protocol.name
+    elif protocol not in PROTOCOLS:
+        protocol = str(Path(protocol).resolve())
+    plain: dict[str, Any] = json.loads(json.dumps({"protocol": protocol, **choices}))
     return plain
 
 

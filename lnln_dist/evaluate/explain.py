@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.loader import Samples
 from lnln_dist.data.noise import Draw, Lengths, Widths, valid_places
 from lnln_dist.data.schema import FRAMES
+from lnln_dist.data.shards import Split
 from lnln_dist.evaluate.predict import Predictions
 
 WINDOWS = 10  # of equal length that the frames of a modality are cut into
@@ -70,7 +70,7 @@ class Plan:
         absent: parts that are not there in any of the conditions.
     """
 
-    def __init__(self, split: Samples, absent: tuple[Part, ...] = ()) -> None:
+    def __init__(self, split: Split, absent: tuple[Part, ...] = ()) -> None:
         self._split = split
         lengths = split.lengths
         self._modalities = [whole(m, lengths[m]) for m in MODALITIES]

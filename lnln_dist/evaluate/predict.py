@@ -33,6 +33,7 @@ class Predictions(NamedTuple):
 
     sentiment: NDArray[np.float32]  # [n], in the label's unit
     extras: dict[str, NDArray[np.float32]]  # [n] each, what the model tells beside it
+    erased: dict[Modality, NDArray[np.int64]]  # [n] each, places that the noise has taken
 
 
 class _Part(NamedTuple):
@@ -41,6 +42,7 @@ class _Part(NamedTuple):
     rows: NDArray[np.int64]  # [b]
     names: tuple[str, ...]  # of the extras
     values_COB: NDArray[np.float32]  # conditions, outputs (sentiment, then extras), rows
+    erased_CMB: NDArray[np.int64]  # conditions, modalities, rows
 
 
 def predict(
@@ -114,7 +116,7 @@ def predict(
                     before_pass((len(found) + len(outputs) / len(noises)) / len(items))
                     with runtime.autocast():
                         outputs.append(forward(under(batch, condition, unk_id=unk_id)))
-            found.append(_part(batch, outputs))
+            found.append(_part(batch, outputs, draws))
     parts = [part for of_rank in runtime.gather_objects(found) for part in of_rank]
     return _in_row_order(parts, len(split))
 
@@ -151,16 +153,21 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _part(batch: Batch, outputs: Sequence[Prediction]) -> _Part:
+def _part(batch: Batch, outputs: Sequence[Prediction], draws: Draws) -> _Part:
     """Brings a batch's outputs to the host at once, without those that only fill it up."""
     values_COB = torch.stack(
         [torch.stack([own.sentiment_B, *own.extras.values()]).float() for own in outputs]
+    )
+    places = [own.valid_BT.sum(1) for own in (batch.text, batch.audio, batch.vision)]
+    erased_CMB = torch.stack(
+        [n_B - draws[m].keep_BT.sum(-1) for m, n_B in zip(MODALITIES, places, strict=True)], dim=1
     )
     counts = (batch.weight_B > 0).cpu().numpy()
     return _Part(
         batch.row_B.cpu().numpy()[counts],
         tuple(outputs[0].extras),
         values_COB.cpu().numpy()[:, :, counts],
+        erased_CMB.cpu().numpy()[:, :, counts],
     )
 
 
@@ -204,8 +211,14 @@ def _in_row_order(parts: Iterable[_Part], size: int) -> list[Predictions]:
         )
     values_CON = np.concatenate([part.values_COB for part in parts], axis=-1)
     values_CON[:, :, rows] = values_CON.copy()
+    erased_CMN = np.concatenate([part.erased_CMB for part in parts], axis=-1)
+    erased_CMN[:, :, rows] = erased_CMN.copy()
     names = parts[0].names
     return [
-        Predictions(of_sentiment, dict(zip(names, extras, strict=True)))
-        for of_sentiment, *extras in values_CON
+        Predictions(
+            of_sentiment,
+            dict(zip(names, extras, strict=True)),
+            dict(zip(MODALITIES, erased_MN, strict=True)),
+        )
+        for (of_sentiment, *extras), erased_MN in zip(values_CON, erased_CMN, strict=True)
     ]

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -17,20 +19,12 @@ from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.load import build_model, load_weights
 from lnln_dist.evaluate.predict import Predictions
-from lnln_dist.evaluate.protocol import (
-    RANDOM,
-    RATES,
-    SEEDS,
-    Cell,
-    ProtocolName,
-    distinct,
-    grid,
-    missing_cells,
-    noises_for,
-)
+from lnln_dist.evaluate.protocol import Condition, Protocol, distinct, noises_for
+from lnln_dist.evaluate.registry import customised, find_protocol
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, scores
+from lnln_dist.report.seeds import condition_name
 from lnln_dist.runtime import Runtime
 
 
@@ -48,8 +42,8 @@ def evaluate_runs(
     runtime: Runtime,
     data: Path | str | None = None,
     split: str = "test",
-    protocol: ProtocolName = "paper",
-    rates: Sequence[float] = RATES,
+    protocol: Protocol | str = "paper",
+    rates: Sequence[float] | None = None,
     seeds: Sequence[int] | None = None,
     missing: Sequence[Sequence[Modality]] = (),
     absent: Sequence[Modality] = (),
@@ -67,11 +61,11 @@ def evaluate_runs(
         runtime: this process and its peers.
         data: prepared data; None takes each run's own.
         split: the split to score.
-        protocol: whose evaluation noise.
-        rates: missing rates in [0, 1], each for all modalities alike.
-        seeds: noise seeds; None takes the protocol's.
-        missing: groups of modalities to leave out entirely, beside the rates.
-        absent: modalities that are wholly absent at every rate.
+        protocol: what is erased; its name, a YAML file, or itself.
+        rates: missing rates in [0, 1]; None takes the protocol's, as do the next three.
+        seeds: noise seeds.
+        missing: groups of modalities to leave out entirely, beside the protocol's conditions.
+        absent: modalities that are wholly absent from all conditions.
         checkpoint: name of a run's best checkpoint, or ``per-metric``.
         batch_size: samples per forward pass and rank.
         workers: loader processes per rank.
@@ -82,41 +76,32 @@ def evaluate_runs(
         UserError: one of these is impossible, a run or its data cannot be used, they do not fit
             together, or the output cannot be written.
     """
-    choices = asked(
-        split=split,
-        protocol=protocol,
-        checkpoint=checkpoint,
-        rates=rates,
-        seeds=seeds,
-        absent=absent,
-        missing=missing,
-        batch_size=batch_size,
-    )
-    seeds = SEEDS[protocol] if seeds is None else seeds
-    cells = [*grid(rates, seeds, absent), *missing_cells(missing, (*seeds, *SEEDS[protocol])[0])]
-    if not runs or not cells:
-        raise UserError("nothing to evaluate: give a run, and a rate with a seed or --missing")
+    if not runs:
+        raise UserError("nothing to evaluate: give a run")
+    noise = {"rates": rates, "seeds": seeds, "missing": missing, "absent": absent}
+    choices = {"split": split, "checkpoint": checkpoint, "batch_size": batch_size, **noise}
+    wanted = asked(protocol=protocol, **choices)
+    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    protocol = customised(protocol, rates=rates, seeds=seeds, missing=missing, absent=absent)
     runtime.on_main(lambda: _check_output(output, overwrite=overwrite))
     cases = open_cases(
         runs, data=None if data is None else str(data), split=split, checkpoint=checkpoint
     )
-    scorer = _Scorer(
-        cells, protocol=protocol, runtime=runtime, batch_size=batch_size, workers=workers
-    )
+    scorer = _Scorer(protocol, runtime=runtime, batch_size=batch_size, workers=workers)
     records = scorer.score_all(cases, progress=progress)
     metrics = scorer.results.metrics()
     summary = {
         "format": 1,
         "split": split,
-        "protocol": protocol,
-        "absent": list(absent),
-        "rates": list(rates),
-        "noise_seeds": list(seeds),
-        "missing": ["+".join(group) for group in missing],
+        "protocol": protocol.title,
+        "protocol_words": protocol.words(),
+        "protocol_definition": protocol.definition(),
+        "absent": list(protocol.absent),
+        "noise_seeds": list(protocol.seeds),
         "checkpoint": checkpoint,
         "runs": records,
         "alarms": scorer.alarms + _swapped_arguments(cases, metrics),
-        "asked": choices,
+        "asked": wanted,
         **circumstances(runtime),
     }
     summary["command"] = command(summary)
@@ -134,14 +119,13 @@ class _Scorer:
 
     def __init__(
         self,
-        cells: Sequence[Cell],
+        protocol: Protocol,
         *,
-        protocol: ProtocolName,
         runtime: Runtime,
         batch_size: int,
         workers: int,
     ) -> None:
-        self._cells, self._protocol, self._runtime = cells, protocol, runtime
+        self._cells, self._protocol, self._runtime = protocol.cells(), protocol, runtime
         self._batch_size, self._workers = batch_size, workers
         self.results = Results()
         self.alarms: list[str] = []
@@ -166,7 +150,7 @@ class _Scorer:
             model=case.run.config.model.name,
             train_seed=case.train_seed,
             split=case.split.name,
-            protocol=self._protocol,
+            protocol=self._protocol.title,
         )
         label, scored = case.split.labels, (case.index.family, case.index.label_range)
         model = build_model(case.run).to(self._runtime.device)
@@ -176,33 +160,44 @@ class _Scorer:
             note = notes[checkpoint] = load_weights(model, case.run, checkpoint)
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
+            self._note_choice(case, selected_on)
             by_condition = self._predict(case, model, show)
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
                 values = scores(found.sentiment, label, *scored)
                 values = {name: values[name] for name in wanted}
-                self.results.add_scores(subject, cell, values, label=label, **chosen)
+                erased = {
+                    m: _share(taken, case.split.lengths[m]) for m, taken in found.erased.items()
+                }
+                self.results.add_scores(subject, cell, values, label=label, erased=erased, **chosen)
                 if self._runtime.is_main:
                     self.results.add_predictions(
                         subject, cell, found, split=case.split, checkpoint=checkpoint
                     )
                 if reason := collapse(found.sentiment, label):
-                    collapsed.append((_condition(cell), reason))
+                    collapsed.append((condition_name(cell.pattern, cell.rate), reason))
         self.results.add_floors(subject, floors(label, *scored), label=label)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
 
+    def _note_choice(self, case: Case, selected_on: str) -> None:
+        """Says where a checkpoint was chosen on another split than the protocol asks for."""
+        asked = self._protocol.selected_on
+        line = f"the checkpoint was chosen on {selected_on}, the protocol asks for {asked}"
+        if asked not in ("any", selected_on) and line not in case.notes:
+            case.notes.append(line)
+
     def _predict(
         self, case: Case, model: nn.Module, show: Callable[[float], None]
-    ) -> dict[tuple[float, ...], Predictions]:
+    ) -> dict[Condition, Predictions]:
         """One checkpoint's predictions under every condition."""
         cells = distinct(self._cells)
         found = predict_case(
             case,
             model,
-            noises_for(cells, self._protocol, case.split, case.index.padded_lengths),
+            noises_for(cells, self._protocol.generator, case.split, case.index.padded_lengths),
             runtime=self._runtime,
             batch_size=self._batch_size,
             workers=self._workers,
@@ -211,8 +206,9 @@ class _Scorer:
         return {cell.condition: one for cell, one in zip(cells, found, strict=True)}
 
 
-def _condition(cell: Cell) -> str:
-    return f"{cell.rate:g}" if cell.pattern == RANDOM else cell.pattern
+def _share(erased_N: NDArray[np.int64], length_N: NDArray[np.int64]) -> float:
+    """Erased places over all places of a split; 0 where there are none."""
+    return float(erased_N.sum() / max(int(length_N.sum()), 1))
 
 
 def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Does a user's network keep what ``types.Network`` promises? Tried once, before the first step."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,11 @@ from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.registry import find_spec, loss_weights
 from lnln_dist.types import Losses, Network, Prediction, blank_batch
 
-SIZE, PLACES = 2, 3  # of the batch that is tried
+SIZE, PLACES = 2, 64  # of the batch that is tried; longer than any kernel
+# First parts of the tags that the log gives to other things.
+TAKEN = frozenset(
+    {"leave", "loss", "loss_weighted", "optim", "speed", "memory", "ranks", "valid", "test"}
+)
 
 
 def call_own(name: str, what: str, function: Callable[[], Any]) -> Any:
@@ -47,10 +52,13 @@ def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None
     lengths = {m: min(PLACES, shapes.length(m)) for m in MODALITIES}
     widths = {"audio": shapes.audio_width, "vision": shapes.vision_width}
     batch = blank_batch(SIZE, lengths=lengths, widths=widths)
-    buffers = {key: buffer.clone() for key, buffer in network.named_buffers()}
-    with torch.random.fork_rng(devices=[]):
+    silent = batch._replace(weight_B=torch.zeros_like(batch.weight_B))
+    with torch.random.fork_rng(devices=[]), buffers_kept(network):
         losses = call_own(name, "losses(batch)", lambda: verbs.losses(batch))
         problem = _in_losses(losses, set(loss_weights(config.loss)))
+        if not problem:
+            unheard = call_own(name, "losses(batch)", lambda: verbs.losses(silent))
+            problem = _unweighted({**unheard.terms, **unheard.shown})
         if not problem:
             call_own(name, "the backward pass", losses.total().backward)
             problem = _without_gradient(network)
@@ -62,11 +70,32 @@ def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None
                 found = call_own(name, "predict(batch)", lambda: verbs.predict(batch))
                 network.train(training)
             problem = _in_prediction(found, find_spec(name).extras)
-    with torch.no_grad():  # running statistics of blank samples are none
-        for key, buffer in network.named_buffers():
-            buffer.copy_(buffers[key])
     if problem:
         raise ConfigError(f"model.name: {problem} (model {name})")
+
+
+@contextlib.contextmanager
+def buffers_kept(network: nn.Module) -> Iterator[None]:
+    """Puts buffers back after the block: blank samples must leave no running statistics."""
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in network.named_buffers():
+                if name in before:
+                    buffer.copy_(before[name])
+
+
+def _unweighted(sums: Mapping[str, Tensor]) -> str:
+    for tag, value in sums.items():
+        found = float(value.detach())
+        if found != 0:
+            return (
+                f"losses(batch): {tag} is {found:g} where no sample counts (batch.weight_B "
+                "is 0): add up each sample's value times its weight, as losses.weighted_sum does"
+            )
+    return ""
 
 
 def _in_losses(losses: Any, weights: set[str]) -> str:
@@ -78,6 +107,9 @@ def _in_losses(losses: Any, weights: set[str]) -> str:
                 f"the {which} of losses(batch) are {_listed(names)}, the settings of section loss "
                 f"are {_listed(weights)}: they have to be the same"
             )
+    taken = sorted(tag for tag in losses.shown if tag.partition("/")[0] in TAKEN)
+    if taken:
+        return f"losses(batch) shows {_listed(set(taken))}, a tag of the log: give it another name"
     for tag, value in {**losses.terms, **losses.shown}.items():
         if not isinstance(value, Tensor) or value.ndim:
             return f"losses(batch): {tag} has to be one number, the sum over the samples"

@@ -88,7 +88,8 @@ def read(folders: Sequence[Path]) -> list[RunScores]:
     seen: dict[tuple[object, ...], RunScores] = {}
     for run in runs:
         other = grids.setdefault(run.protocol, run)
-        if _conditions(run) != _conditions(other):
+        definitions = [r.record["definition"] for r in (run, other) if r.record["definition"]]
+        if _conditions(run) != _conditions(other) or definitions[1:] != definitions[:-1]:
             raise UserError(
                 f"{run.folder} and {other.folder} have other rates, noise seeds or patterns in "
                 f"protocol {run.protocol}: evaluate them alike"
@@ -123,6 +124,7 @@ def _open(folder: Path) -> Iterator[RunScores]:
             own = rows[rows["run"] == record["run"]]
             mine = metrics[metrics["run"] == record["run"]]
             record["split"] = summary["split"]
+            record["definition"] = summary.get("protocol_definition")  # none in older ones
             yield RunScores(
                 name=record["run"],
                 folder=folder,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lnln_dist.cost.memory import BUCKET
 from lnln_dist.errors import CheckpointError, TrainingError
 from lnln_dist.runtime.launch import Launch
 from lnln_dist.runtime.spread import (
@@ -27,8 +28,6 @@ from lnln_dist.runtime.spread import (
     trained,
 )
 
-# Elements of a communication buffer: DeepSpeed's own 500 million need more than the model does.
-BUCKET = 50_000_000
 NEVER = 10**9  # steps between DeepSpeed's own progress lines
 # Keys of DeepSpeed that are decided elsewhere: the values that say the same, and where to say it.
 _ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {

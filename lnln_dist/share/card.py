@@ -1,6 +1,7 @@
 """The model card of an exported model: what it is, its use, its scores and what they depend on."""
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData
 
 from lnln_dist.errors import UserError
+from lnln_dist.evaluate.again import command
 from lnln_dist.evaluate.results import SUMMARY
 from lnln_dist.runs import Run
 from lnln_dist.specs.registry import find_spec, is_own
@@ -19,7 +21,7 @@ SYNTHETIC = "demo"  # the data set that `synthesize` makes up
 
 
 class Score(NamedTuple):
-    """One score, the mean over the missing rates and noise seeds."""
+    """One score, the mean over conditions (missing rates) and noise seeds."""
 
     metric: str
     value: float
@@ -37,19 +39,19 @@ class Scores(NamedTuple):
     samples: int
     protocol: str
     selected_on: str
-    rates: str
     noise_seeds: int
     command: str  # makes them again
     scores: list[Score]
-    by_rate: pd.DataFrame  # rates down, scores across
+    by_condition: pd.DataFrame  # conditions down, by their names; scores across
 
     @property
     def terms(self) -> str:
         """What a number means without which it cannot be compared."""
+        names = list(self.by_condition.index)
         return (
             f"protocol {self.protocol}, split {self.split}, checkpoint chosen on "
-            f"{self.selected_on}, mean over missing rates {self.rates} and {self.noise_seeds} "
-            "noise seeds, one training seed"
+            f"{self.selected_on}, mean over {len(names)} conditions (missing rates or patterns "
+            f"{names[0]} to {names[-1]}) and {self.noise_seeds} noise seeds, one training seed"
         )
 
 
@@ -68,7 +70,7 @@ def read_scores(results: Path, weights_sha256: str) -> Scores:
         from lnln_dist.report.intervals import interval
         from lnln_dist.report.models import models_of
         from lnln_dist.report.read import read
-        from lnln_dist.report.seeds import RANDOM, over_seeds
+        from lnln_dist.report.seeds import RANDOM, condition_name, over_seeds
     except ImportError as err:
         raise UserError(
             f"--results needs {str(err.name).split('.')[0]}: pip install 'lnln-dist[report]'"
@@ -88,8 +90,9 @@ def read_scores(results: Path, weights_sha256: str) -> Scores:
             found = interval(model.resampled).within(*BOUNDS.get(metric, (0.0, 1.0)))
             scores.append(Score(metric, found.value, found.low, found.high, model.floor))
         table = over_seeds(rows)
-        table = table[table.index.get_level_values("pattern") == RANDOM]
-        rates = [float(rate) for rate in table.index.get_level_values("rate")]
+        random = table.index.get_level_values("pattern") == RANDOM
+        table = table[random] if random.any() else table
+        table.index = pd.Index([condition_name(*cell) for cell in table.index])
         return Scores(
             dataset=run.record["dataset"],
             data_hash=run.record["data_hash"],
@@ -97,16 +100,21 @@ def read_scores(results: Path, weights_sha256: str) -> Scores:
             samples=int(run.record["samples"]),
             protocol=run.protocol,
             selected_on=run.selected_on,
-            rates=f"{min(rates):g} to {max(rates):g}" if rates else "none",
             noise_seeds=rows["noise_seed"].nunique(),
-            command=str(json.loads((results / SUMMARY).read_text(encoding="utf-8")).get("command")),
+            command=_command(results),
             scores=scores,
-            by_rate=table.droplevel("pattern"),
+            by_condition=table,
         )
     raise UserError(
         f"--results {results}: no run there has the weights that are exported: evaluate this run "
         "and checkpoint anew"
     )
+
+
+def _command(results: Path) -> str:
+    """What made an evaluation; where runs and data lay is nobody else's business."""
+    summary = json.loads((results / SUMMARY).read_text(encoding="utf-8"))
+    return command({**summary, "runs": [{"folder": "RUN", "data": "DATA"}]})
 
 
 def model_card(run: Run, note: Mapping[str, Any], scores: Scores | None) -> str:
@@ -219,13 +227,13 @@ def _training(run: Run, note: Mapping[str, Any]) -> str:
 
 def _scores(scores: Scores) -> str:
     rows = "".join(
-        f"| {s.metric} | {s.value:.4f} | {s.low:.4f} to {s.high:.4f} | {s.constant:.4f} |\n"
+        f"| {s.metric} | {s.value:.4f} | {s.low:.4f} to {s.high:.4f} | {_number(s.constant)} |\n"
         for s in scores.scores
     )
-    names = [str(name) for name in scores.by_rate]
-    by_rate = "".join(
-        f"| {rate:g} | {' | '.join(f'{value:.4f}' for value in values)} |\n"
-        for rate, *values in scores.by_rate.itertuples()
+    names = [str(name) for name in scores.by_condition]
+    by_condition = "".join(
+        f"| {name} | {' | '.join(map(_number, values))} |\n"
+        for name, *values in scores.by_condition.itertuples()
     )
     return f"""## Scores
 On {scores.dataset} ({scores.samples} samples, data {scores.data_hash[:12]}): {scores.terms}. The \
@@ -234,8 +242,12 @@ interval is over samples and noise seeds; another training would differ by more.
 | score | mean | 95 % interval | best constant |
 |---|---|---|---|
 {rows}
-| missing rate | {" | ".join(names)} |
+| condition | {" | ".join(names)} |
 |---|{"---|" * len(names)}
-{by_rate}
+{by_condition}
 Made by `{scores.command}`.
 """
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}"

@@ -16,7 +16,7 @@ from lnln_dist.models.shapes import InputShapes
 
 
 class Given:
-    """Samples in memory (``loader.Samples``).
+    """Samples in memory, with what is asked of a ``shards.Split``.
 
     A modality that a sample lacks is one place that the noise erases: an unknown word between
     [CLS] and [SEP], or a frame of zeros. That is what the networks know of a modality that is
@@ -65,15 +65,15 @@ class Given:
         return len(self.ids)
 
     def tokens(self, row: int) -> NDArray[np.integer]:
-        """See ``Samples``."""
+        """See ``shards.Split``."""
         return self._tokens[row][0]
 
     def segments(self, row: int) -> NDArray[np.integer]:
-        """See ``Samples``."""
+        """See ``shards.Split``."""
         return self._tokens[row][1]
 
     def frames(self, modality: Literal["audio", "vision"], row: int) -> NDArray[np.float32]:
-        """See ``Samples``."""
+        """See ``shards.Split``."""
         return self._frames[modality][row]
 
     def _absent(self, modality: Modality, rows: Sequence[Any]) -> Part:

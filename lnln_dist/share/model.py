@@ -183,7 +183,7 @@ class Model:
         seconds_N = None if seconds is None else np.atleast_1d(np.asarray(seconds, np.float64))
         if seconds_N is not None and seconds_N.shape != (len(given),):
             raise DataError(f"seconds has the shape {seconds_N.shape}, expected ({len(given)},)")
-        plan = Plan(given, given.absent)
+        plan = Plan(_split(given), given.absent)
         found = self._predict(given, plan.noises, batch_size)
         return plan.records(found, words_of(self.run), seconds_N)
 
@@ -203,7 +203,7 @@ class Model:
         info, shapes = self.tokenizer.info, self.run.info.shapes
         found = predict(
             self.network,
-            cast("Split", given),  # it is asked for samples alone
+            _split(given),
             noises,
             runtime=self._runtime,
             padding=self.run.config.data.padding,
@@ -214,3 +214,7 @@ class Model:
         )
         check_finite(found, self.run.folder)
         return found
+
+
+def _split(given: Given) -> "Split":
+    return cast("Split", given)  # it is asked for samples alone

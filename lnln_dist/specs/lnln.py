@@ -35,11 +35,6 @@ class LNLNConfig(EmbeddingConfig):
     detach_target: bool = False
     """Stop gradients through the reconstruction target."""
 
-    @property
-    def hides_padding(self) -> bool:
-        """As ``ModelConfig.hides_padding``."""
-        return self.mask_padding
-
     @model_validator(mode="after")
     def _check_depth(self) -> "LNLNConfig":
         if self.hyper_depth < 2:

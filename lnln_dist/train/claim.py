@@ -11,6 +11,7 @@ from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
 from lnln_dist.recipes import check_recipe
 from lnln_dist.runs import Run, write_run
+from lnln_dist.specs.registry import code_sha256
 from lnln_dist.train.micro_batch import REMEMBERED
 
 # What a start that failed leaves behind, beside the lock.
@@ -81,7 +82,8 @@ def claim(
     changed = settings.differences(old.config, config)
     if "model.name" in changed:  # the settings of another model differ all the same
         changed = {"model.name": changed["model.name"]}
-    longer = set(changed) == {"train.epochs"} and _only_longer(old.config, config)
+    more = config.train.epochs > old.config.train.epochs
+    longer = set(changed) == {"train.epochs"} and more and config.optim.steady
     if changed and not longer:
         listed = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in changed.items())
         raise CheckpointError(
@@ -94,17 +96,18 @@ def claim(
             f"{folder} was trained on other data than {config.data.path} (data hash "
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
         )
+    there, here = old.info.model_sha256, code_sha256(config.model.name)
+    if there is not None and there != here:
+        raise CheckpointError(
+            f"{folder} was trained with another file of model {config.model.name} (sha256 "
+            f"{there[:12]} there, {(here or 'none')[:12]} here): put it back to go on, choose "
+            "another --output, or, if both compute the same, set model_sha256 in "
+            f"{folder}/run.json to null"
+        )
     if longer:
         noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}
         info = old.info.model_copy(update=noted)
         write_run(folder, config, info)
-
-
-def _only_longer(old: Config, new: Config) -> bool:
-    """Whether more epochs leave those that were trained as they would have been."""
-    optim = new.optim
-    steady = optim.schedule == "constant" and optim.warmup_share == 0
-    return steady and new.train.epochs > old.train.epochs
 
 
 def _empty(folder: Path) -> None:

@@ -97,7 +97,8 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
         return run.runtime.check_clip_step(
             run.task,
             run.optimizer,
-            terms={**sums.values, LEAVE: leave},
+            terms=sums.terms,
+            shown={**sums.shown, LEAVE: leave},
             clip_norm=run.config.optim.clip_norm,
         )
 
@@ -106,15 +107,16 @@ class _Sums:
     """A step's loss terms and shown values by their tags, over its micro-batches."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Tensor] = {}
+        self.terms: dict[str, Tensor] = {}
+        self.shown: dict[str, Tensor] = {}
 
     def add(self, losses: Losses, samples: int) -> None:
         """One micro-batch of a step of ``samples`` samples."""
-        tagged = {TERM + name: value for name, value in losses.terms.items()}
-        tagged.update(losses.shown)
-        for tag, value in tagged.items():
-            mean = value.detach() / samples
-            self.values[tag] = self.values[tag] + mean if tag in self.values else mean
+        terms = {TERM + name: value for name, value in losses.terms.items()}
+        for sums, values in ((self.terms, terms), (self.shown, losses.shown)):
+            for tag, value in values.items():
+                mean = value.detach() / samples
+                sums[tag] = sums[tag] + mean if tag in sums else mean
 
 
 def train(run: Training) -> TrainState:

@@ -17,7 +17,12 @@ from lnln_dist.runtime.launcher import check_variables
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import WAIT_S, check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
-from lnln_dist.train.leaving import Notice, explain_lost_peers, explain_out_of_memory
+from lnln_dist.train.leaving import (
+    Notice,
+    explain_damaged_data,
+    explain_lost_peers,
+    explain_out_of_memory,
+)
 from lnln_dist.train.loop import EpochReport, Training, train
 from lnln_dist.train.setup import Ties, assemble
 
@@ -75,6 +80,7 @@ def run(
             notice.listening(),
             explain_lost_peers(runtime.rank, runtime.world, config.train.timeout_s),
             explain_out_of_memory(runtime.rank),
+            explain_damaged_data(config.data.path),
         ):
             if any(runtime.gather_objects(notice.given)):
                 raise PreemptedError("told to leave before the first step: start it again to train")

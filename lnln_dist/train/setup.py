@@ -27,7 +27,7 @@ from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
-from lnln_dist.specs.registry import is_own, make_config
+from lnln_dist.specs.registry import code_sha256, is_own, make_config
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
@@ -239,9 +239,11 @@ def _info(
         family=index.family,
         label_range=index.label_range,
         rescaled_from=index.rescaled_from,
+        extraction=index.extraction,
         config_hash=settings.config_hash(config),
         data_hash=index.data_hash(),
         vocab_sha256=index.tokenizer.vocab_sha256,
+        model_sha256=code_sha256(config.model.name),
         shapes=shapes,
         parameters=parameters,
         world_size=world,

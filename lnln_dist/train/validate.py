@@ -1,5 +1,6 @@
 """Scores on the fixed noise grid after each epoch."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -15,7 +16,6 @@ from lnln_dist.errors import TrainingError
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
 from lnln_dist.runtime import Runtime
-from lnln_dist.specs.spec import check_extras
 
 
 class GridScores(NamedTuple):
@@ -45,18 +45,21 @@ def validate(
         dataset: the prepared data.
         config: of the run.
         runtime: of this rank.
-        leaving: asked before every forward pass, on all ranks alike; if true nothing is returned.
+        leaving: asked before every batch, on all ranks alike; if true nothing is returned.
 
     Raises:
-        ConfigError: one of the network's extras has the name of a column of the results.
+        TrainingError: predictions are not finite.
     """
     select, index = config.select, dataset.index
     split = dataset.split(select.split)
     cells = grid(select.rates, select.seeds)
     conditions = distinct(cells)
 
+    passes = itertools.count()
+
     def stay_or_leave(_: float) -> None:
-        if leaving():
+        # Ranks meet to answer: once per batch, which goes through all conditions.
+        if next(passes) % len(conditions) == 0 and leaving():
             raise _LeavingError
 
     try:
@@ -85,7 +88,6 @@ def validate(
             f"{lost} of {len(found) * len(split)} predictions for {select.split} are not finite: "
             "lower optim.lr, or train in fp32; the last checkpoint is intact"
         )
-    check_extras(found[0].extras, model=config.model.name)  # those the spec left out, too
     by_condition = {c.condition: p.sentiment for c, p in zip(conditions, found, strict=True)}
     predictions = [by_condition[cell.condition] for cell in cells]
     scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}

@@ -80,7 +80,7 @@ def test_an_encoder_that_is_here(tmp_path: Path) -> None:
 def test_an_encoder_of_the_hub(
     monkeypatch: pytest.MonkeyPatch, offline: str, cached: str, level: str
 ) -> None:
-    monkeypatch.setattr(encoders, "_why_offline", lambda: offline)
+    monkeypatch.setattr(encoders, "why_offline", lambda: offline)
     monkeypatch.setattr(
         job, "try_to_load_from_cache", lambda _, file: f"/cache/{file}" if cached else None
     )

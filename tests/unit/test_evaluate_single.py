@@ -252,7 +252,9 @@ def test_frames_that_are_dropped_or_moved_are_said(
     test = content["test"]
     test["audio"], test["audio_lengths"] = np.ones_like(test["audio"]), [8] * 11
     _, said = predict(content, allow_cut=True)
-    assert said == "audio: 11 frames outside their sequence were not zero: dropped"
+    assert said == (
+        "audio: 11 frames outside their sequence were not zero: dropped (11.1% of its frames)"
+    )
     test["audio"][:, 0] = 0
     _, said = predict(content)
     assert said == "audio: 11 samples were padded in front: moved to the beginning"

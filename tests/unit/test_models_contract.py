@@ -10,12 +10,16 @@ from builders import SHAPES, TOKENIZER, small_config
 from own_model import Own
 from torch import nn
 
+from lnln_dist import settings
+from lnln_dist.data.schema import SPLITS
 from lnln_dist.errors import ConfigError
-from lnln_dist.models import InputShapes
+from lnln_dist.models import InputShapes, build_network, contract
 from lnln_dist.models.contract import call_own, try_network
 from lnln_dist.models.text import build_encoder
+from lnln_dist.specs import registry
 from lnln_dist.specs.registry import make_config
-from lnln_dist.types import Losses, Prediction
+from lnln_dist.train import loop
+from lnln_dist.types import Batch, Losses, Prediction
 
 CONFIG = make_config("own_model:SPEC")
 
@@ -79,6 +83,19 @@ def add_idle(model: Own) -> None:
             losses(lambda x: x._replace(shown={"own/hidden": torch.ones(2)})),
             "own/hidden has to be one number",
         ),
+        (
+            losses(lambda x: x._replace(shown={"leave": torch.ones(())})),
+            "shows leave, a tag of the log: give it another name",
+        ),
+        (losses(lambda x: x._replace(shown={"optim/lr": torch.ones(())})), "shows optim/lr, a tag"),
+        (
+            losses(lambda x: x._replace(terms={k: v + 1 for k, v in x.terms.items()})),
+            r"sentiment is 1 where no sample counts \(batch.weight_B is 0\): add up",
+        ),
+        (
+            losses(lambda x: x._replace(shown={"own/hidden": x.terms["size"] / 0})),
+            "own/hidden is nan where no sample counts",
+        ),
         (losses(lambda _: 1 / 0), "losses.batch. of own_model:SPEC ends in ZeroDivisionError"),
         (add_idle, r"no gradient from the losses \(spare.bias, spare.weight\)"),
         (
@@ -106,6 +123,57 @@ def test_a_broken_promise_is_named(spoil: Callable[[Own], None], message: str) -
         try_network(model, CONFIG, SHAPES)
     assert "own_model:SPEC" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_long_kernel_is_no_broken_promise() -> None:
+    class Convolved(Own):
+        def __init__(self, *made: Any) -> None:
+            super().__init__(*made)
+            self.wide = nn.Conv1d(SHAPES.audio_width, SHAPES.audio_width, 5)
+
+        def _hidden(self, batch: Batch) -> torch.Tensor:
+            wide_BDT = self.wide(batch.audio.noisy().transpose(1, 2))
+            first_BD = self.encoder(
+                batch.text.noisy_ids_BT, batch.text.valid_BT, batch.text.segments_BT
+            )[:, 0]
+            return self.hidden(torch.cat([wide_BDT.mean(dim=2), first_BD], dim=1))
+
+    plain = network()
+    try_network(Convolved(CONFIG, plain.encoder, SHAPES).train(), CONFIG, SHAPES)
+
+
+SMALL = {
+    "width": 8,
+    "heads": 2,
+    "head_width": 4,
+    "tokens": 2,
+    "depth": 1,
+    "memory_depth": 1,
+    "embedding_depth": 1,
+    "hyper_depth": 2,
+    "fusion_depth": 1,
+    "fusion_rounds": 1,
+    "text_width": 4,
+    "audio_width": 4,
+    "vision_width": 4,
+    "hidden": 4,
+    "encoder": settings.to_dict(make_config(model=small_config()))["model"]["encoder"],
+}
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_the_models_of_the_package_keep_theirs(name: str) -> None:
+    config = settings.build(settings.lay({"model": SMALL}, {"model": {"name": name}}))
+    encoder = build_encoder(
+        config.model.encoder, tokenizer=TOKENIZER, max_length=SHAPES.text_length
+    )
+    try_network(build_network(config, encoder, SHAPES).train(), config, SHAPES)
+
+
+def test_the_tags_of_the_log_are_known() -> None:
+    assert loop.LEAVE in contract.TAKEN
+    assert loop.TERM.strip("/") in contract.TAKEN
+    assert set(SPLITS) - {"train"} <= contract.TAKEN
 
 
 def test_a_users_error_of_ours_stays_what_it_is() -> None:

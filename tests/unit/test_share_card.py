@@ -43,8 +43,9 @@ def test_scores_stand_in_the_card_and_for_the_hub(place: Path, tmp_path: Path) -
     text = (target / "README.md").read_text()
     assert f"| mae | {own:.4f} |" in text
     assert "**synthetic**" in text
-    assert "protocol paper, split test, checkpoint chosen on valid" in text
-    assert "`lnln-dist evaluate " in text
+    assert "protocol custom of paper, split test, checkpoint chosen on valid" in text
+    assert "`lnln-dist evaluate RUN --data DATA --split test" in text
+    assert str(place) not in text
     card = ModelCard(text)
     (mae,) = [r for r in card.data.eval_results or [] if r.metric_type == "mae"]
     assert mae.metric_value == pytest.approx(own, abs=1e-6)

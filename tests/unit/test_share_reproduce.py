@@ -66,8 +66,8 @@ def test_the_same_again_is_the_same_bits(
 ) -> None:
     assert reproduce.command([str(place / "results"), "--output", str(tmp_path / "again")]) == 0
     said = capsys.readouterr().out
-    # 2 runs x (6 conditions x (9 scores + 2 outputs x 5 samples) + 9 of constants)
-    assert "all 246 numbers are reproduced bit for bit" in said
+    # 2 runs x (8 conditions x (9 scores + 2 outputs x 5 samples) + 9 of constants)
+    assert "all 322 numbers are reproduced bit for bit" in said
     assert "changed" not in said
     assert summary(tmp_path / "again")["runs"] == summary(place / "results")["runs"]
 
@@ -79,7 +79,7 @@ def test_one_changed_digit_is_found(results: Path, capsys: pytest.CaptureFixture
     assert reproduce.command([str(results)]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("DIFFERS")]
     assert len(lines) == 1
-    assert lines[0].split()[:4] == ["a", "prediction", "30", "1"]
+    assert lines[0].split()[:4] == ["a", "prediction", "40", "1"]
 
 
 def test_elsewhere_a_tolerance_is_allowed(

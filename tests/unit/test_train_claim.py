@@ -12,8 +12,9 @@ import tiny_runs
 from lnln_dist import settings
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.errors import TransientError, UserError
+from lnln_dist.errors import CheckpointError, TransientError, UserError
 from lnln_dist.files import LOCK
+from lnln_dist.runs import Run
 from lnln_dist.specs.registry import make_config
 from lnln_dist.train import claim
 
@@ -115,6 +116,28 @@ def test_a_held_folder_is_waited_for_then_refused(
             take(tmp_path / "run", index, other, resume=True)
     with ExitStack() as hold:
         take(tmp_path / "run", index, hold, resume=True)
+
+
+def test_a_run_goes_on_with_the_file_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tiny_runs.write_data(tmp_path / "data")
+    run = tiny_runs.write_tiny_run(tmp_path / "run", tmp_path / "data", model_sha256="a" * 64)
+    config = Run(run).config
+
+    def resume() -> None:
+        with ExitStack() as hold:
+            claim.claim(run, config, index, resume=True, overwrite=False, hold=hold)
+
+    monkeypatch.setattr(claim, "code_sha256", lambda _: "a" * 64)
+    resume()
+    monkeypatch.setattr(claim, "code_sha256", lambda _: "b" * 64)
+    with pytest.raises(CheckpointError, match="another file of model") as no:
+        resume()
+    assert "aaaaaaaaaaaa there, bbbbbbbbbbbb here" in str(no.value)
+    noted = (run / "run.json").read_text()
+    (run / "run.json").write_text(noted.replace('"' + "a" * 64 + '"', "null"))
+    resume()
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
