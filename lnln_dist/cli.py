@@ -31,6 +31,8 @@ VERBS = {
     "compare": Verb("lnln_dist.commands.compare", "test models against each other, with intervals"),
     "report": Verb("lnln_dist.commands.report", "write a comparison as a page, tables and figures"),
     "predict": Verb("lnln_dist.commands.predict", "write a run's predictions for some data"),
+    "reproduce": Verb("lnln_dist.commands.reproduce", "evaluate again and compare the numbers"),
+    "export": Verb("lnln_dist.commands.export", "write a trained model as one folder"),
     "import-checkpoint": Verb(
         "lnln_dist.commands.import_checkpoint", "turn a checkpoint of the released code into a run"
     ),

@@ -85,7 +85,9 @@ def as_feature_file(
             raise DataError(notes[-1] if notes else "no clip")
         found = [features.read(job.target) for job in kept.values()]
     texts = [_text(job.media, text, subtitles) for job in kept.values()]
+    took_s = [media.duration(job.media) if job.media else 0.0 for job in kept.values()]
     fields = {"id": list(kept), "raw_text": texts, **_frames(found, extractor)}
+    fields["seconds"] = [s or float("nan") for s in took_s]
     digest = hashlib.sha256(b"".join(part.tobytes() for one in found for part in one)).hexdigest()
     source = SourceInfo(name=root.name, sha256=digest, bytes=sum(c.stat().st_size for c in clips))
     splits: dict[str, Any] = {SPLIT: fields}

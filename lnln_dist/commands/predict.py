@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lnln_dist.commands import make_parser, parse
+from lnln_dist.settings import Parser
 
 
-def command(argv: Sequence[str]) -> int:
-    """Writes predictions as CSV."""
+def _parser() -> Parser:
     parser = make_parser("predict", "Write a run's predictions for data as it is, no noise added.")
-    parser.add_argument("run", metavar="RUN", help="run folder")
+    parser.add_argument("run", metavar="RUN", help="run folder, or an exported model")
     parser.add_argument(
         "data",
         metavar="DATA",
@@ -20,6 +20,12 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--output", required=True, metavar="FILE.csv", help="file to write")
     parser.add_argument("--split", help="split to predict (default: test, or the only one)")
     parser.add_argument("--checkpoint", default="best", help="which best checkpoint")
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="also erase each modality (columns effect_*), each token and each tenth of the frames "
+        "(FILE.explain.jsonl) in turn, and write how far the prediction moves",
+    )
     parser.add_argument("--batch-size", type=int, default=128, help="samples per forward pass")
     parser.add_argument(
         "--encoding", default="utf-8", metavar="E", help="of byte strings in a feature file"
@@ -36,7 +42,12 @@ def command(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
-    given = parse(parser, argv)
+    return parser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Writes predictions as CSV."""
+    given = parse(_parser(), argv)
     from lnln_dist.data.foreign import listed
     from lnln_dist.evaluate.single import Spoken, predict_file
     from lnln_dist.runtime import Runtime
@@ -55,6 +66,7 @@ def command(argv: Sequence[str]) -> int:
             batch_size=given["batch_size"],
             encoding=given["encoding"],
             allow_cut=given["allow_cut"],
+            explain=given["explain"],
             overwrite=given["overwrite"],
         )
     finally:
@@ -62,4 +74,6 @@ def command(argv: Sequence[str]) -> int:
     for note in found.notes:
         print(f"note: {note}")
     print(f"{given['output']}: {len(found.table)} predictions of split {listed([found.split])}")
+    if found.explained is not None:
+        print(f"{found.explained}: what each token and each window of frames did, in JSON lines")
     return 0

@@ -50,6 +50,7 @@ class RawSplit:
     text_bert: Any | None  # [n, 3, T]: ids, attention mask, segments
     labels: dict[LabelName, Any]  # [n]
     unusable: dict[str, str]  # ``raw_text`` or ``text_bert``: why it cannot be used
+    seconds: Any | None = None  # [n], length of each clip; None where the file gives none
 
 
 @dataclass(slots=True)
@@ -188,6 +189,7 @@ def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
         text_bert=text_bert,
         labels={label: fields[f] for label, f in LABELS.items() if f in fields},
         unusable=unusable,
+        seconds=fields.get("seconds"),
     )
 
 

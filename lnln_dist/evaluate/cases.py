@@ -129,13 +129,22 @@ def predict_case(
         before_pass=before_pass,
     )
     check_extras(found[0].extras, model=case.run.config.model.name)
+    check_finite(found, case.run.folder)
+    return [decided(one, case.index.family, thresholds) for one in found]
+
+
+def check_finite(found: Sequence[Predictions], run: Path) -> None:
+    """Refuses predictions that are no numbers.
+
+    Raises:
+        CheckpointError: names the run.
+    """
     for one in found:
         if one.lost:
             raise CheckpointError(
-                f"{case.run.folder}: {one.lost} of {len(one.sentiment)} predictions are not "
-                "finite: this checkpoint is of no use, take an earlier one or train again"
+                f"{run}: {one.lost} of {len(one.sentiment)} predictions are not finite: "
+                "this checkpoint is of no use, take an earlier one or train again"
             )
-    return [decided(one, case.index.family, thresholds) for one in found]
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
-from lnln_dist import __version__
 from lnln_dist.config import Modality
 from lnln_dist.data.summary import natural_gaps
 from lnln_dist.errors import UserError
+from lnln_dist.evaluate.again import asked, circumstances, command
 from lnln_dist.evaluate.alarms import (
     collapse,
     collapse_line,
@@ -32,7 +32,6 @@ from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, names, scores
 from lnln_dist.report.seeds import condition_name
-from lnln_dist.runs import git_commit, installed_versions
 from lnln_dist.runtime import Runtime
 
 
@@ -86,6 +85,9 @@ def evaluate_runs(
     """
     if not runs:
         raise UserError("nothing to evaluate: give a run")
+    noise = {"rates": rates, "seeds": seeds, "missing": missing, "absent": absent}
+    choices = {"split": split, "checkpoint": checkpoint, "batch_size": batch_size, **noise}
+    wanted = asked(protocol=protocol, **choices)
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     protocol = customised(protocol, rates=rates, seeds=seeds, missing=missing, absent=absent)
     runtime.on_main(lambda: _check_output(output, overwrite=overwrite))
@@ -106,20 +108,12 @@ def evaluate_runs(
         "checkpoint": checkpoint,
         "runs": records,
         "alarms": scorer.alarms + _of_scores(cases, metrics),
-        **_circumstances(runtime),
+        "asked": wanted,
+        **circumstances(runtime),
     }
+    summary["command"] = command(summary)
     runtime.on_main(lambda: scorer.results.write(output, summary, overwrite=overwrite))
     return Evaluation(metrics, summary)
-
-
-def _circumstances(runtime: Runtime) -> dict[str, Any]:
-    return {
-        "world_size": runtime.world,
-        "precision": runtime.precision,
-        "lnln_dist": __version__,
-        "git_commit": git_commit(),
-        "versions": installed_versions(),
-    }
 
 
 def _of_scores(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:

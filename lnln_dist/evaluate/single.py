@@ -1,11 +1,12 @@
 """Predictions of one run for one split of prepared data or of a feature file, as a CSV file."""
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from lnln_dist.data.foreign import listed, split_name
 from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.presets import PRESETS, Preset
-from lnln_dist.data.repair import TokensError, sample_shape
+from lnln_dist.data.repair import TokensError, one_per_sample, sample_shape
 from lnln_dist.data.schema import FRAMES, INDEX, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
@@ -28,15 +29,17 @@ from lnln_dist.data.values import label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.compatible import check_compatible, other_code
+from lnln_dist.evaluate.explain import Plan
 from lnln_dist.evaluate.load import load_model
 from lnln_dist.files import atomic_file, atomic_write
 from lnln_dist.metrics import LABEL_RANGE
 from lnln_dist.runs import Run, RunInfo
 from lnln_dist.runtime import Runtime
-from lnln_dist.vocabulary import TokenizerInfo
+from lnln_dist.vocabulary import TokenizerInfo, finder, read_tokenizer
 
 # The split to predict if nothing is said, and the name a file's split is stored under.
 SPLIT: SplitName = "test"
+EXPLAINED = ".explain.jsonl"
 
 
 class Predicted(NamedTuple):
@@ -45,6 +48,15 @@ class Predicted(NamedTuple):
     table: pd.DataFrame
     split: str
     notes: list[str]
+    explained: Path | None  # what each place did, one line of JSON per sample
+
+
+class _Opened(NamedTuple):
+    """A run with the samples to predict."""
+
+    case: Case
+    split: str  # its name in the file
+    seconds_N: NDArray[np.float64] | None  # length of each clip, nan where unknown
 
 
 def predict_file(
@@ -60,6 +72,7 @@ def predict_file(
     batch_size: int = 128,
     encoding: str = UTF_8,
     allow_cut: bool = False,
+    explain: bool = False,
     overwrite: bool = False,
 ) -> Predicted:
     """Predicts a split without added noise; call it on all ranks.
@@ -78,56 +91,106 @@ def predict_file(
         batch_size: samples per forward pass and rank.
         encoding: of byte strings in a feature file.
         allow_cut: where a feature file's frames contradict their lengths, drop what lies outside.
+        explain: also say how much each modality did, in columns, and each place, in a file beside
+            ``output`` (see ``evaluate.explain``).
         overwrite: replace an existing file.
 
     Raises:
-        UserError: run or data cannot be used, they do not fit, or the file cannot be written.
+        UserError: run or data cannot be used, they do not fit, or a file cannot be written.
     """
-    for target in (output, figure):
-        if target is not None and target.exists() and not overwrite:
-            raise UserError(f"{target} exists: choose another file, remove it or pass --overwrite")
+    places, clips = output.with_suffix(EXPLAINED) if explain else None, _clips(data)
+    _check_outputs(output, places, figure, overwrite=overwrite)
+    if figure is not None and len(clips) != 1:
+        raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
     with contextlib.ExitStack() as stack:
-        opened, place = Run(run), local_path(data)
-        if place is not None and not place.exists():
-            raise DataError(f"{data}: no such folder or file")
-        clips = [] if place is None or (place / INDEX).is_file() else find_clips(place)
-        if figure is not None and len(clips) != 1:
-            raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
-        if clips or place is None or place.is_file():
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            file, read_notes = _read(opened, data, clips, spoken or Spoken(), encoding)
-            case, split = _file_case(opened, file, str(data), folder, split, allow_cut)
-            case.notes[:0] = read_notes
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if clips or not _is_prepared(data):
+            file = _read(Run(run), data, clips, spoken or Spoken(), encoding)
+            opened = _file_case(Run(run), *file, str(data), folder, split, allow_cut)
         else:
             if encoding != UTF_8 or allow_cut:
                 raise UserError(
                     f"{data} is prepared already: --encoding and --allow-cut are for feature files"
                 )
             split = split_name(split or SPLIT, SPLITS)
-            (case,) = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
-        model, note = load_model(case.run, checkpoint)
-        (found,) = predict_case(
-            case,
-            model.to(runtime.device),
-            [CleanNoise()],
-            runtime=runtime,
-            batch_size=batch_size,
-            thresholds=note.get("thresholds"),
-        )
-        table = pd.DataFrame(
-            {
-                "id": list(case.split.ids),
-                "label": np.array(case.split.labels),
-                "prediction": found.sentiment,
-                **found.extras,
-            }
-        )
+            cases = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
+            opened = _Opened(cases[0], split, None)
+        table, records = _outputs(opened, runtime, checkpoint, batch_size, explain=explain)
         if figure is not None:
-            heard_and_seen = case.split.frames("vision", 0), case.split.raw_text(0)
+            first = opened.case.split
+            heard_and_seen = first.frames("vision", 0), first.raw_text(0)
             runtime.on_main(lambda: _draw(clips[0], table, *heard_and_seen, figure))
+    if places is not None:
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        runtime.on_main(lambda: atomic_write(places, lines))
     text = table.to_csv(index=False, lineterminator="\n")
     runtime.on_main(lambda: atomic_write(output, text))
-    return Predicted(table, split, case.notes)
+    return Predicted(table, opened.split, opened.case.notes, places)
+
+
+def _outputs(
+    opened: _Opened, runtime: Runtime, checkpoint: str, batch_size: int, *, explain: bool
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The table, and the records of what each place did, if asked for."""
+    case = opened.case
+    model, note = load_model(case.run, checkpoint)
+    plan = Plan(case.split) if explain else None
+    noises = plan.noises if plan else [CleanNoise()]
+    found = predict_case(
+        case,
+        model.to(runtime.device),
+        noises,
+        runtime=runtime,
+        batch_size=batch_size,
+        thresholds=note.get("thresholds"),
+    )
+    effects = plan.effects(found) if plan else {}
+    table = pd.DataFrame(
+        {
+            "id": list(case.split.ids),
+            "label": np.array(case.split.labels),
+            "prediction": found[0].sentiment,
+            **found[0].extras,
+            **effects,
+        }
+    )
+    words = words_of(case.run) if plan else {}
+    return table, plan.records(found, words, opened.seconds_N) if plan else []
+
+
+def _clips(data: str | Path) -> list[Path]:
+    """The clips that are to be predicted; none if it is features.
+
+    Raises:
+        DataError: there is nothing.
+    """
+    place = local_path(data)
+    if place is None or (place / INDEX).is_file():
+        return []
+    if not place.exists():
+        raise DataError(f"{data}: no such folder or file")
+    return find_clips(place)
+
+
+def _is_prepared(data: str | Path) -> bool:
+    place = local_path(data)
+    return place is not None and not place.is_file()
+
+
+def _check_outputs(*paths: Path | None, overwrite: bool) -> None:
+    for path in paths:
+        if path is not None and path.exists() and not overwrite:
+            raise UserError(f"{path} exists: choose another file, remove it or pass --overwrite")
+
+
+def words_of(run: Run) -> dict[int, str]:
+    """The tokens of a run's vocabulary by id; empty if its tokenizer is not known.
+
+    Raises:
+        DataError: the tokenizer's files are damaged.
+    """
+    backend = read_tokenizer(str(run.encoder_folder), finder(run.encoder_folder))
+    return {} if backend is None else {i: word for word, i in backend.get_vocab().items()}
 
 
 def _draw(
@@ -164,14 +227,21 @@ def _read(
 
 
 def _file_case(
-    run: Run, file: FeatureFile, data: str, folder: Path, split: str | None, allow_cut: bool
-) -> tuple[Case, str]:
-    """A split of a feature file, prepared for a run in ``folder``; and the split's name."""
+    run: Run,
+    file: FeatureFile,
+    notes: list[str],
+    data: str,
+    folder: Path,
+    split: str | None,
+    allow_cut: bool,
+) -> _Opened:
+    """A split of a feature file, prepared for a run in ``folder``; ``notes`` are gone on with."""
     split = _choose_split(file, split)
-    raw, notes = file.take(split), []
+    raw = file.take(split)
     if split != SPLIT:
         notes.append(f"the file has no split {SPLIT}: predicting {listed([split])}")
     _check_widths(run, raw, data)
+    seconds_N = _seconds(raw, data)
     notes += _only_the_label(raw, data)
     notes += _to_the_unit_of(run.info, raw)
     # The other splits' memory is free from here on.
@@ -193,7 +263,17 @@ def _file_case(
         notes=notes,
         checkpoints={},
     )
-    return case, split
+    return _Opened(case, split, seconds_N)
+
+
+def _seconds(raw: RawSplit, name: str) -> NDArray[np.float64] | None:
+    """Length of each clip as the file gives it."""
+    if raw.seconds is None:
+        return None
+    seconds_N = one_per_sample(raw.seconds, where=f"{name}: seconds").astype(np.float64)
+    if len(seconds_N) != len(raw.ids) or (seconds_N <= 0).any():
+        raise DataError(f"{name}: seconds: one length above 0 per sample is needed")
+    return seconds_N
 
 
 def _choose_split(file: FeatureFile, wanted: str | None) -> str:
