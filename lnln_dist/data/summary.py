@@ -22,12 +22,12 @@ MEANING = {
     "empty": "sequences had no frames: one frame of zeros each",
     "cut": "sequences were longer than the places kept: ends cut off",
     "over_padding": "lengths exceeded the padded sequence: cut to it",
-    "beyond_length": "frames outside their sequence were not zero: dropped",
+    "beyond_length": "frames outside the sequence were not zero: dropped",
     "padded_in_front": "samples were padded in front: moved to the beginning",
     "leading_zeros": "zero frames begin sequences and may be padding, which too few show: kept",
     "length_from_mask": "lengths were missing: taken from the text's attention mask",
     "length_from_zeros": "lengths were missing: taken from where the frames are not zero",
-    "last_not_sep": "sentences do not end with [SEP]: kept as they are",
+    "last_not_sep": "sentences do not end with [SEP]: nothing was changed",
     "no_words": "sentences were empty: [CLS] and [SEP] only",
     "clipped": "labels were outside the range: set to its end",
 }
@@ -163,7 +163,12 @@ def in_words(index: Index, split: SplitName, *, unsaid: Collection[str] = ()) ->
         else:
             share = ""
         if kind not in unsaid:
-            lines.append(f"{field}: {count} {MEANING.get(kind, kind)}{share}")
+            meaning = MEANING.get(kind, kind)
+            if count == 1:
+                noun, _, rest = meaning.partition(" ")
+                rest = rest.replace("were", "was", 1).replace("do not", "does not", 1)
+                meaning = f"{noun.removesuffix('s')} {rest}"
+            lines.append(f"{field}: {count} {meaning}{share}")
     return lines
 
 
