@@ -13,6 +13,7 @@ FP16_MOST = float(np.finfo(np.float16).max)
 FAR = 1000  # times the median column: far from the others
 SHOWN = 4  # columns named
 
+GAP = {"text": "[UNK] tokens", "audio": "zero frames", "vision": "zero frames"}
 # Repairs by the part of their name after the field: what happened, and what was counted.
 MEANING = {
     "nan": "values were NaN: set to 0",
@@ -110,13 +111,12 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
 def _gaps(index: Index) -> list[str]:
     """What arrives damaged: it is data as it is, not repaired."""
     return [
-        f"natural gaps in {split}: {m}: {found.places} {what} in {found.runs} runs within "
+        f"natural gaps in {split}: {m}: {found.places} {GAP[m]} in {found.runs} runs within "
         f"{found.samples} of {index.splits[split].rows} samples "
         f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
         for m, of_split in (index.gaps or {}).items()
         for split, found in of_split.items()
         if found.runs
-        for what in ["[UNK] tokens" if m == "text" else "zero frames"]
     ]
 
 
