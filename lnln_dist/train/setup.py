@@ -267,7 +267,8 @@ def _start_log(
 ) -> Writer:
     writer = Writer(folder, start_step=state.step)
     if state.step == 0:
-        split, names = config.select.split, metrics.headlines(family, config.task.classes)
+        split, shown = config.select.split, metrics.headlines(family, config.task.classes)
+        names = tuple(dict.fromkeys([config.select.metric, *shown]))
         charts = {
             name: ["Multiline", [rate_tag(split, name, rate) for rate in config.select.rates]]
             for name in names
@@ -275,7 +276,7 @@ def _start_log(
         writer.describe(
             settings.dump(config),
             settings.flatten(settings.to_dict(config)),
-            [mean_tag(split, n) for n in sorted(names, key=lambda n: n != config.select.metric)],
+            [mean_tag(split, n) for n in names],
             {f"{split} by missing rate": charts},
             first=[*settings.differences(make_config(config.model.name), config), "train.seed"]
             if ties.shown_first is None
