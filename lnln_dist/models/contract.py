@@ -156,7 +156,8 @@ def _in_prediction(found: Any, extras: tuple[str, ...], task: TaskConfig) -> str
             f"the extras of predict(batch) are {_listed(set(found.extras))}, its spec's are "
             f"{_listed(set(extras))}"
         )
-    if task.classes and tuple(found.sentiment.shape) != (SIZE, task.classes):
+    shape = tuple(getattr(found.sentiment, "shape", ()))
+    if task.classes and shape != (SIZE, task.classes):
         return (
             f"predict(batch): the sentiment has to be probabilities [B, {task.classes}] for "
             f"task.kind {task.kind}; a network without classes is trained by task.kind regression"
