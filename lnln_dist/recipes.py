@@ -18,6 +18,7 @@ PROMISES: dict[str, Promises] = {
     "official": {
         "data.padding": ("corpus",),
         "optim.schedule": ("official",),
+        "train.order": ("joint",),
         "optim.clip_norm": (0.0,),
         "optim.decay_all": (True,),
         "select.split": ("test",),

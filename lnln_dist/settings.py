@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
-from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config
+from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config, passes_of
 
 T = TypeVar("T")
 # Settings that change speed, places or bookkeeping but not what is computed: not in the hash.
@@ -45,6 +45,8 @@ BOOKKEEPING = frozenset(
         "select.batch_size",
     }
 )
+# Settings that came after the first runs, at what was done before: not in the hash then.
+LATER = {"train.order": "joint", "model.detach_completeness": False}
 
 
 class _Loader(yaml.SafeLoader):
@@ -310,6 +312,7 @@ def validated(
 def _check_effect(config: Config) -> None:
     """Refuses settings that the model never reads, unless they are left at their defaults."""
     name = config.model.name
+    passes_of(config)
     unread = tuple(find_spec(name).without_effect)
     for key in differences(make_config(name), config) if unread else ():
         if key in unread or key.startswith(tuple(f"{section}." for section in unread)):
@@ -332,6 +335,7 @@ def config_hash(config: Config) -> str:
     flat = {k: v for k, v in flatten(to_dict(config)).items() if k not in BOOKKEEPING}
     if config.model.name == DEFAULT:  # runs were hashed before there was another model
         del flat["model.name"]
+    flat = {key: value for key, value in flat.items() if LATER.get(key, ...) != value}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -55,6 +55,7 @@ class LNLN(nn.Module):
       text, is never detached nor reversed.
     * ``correction``: the text's weight in h_d is the check's output, or the counted share of
       valid tokens that are kept; the check is trained and reported in both cases.
+    * ``detach_completeness``: the check's parameters get no gradient but that of its own loss.
     * ``mask_padding`` hides padded places in the modality embeddings (the text encoder's
       attention mask is always given).
 
@@ -158,7 +159,7 @@ class LNLN(nn.Module):
     def _correct(
         self, batch: Batch, completeness_B: Tensor, proxy_BND: Tensor, text_BND: Tensor
     ) -> Tensor:
-        share_B = completeness_B
+        share_B = completeness_B.detach() if self.config.detach_completeness else completeness_B
         if self.config.correction == "counted":
             share_B = batch.text.kept_share().to(text_BND.dtype)
         share_B11 = rearrange(share_B, "b -> b 1 1")

@@ -15,6 +15,12 @@ from lnln_dist.errors import TrainingError
 MOST_SKIPS = 25  # fp16 steps skipped in a row before the run is called diverged
 
 
+def _held(model: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
+    """The parameters that an optimizer updates, in the model's order."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return [p for p in model.parameters() if id(p) in held]
+
+
 class Ddp:
     """Data parallel by Accelerate; gradients travel in the step's last micro-batch."""
 
@@ -53,7 +59,7 @@ class Ddp:
     def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
         """As ``Spread.gradient_norm``."""
         self._accelerator.unscale_gradients(optimizer)
-        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        grads = [p.grad for p in _held(model, optimizer) if p.grad is not None]
         return torch.nn.utils.get_total_norm(grads)
 
     def update(
@@ -66,9 +72,9 @@ class Ddp:
         """
         if clip_norm and norm < float("inf"):
             total = torch.tensor(norm, device=self._accelerator.device)
-            torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, total)
+            torch.nn.utils.clip_grads_with_norm_(_held(model, optimizer), clip_norm, total)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)  # those of another optimizer's parameters, too
         skipped = bool(getattr(optimizer, "step_was_skipped", False))
         self._skips = self._skips + 1 if skipped else 0
         if self._skips > MOST_SKIPS:

@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from lnln_dist.config import STRICT, Count, LossConfig, NotNegative
 from lnln_dist.specs.embedding import EmbeddingConfig
-from lnln_dist.specs.spec import ModelSpec
+from lnln_dist.specs.spec import ModelSpec, Pass
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -30,6 +30,8 @@ class LNLNConfig(EmbeddingConfig):
     """What the discriminator judges: h_p (paper) or h_d (code)."""
     correction: Literal["predicted", "counted"] = "predicted"
     """Weight of the correction: the completeness check's output, or the true counted share."""
+    detach_completeness: bool = False
+    """Stop gradients through the correction's weight: the check learns from its label alone."""
     mask_padding: bool = True
     """Ignore padded places in attention; false attends to them (released code)."""
     detach_target: bool = False
@@ -44,6 +46,8 @@ class LNLNConfig(EmbeddingConfig):
     def _check_depth(self) -> "LNLNConfig":
         if self.hyper_depth < 2:
             raise ValueError("hyper_depth must be at least 2")
+        if self.detach_completeness and self.correction == "counted":
+            raise ValueError("detach_completeness has no effect with correction counted: drop it")
         return self
 
 
@@ -78,4 +82,17 @@ SPEC = ModelSpec(
         },
     },
     extras=("completeness",),
+    # As TCMR alternates: first the check with all that it reads, then the rest around it.
+    passes=(
+        Pass(
+            name="check",
+            terms=("completeness",),
+            trains=("completeness.", "embed.text.", "text_encoder."),
+        ),
+        Pass(
+            name="rest",
+            terms=("adversarial", "reconstruction", "sentiment"),
+            spares=("completeness.",),
+        ),
+    ),
 )

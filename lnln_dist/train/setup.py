@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lnln_dist import metrics, settings
 from lnln_dist.config import MODALITIES, Config
@@ -27,7 +28,7 @@ from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
-from lnln_dist.specs.registry import is_own, make_config
+from lnln_dist.specs.registry import is_own, make_config, passes_of
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
@@ -102,7 +103,7 @@ def assemble(
     state, start = _newest(folder, runtime)
     if start is None:
         runtime.on_main(lambda: _fill(folder, config, dataset, encoder, task, shapes, runtime))
-    wrapped, optimizer = runtime.prepare(task, optim.make_optimizer(task, config.optim), start)
+    wrapped, optimizers = _wrapped(task, config, runtime, start)
     per_epoch, steps = _steps(config, dataset, runtime, micro_batch, state.step)
     total, top = per_epoch * config.train.epochs, _peak(runtime)
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
@@ -113,7 +114,8 @@ def assemble(
         folder=folder,
         runtime=runtime,
         task=wrapped,
-        optimizer=optimizer,
+        passes=passes_of(config),
+        optimizers=optimizers,
         steps_per_epoch=per_epoch,
         steps=steps,
         state=state,
@@ -127,6 +129,21 @@ def assemble(
         operations=_operations(config, index, shapes) if top else None,
         on_epoch=ties.on_epoch,
     )
+
+
+def _wrapped(
+    task: Task, config: Config, runtime: Runtime, start: FullState | None
+) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+    """The task as this launch runs it, and an optimizer for each pass."""
+    first, *others = (
+        optim.make_optimizer(task.model, config.optim, one.takes) for one in passes_of(config)
+    )
+    wrapped, optimizer = runtime.prepare(task, first, start)
+    added = [
+        runtime.add_optimizer(wrapped, other, start, number=number)
+        for number, other in enumerate(others, start=1)
+    ]
+    return wrapped, [optimizer, *added]
 
 
 def _peak(runtime: Runtime) -> float | None:
@@ -154,7 +171,10 @@ def _operations(
 def _steps(
     config: Config, dataset: ShardedDataset, runtime: Runtime, micro_batch: int | None, step: int
 ) -> tuple[int, Iterator[LoadedStep]]:
-    """Steps of an epoch, and this rank's batches from ``step`` to the end of the run."""
+    """Steps of an epoch, and this rank's batches from ``step`` to the end of the run.
+
+    Each pass of an epoch has an order and noise of its own, as epochs have.
+    """
     index, split = dataset.index, dataset.split("train")
     lengths = split.lengths
     grouped = sum((lengths[m] for m in MODALITIES), start=0 * lengths["text"])
@@ -166,6 +186,7 @@ def _steps(
         seed=config.train.seed,
         lengths=grouped if config.data.length_grouped else None,
     )
+    per_epoch = plan.steps_per_epoch * len(passes_of(config))
     noise_seed = config.train.seed if config.noise.seed is None else config.noise.seed
     collator = Collator(
         split,
@@ -177,12 +198,12 @@ def _steps(
     )
     loader = Loader(
         collator.step,
-        _Steps(plan, runtime.rank, step, plan.steps_per_epoch * config.train.epochs),
+        _Steps(plan, runtime.rank, step, per_epoch * config.train.epochs),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         pin_memory=config.data.pin_memory,
     )
-    return plan.steps_per_epoch, iter(loader)
+    return per_epoch, iter(loader)
 
 
 def _fill(

@@ -213,6 +213,7 @@ GRADIENTS: dict[str, Mutate] = {
     "reversal stops the gradient": patched(lnln, "reverse_gradient", lambda _: torch.detach),
     "reversal factor 2": patched(lnln, "reverse_gradient", lambda _: TimesMinusTwo.apply),
     "target detached": switched(detach_target=True),
+    "completeness detached": switched(detach_completeness=True),
     "language side detached": edited(detach_language_side),
 }
 VALUES: dict[str, Mutate] = {

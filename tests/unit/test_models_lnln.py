@@ -183,7 +183,23 @@ def test_a_detached_target_gets_no_gradient(detach: bool) -> None:
     assert outputs.reconstructed_BND.requires_grad
 
 
-@pytest.mark.parametrize("changes", [{}, OFFICIAL, {"correction": "counted"}])
+def test_a_detached_completeness_learns_from_its_label_alone() -> None:
+    batch, own = random_batch(), "completeness.head.0.weight"
+    plain, detached = small_model(), small_model(detach_completeness=True)
+    for one, other in zip(run(plain, batch), run(detached, batch), strict=True):
+        assert torch.equal(one, other)
+    for term in ("sentiment", "adversarial", "reconstruction"):
+        assert gradients(detached, batch, **{term: 1.0})[own].norm() == 0
+    assert gradients(plain, batch, sentiment=1.0)[own].norm() > 1e-9
+    of_label = [gradients(m, batch, completeness=1.0)[own] for m in (plain, detached)]
+    assert torch.equal(*of_label)
+    with pytest.raises(ValueError, match="no effect with correction counted"):
+        small_config(detach_completeness=True, correction="counted")
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, OFFICIAL, {"correction": "counted"}, {"detach_completeness": True}]
+)
 def test_every_parameter_gets_a_gradient(changes: dict) -> None:
     weights = {"completeness": 0.9, "adversarial": 0.8, "reconstruction": 0.1, "sentiment": 1.0}
     found = gradients(small_model(**changes).train(), random_batch(), **weights)
