@@ -45,6 +45,8 @@ class RunInfo(BaseModel):
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""
     vocab_sha256: str | None
+    teacher_sha256: str | None = None
+    """Of the weights of the run that training asked; None without one."""
     shapes: InputShapes
     origin: Literal["trained", "imported"] = "trained"
     parameters: int

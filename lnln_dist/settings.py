@@ -46,7 +46,11 @@ BOOKKEEPING = frozenset(
     }
 )
 # Settings that came after the first runs, at what was done before: not in the hash then.
-LATER = {"train.order": "joint", "model.detach_completeness": False}
+LATER = {
+    "train.order": "joint",
+    "model.classifier": "",
+    "model.detach_completeness": False,
+}
 
 
 class _Loader(yaml.SafeLoader):

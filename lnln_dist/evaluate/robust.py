@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from torch import nn
@@ -31,6 +33,7 @@ from lnln_dist.evaluate.protocol import (
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, scores
+from lnln_dist.report.calibration import COMPLETENESS, alarm, calibration
 from lnln_dist.runs import git_commit, installed_versions
 from lnln_dist.runtime import Runtime
 
@@ -176,6 +179,7 @@ class _Scorer:
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
             by_condition = self._predict(case, model, show)
+            told: dict[float, list[NDArray[np.float32]]] = {}  # predicted completeness, by rate
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
@@ -186,8 +190,14 @@ class _Scorer:
                     self.results.add_predictions(
                         subject, cell, found, split=case.split, checkpoint=checkpoint
                     )
+                if COMPLETENESS in found.extras and cell.pattern == RANDOM:
+                    told.setdefault(cell.rates["text"], []).append(found.extras[COMPLETENESS])
                 if reason := collapse(found.sentiment, label):
                     collapsed.append((_condition(cell), reason))
+            if told:
+                found_slope = calibration(told)
+                notes[checkpoint] = {**note, COMPLETENESS: found_slope.plain()}
+                self.alarms += filter(None, [alarm(case.name, found_slope.slope)])
         self.results.add_floors(subject, floors(label, *scored), label=label)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))

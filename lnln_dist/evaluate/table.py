@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lnln_dist.metrics import DIRECTION, METRICS
+from lnln_dist.report.calibration import COMPLETENESS, described
 from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, over_rates, over_runs, over_seeds
 
 # A line under the head, blank lines between sections; ASCII, so that any terminal shows it.
@@ -49,6 +50,7 @@ def render(
         own = metrics[metrics["run"] == record["run"]]
         yield f"{record['run']}: {_heading(own, record, summary)}"
         yield from (f"note: {note}" for note in record["notes"])
+        yield from _completeness(record)
         yield run_table(own, family=record["family"], unicode=unicode)
     if len(summary["runs"]) > 1 and summary["rates"]:
         for family in dict.fromkeys(record["family"] for record in summary["runs"]):
@@ -68,6 +70,14 @@ def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str,
         f"{summary['protocol']}{absent}, noise seeds {seeds}, checkpoint {summary['checkpoint']} "
         f"(selected on: {chosen})"
     )
+
+
+def _completeness(record: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the completeness that a model predicts follows the rate."""
+    for name, note in record.get("checkpoints", {}).items():
+        if told := note.get(COMPLETENESS):
+            of = f" ({name})" if len(record["checkpoints"]) > 1 else ""
+            yield f"predicted completeness{of}: {described(told)}"
 
 
 def run_table(metrics: pd.DataFrame, *, family: str, unicode: bool = True) -> Table:

@@ -28,10 +28,14 @@ class LNLNConfig(EmbeddingConfig):
     """Gradient reversal before the discriminator (paper), or on the proxy before mixing (code)."""
     discriminator_input: Literal["proxy", "corrected"] = "proxy"
     """What the discriminator judges: h_p (paper) or h_d (code)."""
-    correction: Literal["predicted", "counted"] = "predicted"
-    """Weight of the correction: the completeness check's output, or the true counted share."""
+    correction: Literal["predicted", "counted", "none"] = "predicted"
+    """Weight of the text in the correction: the completeness check's output, the counted share, or
+    1, so that nothing is corrected (the paper's ablation without DMC)."""
     detach_completeness: bool = False
     """Stop gradients through the correction's weight: the check learns from its label alone."""
+    classifier: str = ""
+    """Run of model text, trained on whole texts, whose probability of a sample's true polarity is
+    the label of the completeness check; empty: `noise.completeness` is."""
     mask_padding: bool = True
     """Ignore padded places in attention; false attends to them (released code)."""
     detach_target: bool = False
@@ -46,8 +50,10 @@ class LNLNConfig(EmbeddingConfig):
     def _check_depth(self) -> "LNLNConfig":
         if self.hyper_depth < 2:
             raise ValueError("hyper_depth must be at least 2")
-        if self.detach_completeness and self.correction == "counted":
-            raise ValueError("detach_completeness has no effect with correction counted: drop it")
+        if self.detach_completeness and self.correction != "predicted":
+            raise ValueError(
+                f"detach_completeness has no effect with correction {self.correction}: drop it"
+            )
         return self
 
 
@@ -82,6 +88,7 @@ SPEC = ModelSpec(
         },
     },
     extras=("completeness",),
+    teacher="classifier",
     # As TCMR alternates: first the check with all that it reads, then the rest around it.
     passes=(
         Pass(

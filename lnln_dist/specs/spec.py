@@ -63,6 +63,9 @@ class ModelSpec:
     passes: tuple[Pass, ...] = ()
     """Those of ``train.order: alternating``, in their order; none where it can only be trained
     jointly."""
+    teacher: str = ""
+    """Its setting that names a run whose network training asks (``train/teacher.py``); the network
+    finds it in its attribute ``teacher``, without which it has to work all the same."""
     without_effect: tuple[str, ...] = ()
     """Settings or sections that it never reads: refused unless left at their defaults."""
 

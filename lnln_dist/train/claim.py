@@ -12,6 +12,7 @@ from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
 from lnln_dist.recipes import check_recipe
 from lnln_dist.runs import Run, write_run
 from lnln_dist.train.micro_batch import REMEMBERED
+from lnln_dist.train.teacher import teacher_folder, teacher_sha256
 
 # What a start that failed leaves behind, beside the lock.
 LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml", "trial.json")
@@ -93,6 +94,12 @@ def claim(
         raise CheckpointError(
             f"{folder} was trained on other data than {config.data.path} (data hash "
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
+        )
+    teacher = teacher_sha256(config)
+    if old.info.teacher_sha256 != teacher:
+        raise CheckpointError(
+            f"{folder} was trained with another teacher than {teacher_folder(config)} now holds: "
+            "put its best/best.safetensors back, or choose another --output"
         )
     if longer:
         noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}

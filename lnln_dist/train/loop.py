@@ -19,6 +19,7 @@ from lnln_dist.monitor.health import Meter, over_ranks
 from lnln_dist.monitor.profile import StepProfiler
 from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
+from lnln_dist.report.calibration import alarm
 from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
 from lnln_dist.specs.registry import loss_weights
@@ -231,6 +232,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         values = {mean_tag(select.split, m): v for m, v in scores.mean.items()}
         for rate, by_metric in scores.by_rate.items():
             values |= {rate_tag(select.split, m, rate): v for m, v in by_metric.items()}
+        if scores.completeness and not math.isnan(scores.completeness.slope):  # for one rate
+            values["completeness/slope"] = scores.completeness.slope
         run.writer.log("score", run.state.step, values, epoch=epoch + 1, improved=improved)
         run.writer.histogram(f"{select.split}/predictions", scores.predictions, run.state.step)
     run.progress.line(
@@ -238,6 +241,9 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         f"{scores.mean[select.metric]:.4f}{' (best)' if improved else f'  best {best:.4f}'}"
     )
     _finish_if_over(run, best)
+    slope = scores.completeness.slope if scores.completeness else math.nan
+    if run.state.finished and (idle := alarm("alarm", slope)):
+        run.progress.line(idle)
     _checkpoint(run)
     paused = False
     if run.on_epoch:

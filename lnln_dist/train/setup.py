@@ -35,6 +35,7 @@ from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport, Training
 from lnln_dist.train.micro_batch import choose_micro_batch
 from lnln_dist.train.task import Task
+from lnln_dist.train.teacher import load_teacher, teacher_sha256
 from lnln_dist.train.validate import validate
 from lnln_dist.types import Batch
 
@@ -96,6 +97,8 @@ def assemble(
     encoder, task = runtime.build(make)
     if is_own(config.model.name):
         runtime.on_main(lambda: try_network(task.model, config, shapes))
+    if teacher := load_teacher(config, dataset, runtime):
+        task.model.teacher = teacher  # type: ignore[assignment]
     notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:
         found = choose_micro_batch(task, runtime, config, index, folder=folder)
@@ -263,6 +266,7 @@ def _info(
         config_hash=settings.config_hash(config),
         data_hash=index.data_hash(),
         vocab_sha256=index.tokenizer.vocab_sha256,
+        teacher_sha256=teacher_sha256(config),
         shapes=shapes,
         parameters=parameters,
         world_size=world,

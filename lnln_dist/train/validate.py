@@ -14,6 +14,7 @@ from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.errors import TrainingError
 from lnln_dist.evaluate.predict import predict
 from lnln_dist.evaluate.protocol import distinct, grid, noises_for
+from lnln_dist.report.calibration import COMPLETENESS, Calibration, calibration
 from lnln_dist.runtime import Runtime
 from lnln_dist.specs.spec import check_extras
 
@@ -24,6 +25,7 @@ class GridScores(NamedTuple):
     mean: Mapping[str, float]  # metric -> mean over rates and seeds
     by_rate: Mapping[float, Mapping[str, float]]  # rate -> metric -> mean over seeds
     predictions: NDArray[np.float32]  # of all cells, for a histogram
+    completeness: Calibration | None = None  # where the model predicts one
 
 
 class _LeavingError(Exception):
@@ -93,7 +95,16 @@ def validate(
         found_scores = metrics.scores(own, split.labels, index.family, index.label_range)
         scores[cell.rates["text"]].append(found_scores)
     by_rate = {rate: _mean(list_of) for rate, list_of in scores.items()}
-    return GridScores(_mean(list(by_rate.values())), by_rate, np.concatenate(predictions))
+    told: dict[float, list[NDArray[np.float32]]] = {}
+    for condition, own_extras in zip(conditions, (p.extras for p in found), strict=True):
+        if COMPLETENESS in own_extras:
+            told.setdefault(condition.rates["text"], []).append(own_extras[COMPLETENESS])
+    return GridScores(
+        _mean(list(by_rate.values())),
+        by_rate,
+        np.concatenate(predictions),
+        calibration(told) if told else None,
+    )
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:

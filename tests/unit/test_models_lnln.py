@@ -126,6 +126,19 @@ def test_counted_correction_mixes_by_the_kept_share_and_still_reports_the_check(
     assert not torch.allclose(run(counted, batch).sentiment_B, before)
 
 
+def test_without_correction_the_text_is_taken_as_it_is() -> None:
+    plain, batch = small_model(correction="none"), random_batch()
+    whole = batch._replace(text=batch.text._replace(keep_BT=batch.text.valid_BT))
+    before = run(plain, batch)
+    assert torch.equal(before.completeness_B, run(small_model(), batch).completeness_B)
+    assert torch.equal(
+        before.sentiment_B, run(small_model(correction="counted"), whole).sentiment_B
+    )
+    with torch.no_grad():
+        plain.proxy.start.add_(1.0)
+    assert torch.equal(run(plain, batch).sentiment_B, before.sentiment_B)
+
+
 def turned_and_straight(
     patch: pytest.MonkeyPatch, term: str, **changes: object
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -193,12 +206,20 @@ def test_a_detached_completeness_learns_from_its_label_alone() -> None:
     assert gradients(plain, batch, sentiment=1.0)[own].norm() > 1e-9
     of_label = [gradients(m, batch, completeness=1.0)[own] for m in (plain, detached)]
     assert torch.equal(*of_label)
-    with pytest.raises(ValueError, match="no effect with correction counted"):
-        small_config(detach_completeness=True, correction="counted")
+    for other in ("counted", "none"):
+        with pytest.raises(ValueError, match=f"no effect with correction {other}"):
+            small_config(detach_completeness=True, correction=other)
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, OFFICIAL, {"correction": "counted"}, {"detach_completeness": True}]
+    "changes",
+    [
+        {},
+        OFFICIAL,
+        {"correction": "counted"},
+        {"correction": "none"},
+        {"detach_completeness": True},
+    ],
 )
 def test_every_parameter_gets_a_gradient(changes: dict) -> None:
     weights = {"completeness": 0.9, "adversarial": 0.8, "reconstruction": 0.1, "sentiment": 1.0}

@@ -164,6 +164,24 @@ def test_an_alternating_order_is_refused_where_it_cannot_be(
         run(settings.build(plain), tmp_path / "run", cpu=True)
 
 
+@pytest.mark.parametrize("name", ["lnln", "text"])
+def test_an_idle_completeness_check_is_told_at_the_end(
+    data: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = {"select": {"rates": [0.0, 0.5]}, "train": {"epochs": 2}}
+    given = settings.build(settings.merge(settings.to_dict(config(data, name)), change))
+    run(given, tmp_path / "run", cpu=True)
+    idle = "predicted completeness does not follow the missing rate"
+    told = [idle in line for line in capsys.readouterr().err.splitlines()]
+    log = [json.loads(x) for x in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    slopes = [line["completeness/slope"] for line in log if "completeness/slope" in line]
+    if name == "text":  # predicts none
+        assert not slopes and not any(told)
+    else:
+        assert len(slopes) == 2 and abs(slopes[-1]) < 0.1
+        assert told.count(True) == 1 and told[-1]
+
+
 def test_a_run_says_where_it_trains(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
