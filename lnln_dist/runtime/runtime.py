@@ -203,13 +203,7 @@ class Runtime(Process):
             start: as ``prepare``.
             number: which one it is, 1 for the second.
 
-        Raises:
-            TrainingError: the strategy binds the model to a single optimizer.
         """
-        if self.launch.strategy != "ddp":
-            raise TrainingError(
-                f"train.order alternating works with strategy ddp, not {self.launch.strategy}"
-            )
         added: torch.optim.Optimizer = self.accelerator.prepare_optimizer(optimizer)
         if start is not None:
             mark = _mark(number)

@@ -95,16 +95,19 @@ def claim(
             f"{folder} was trained on other data than {config.data.path} (data hash "
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
         )
-    teacher = teacher_sha256(config)
-    if old.info.teacher_sha256 != teacher:
-        raise CheckpointError(
-            f"{folder} was trained with another teacher than {teacher_folder(config)} now holds: "
-            "put its best/best.safetensors back, or choose another --output"
-        )
+    _check_teacher(old, config)
     if longer:
         noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}
         info = old.info.model_copy(update=noted)
         write_run(folder, config, info)
+
+
+def _check_teacher(old: Run, config: Config) -> None:
+    if old.info.teacher_sha256 != teacher_sha256(config):
+        raise CheckpointError(
+            f"{old.folder} was trained with another teacher than {teacher_folder(config)} now "
+            "holds: put its best/best.safetensors back, or choose another --output"
+        )
 
 
 def _only_longer(old: Config, new: Config) -> bool:

@@ -17,7 +17,7 @@ from lnln_dist.data.noise import TrainingNoise
 from lnln_dist.data.plan import SamplingPlan, Step
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset
-from lnln_dist.errors import CheckpointError
+from lnln_dist.errors import CheckpointError, TrainingError
 from lnln_dist.files import explain_os_errors
 from lnln_dist.models import InputShapes, build_network
 from lnln_dist.models.contract import try_network
@@ -80,6 +80,7 @@ def assemble(
     Raises:
         UserError: encoder, data, checkpoint or memory do not allow the run.
     """
+    _check_order(config, runtime)
     # Every rank draws the same initial weights.
     runtime.seed(config.train.seed)
     index = dataset.index
@@ -132,6 +133,16 @@ def assemble(
         operations=_operations(config, index, shapes) if top else None,
         on_epoch=ties.on_epoch,
     )
+
+
+def _check_order(config: Config, runtime: Runtime) -> None:
+    """Refuses several optimizers where the launcher asked for a strategy that has one."""
+    strategy = runtime.launch.strategy
+    if config.train.order == "alternating" and strategy != "ddp":
+        raise TrainingError(
+            f"train.order alternating works with strategy ddp, not {strategy}, which binds the "
+            "model to one optimizer"
+        )
 
 
 def _wrapped(

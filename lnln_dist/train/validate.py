@@ -1,6 +1,6 @@
 """Scores on the fixed noise grid after each epoch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from lnln_dist import metrics
 from lnln_dist.config import Config
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.errors import TrainingError
-from lnln_dist.evaluate.predict import predict
-from lnln_dist.evaluate.protocol import distinct, grid, noises_for
+from lnln_dist.evaluate.predict import Predictions, predict
+from lnln_dist.evaluate.protocol import Cell, distinct, grid, noises_for
 from lnln_dist.report.calibration import COMPLETENESS, Calibration, calibration
 from lnln_dist.runtime import Runtime
 from lnln_dist.specs.spec import check_extras
@@ -95,16 +95,16 @@ def validate(
         found_scores = metrics.scores(own, split.labels, index.family, index.label_range)
         scores[cell.rates["text"]].append(found_scores)
     by_rate = {rate: _mean(list_of) for rate, list_of in scores.items()}
+    told = _calibrated(conditions, found)
+    return GridScores(_mean(list(by_rate.values())), by_rate, np.concatenate(predictions), told)
+
+
+def _calibrated(cells: Sequence[Cell], found: Sequence[Predictions]) -> Calibration | None:
     told: dict[float, list[NDArray[np.float32]]] = {}
-    for condition, own_extras in zip(conditions, (p.extras for p in found), strict=True):
-        if COMPLETENESS in own_extras:
-            told.setdefault(condition.rates["text"], []).append(own_extras[COMPLETENESS])
-    return GridScores(
-        _mean(list(by_rate.values())),
-        by_rate,
-        np.concatenate(predictions),
-        calibration(told) if told else None,
-    )
+    for cell, own in zip(cells, found, strict=True):
+        if COMPLETENESS in own.extras:
+            told.setdefault(cell.rates["text"], []).append(own.extras[COMPLETENESS])
+    return calibration(told) if told else None
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:
