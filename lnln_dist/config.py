@@ -255,6 +255,8 @@ class TrainConfig:
     """Seed of weights, order, noise and dropout."""
     epochs: Count = 200
     """Passes over the training split."""
+    order: Literal["joint", "alternating"] = "joint"
+    """All losses in one pass an epoch, or the model's passes in turn, an optimizer for each."""
     batch_size: Count = 64
     """Samples per optimizer step over all processes."""
     micro_batch: Count | None = None
@@ -288,6 +290,13 @@ class TrainConfig:
             raise ValueError(f"offload has no effect with strategy {self.strategy}: use zero2")
         if self.precision == "fp16" and self.strategy not in ("auto", "ddp"):
             raise ValueError(f"precision fp16 works with strategy ddp only, not {self.strategy}")
+        if self.order == "alternating" and self.strategy not in ("auto", "ddp"):
+            raise ValueError(f"order alternating works with strategy ddp, not {self.strategy}")
+        if self.order == "alternating" and self.auto_micro_batch:
+            raise ValueError(
+                "auto_micro_batch does not count the second optimizer of order alternating: give "
+                "micro_batch"
+            )
         if self.profile_steps is not None and not self.profile_steps[0] < self.profile_steps[1]:
             raise ValueError(f"profile_steps {list(self.profile_steps)}: stop must follow start")
         return self

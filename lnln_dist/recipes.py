@@ -19,6 +19,7 @@ PROMISES: dict[str, Promises] = {
         "task.kind": ("regression",),
         "data.padding": ("corpus",),
         "optim.schedule": ("official",),
+        "train.order": ("joint",),
         "optim.clip_norm": (0.0,),
         "optim.decay_all": (True,),
         "select.split": ("test",),

@@ -55,6 +55,8 @@ class RunInfo(BaseModel):
     model_sha256: str | None = None
     """Of the source of a user's model; None for a model of ours, or not noted. A resumption with
     another file is refused unless this is set to null by hand."""
+    teacher_sha256: str | None = None
+    """Of the weights of the run that training asked; None without one."""
     shapes: InputShapes
     origin: Literal["trained", "imported"] = "trained"
     parameters: int

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lnln_dist.config import MODALITIES, Config, TaskConfig
 from lnln_dist.errors import ConfigError
-from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config
+from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config, passes_of
 from lnln_dist.specs.registry import leaf_keys as leaf_keys
 
 T = TypeVar("T")
@@ -61,6 +61,9 @@ LATER: dict[str, Any] = {
     "noise.shared": False,
     **{f"noise.{m}.{name}": None for m in MODALITIES for name in ("place", "spans")},
     **{f"task.{field.name}": field.default for field in dataclasses.fields(TaskConfig)},
+    "train.order": "joint",
+    "model.classifier": "",
+    "model.detach_completeness": False,
 }
 
 
@@ -333,6 +336,7 @@ def validated(
 def _check_effect(config: Config) -> None:
     """Refuses settings that the model never reads, unless they are left at their defaults."""
     name = config.model.name
+    passes_of(config)
     unread = tuple(find_spec(name).without_effect)
     for key in differences(make_config(name), config) if unread else ():
         if key in unread or key.startswith(tuple(f"{section}." for section in unread)):

@@ -8,7 +8,7 @@ Shape letters, used as suffixes (``h_BND`` is [B, N, D]):
     V vocabulary                M modalities
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -68,6 +68,14 @@ class Losses(NamedTuple):
     terms: Mapping[str, Tensor]  # what is trained, by the names of the section ``loss``
     weights: Mapping[str, float]  # of each term
     shown: Mapping[str, Tensor]  # what is only logged, by its tag (``completeness/predicted``)
+
+    def only(self, terms: Collection[str]) -> "Losses":
+        """The same, of which no other term counts.
+
+        They keep a weight of 0 and so a gradient, which parallel training waits for.
+        """
+        weights = {name: w if name in terms else 0.0 for name, w in self.weights.items()}
+        return self._replace(weights=weights)
 
     def total(self, samples: int = 1) -> Tensor:
         """The terms times their weights, added up; each divided by ``samples`` first."""

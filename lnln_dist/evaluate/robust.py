@@ -31,7 +31,8 @@ from lnln_dist.evaluate.registry import customised, find_protocol
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, names, scores
-from lnln_dist.report.seeds import condition_name
+from lnln_dist.report.calibration import COMPLETENESS, alarm, calibration
+from lnln_dist.report.seeds import RANDOM, condition_name
 from lnln_dist.runtime import Runtime
 
 
@@ -182,6 +183,7 @@ class _Scorer:
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
             self._note_choice(case, selected_on)
             by_condition = self._predict(case, model, show, note.get("thresholds"))
+            told: dict[float, list[NDArray[np.float32]]] = {}  # predicted completeness, by rate
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
@@ -197,6 +199,12 @@ class _Scorer:
                     )
                 if reason := _collapse(case, found.sentiment):
                     collapsed.append((condition_name(cell.pattern, cell.rate), reason))
+                if COMPLETENESS in found.extras and cell.pattern == RANDOM:
+                    told.setdefault(cell.rates["text"], []).append(found.extras[COMPLETENESS])
+            if told:
+                found_slope = calibration(told)
+                notes[checkpoint] = {**note, COMPLETENESS: found_slope.plain()}
+                self.alarms += filter(None, [alarm(case.name, found_slope.slope)])
         floor = floors(label, *scored)
         known = names(case.index.family, case.run.config.task.classes)
         self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lnln_dist.config import CLASSES
 from lnln_dist.metrics import DIRECTION, headlines
+from lnln_dist.report.calibration import COMPLETENESS, described
 from lnln_dist.report.seeds import (
     CONSTANT,
     RANDOM,
@@ -61,6 +62,7 @@ def render(
         own = metrics[metrics["run"] == record["run"]]
         yield f"{record['run']}: {_heading(own, record, summary)}"
         yield from (f"note: {note}" for note in record["notes"])
+        yield from _completeness(record)
         yield run_table(own, names=_names(record), unicode=unicode)
     if len(summary["runs"]) > 1:
         for names in dict.fromkeys(map(_names, summary["runs"])):
@@ -83,6 +85,14 @@ def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str,
         f"{record['dataset']} {summary['split']} (n = {record['samples']}){kind}, protocol "
         f"{summary['protocol']}, checkpoint {summary['checkpoint']} (selected on: {chosen})"
     )
+
+
+def _completeness(record: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the completeness that a model predicts follows the rate."""
+    for name, note in record.get("checkpoints", {}).items():
+        if told := note.get(COMPLETENESS):
+            of = f" ({name})" if len(record["checkpoints"]) > 1 else ""
+            yield f"predicted completeness{of}: {described(told)}"
 
 
 def run_table(metrics: pd.DataFrame, *, names: Sequence[str], unicode: bool = True) -> Table:

@@ -1,5 +1,6 @@
 """LNLN (Zhang, Wang, Yu, NeurIPS 2024, arXiv 2409.20012): the language-dominated network."""
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 
 from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
+from lnln_dist.errors import ConfigError
 from lnln_dist.losses import same_shape, sentiment_error, squared_error, weighted_sum, wide
 from lnln_dist.models.hyper import HyperLearning
 from lnln_dist.models.layers import reverse_gradient
@@ -54,8 +56,9 @@ class LNLN(nn.Module):
       learn to deceive the discriminator as well.
     * ``discriminator_input``: the generated side is h_p or h_d. The other side, the complete
       text, is never detached nor reversed.
-    * ``correction``: the text's weight in h_d is the check's output, or the counted share of
-      valid tokens that are kept; the check is trained and reported in both cases.
+    * ``correction``: the text's weight in h_d is the check's output, the counted share of valid
+      tokens that are kept, or 1; the check is trained and reported in all cases.
+    * ``detach_completeness``: the check's parameters get no gradient but that of its own loss.
     * ``mask_padding`` hides padded places in the modality embeddings (the text encoder's
       attention mask is always given).
 
@@ -81,6 +84,8 @@ class LNLN(nn.Module):
         super().__init__()
         self.weights = loss_weights(loss or LNLNLoss())
         self.label: Label = label
+        # Costs are counted, and samples predicted, without one.
+        self.teacher: Callable[[Batch], Tensor] | None = None
         self.config = config
         self.shapes = shapes
         self.text_encoder = encoder
@@ -143,12 +148,13 @@ class LNLN(nn.Module):
     def losses(self, batch: Batch) -> Losses:
         """See ``types.Network``; shown are the predicted completeness and its label."""
         outputs = self(batch, complete=True)
+        label = self.teacher(batch) if self.teacher else self.label
         shown = {
             "completeness/predicted": outputs.completeness_B.detach(),
-            "completeness/label": completeness_label(batch, self.label),
+            "completeness/label": completeness_label(batch, label),
         }
         return Losses(
-            lnln_terms(outputs, batch, completeness=self.label),
+            lnln_terms(outputs, batch, completeness=label),
             self.weights,
             {name: weighted_sum(value, batch.weight_B) for name, value in shown.items()},
         )
@@ -161,9 +167,11 @@ class LNLN(nn.Module):
     def _correct(
         self, batch: Batch, completeness_B: Tensor, proxy_BND: Tensor, text_BND: Tensor
     ) -> Tensor:
-        share_B = completeness_B
+        share_B = completeness_B.detach() if self.config.detach_completeness else completeness_B
         if self.config.correction == "counted":
             share_B = batch.text.kept_share().to(text_BND.dtype)
+        if self.config.correction == "none":
+            share_B = torch.ones_like(share_B)  # the proxy keeps a gradient, of zero
         share_B11 = rearrange(share_B, "b -> b 1 1")
         return (1 - share_B11) * proxy_BND + share_B11 * text_BND
 
@@ -193,15 +201,23 @@ def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> LNLN
     assert isinstance(config.model, LNLNConfig)
     assert isinstance(config.loss, LNLNLoss)
     label = config.noise.completeness
+    if config.model.classifier and label != "nominal":
+        raise ConfigError(
+            f"noise.completeness {label} has no effect with model.classifier: drop one of the two"
+        )
     return LNLN(config.model, encoder, shapes, loss=config.loss, label=label, task=config.task)
 
 
-def completeness_label(batch: Batch, label: Label) -> Tensor:
-    """What the completeness check should say, [B]: 1 - rate, or the counted share of tokens."""
+def completeness_label(batch: Batch, label: Label | Tensor) -> Tensor:
+    """What the check should say, [B]: 1 - rate, the counted share of tokens, or what is given."""
+    if isinstance(label, Tensor):
+        return label
     return 1 - batch.text.rate_B if label == "nominal" else batch.text.kept_share()
 
 
-def lnln_terms(outputs: Outputs, batch: Batch, *, completeness: Label) -> dict[str, Tensor]:
+def lnln_terms(
+    outputs: Outputs, batch: Batch, *, completeness: Label | Tensor
+) -> dict[str, Tensor]:
     """Raw loss terms, each summed over the samples of the batch (spec section 4).
 
     A sample's own value is a mean over its entries (tokens, widths), so dividing a sum by the
@@ -211,7 +227,8 @@ def lnln_terms(outputs: Outputs, batch: Batch, *, completeness: Label) -> dict[s
         outputs: what the network returned. Without its training outputs only the terms
             ``sentiment`` and ``completeness`` exist.
         batch: labels, weights and noise of the same samples.
-        completeness: label of the completeness check, 1 - rate or the counted share of tokens.
+        completeness: label of the completeness check, 1 - rate, the counted share of tokens, or
+            the labels themselves, [B].
 
     Returns:
         Scalars under the names of ``LNLNLoss``; float32, or float64 if the outputs are.

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from lnln_dist.classes import class_values, cut
 from lnln_dist.config import CLASSES
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import DIRECTION, Robustness, robustness
+from lnln_dist.report.calibration import COMPLETENESS, IDLE, alarm, calibration
 from lnln_dist.report.intervals import (
     DRAWS,
     Interval,
@@ -27,7 +27,6 @@ from lnln_dist.report.read import RunScores
 from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.terms import terms_of
 
-FOLLOWS = 0.1  # least slope of predicted on true completeness; 1 is calibrated, 0 a constant
 AGREE = 1e-5  # scores computed again here against metrics.csv
 # Of scores that lie between two values an interval does not leave them.
 BOUNDS = {"mae": (0.0, np.inf), "corr": (-1.0, 1.0)}
@@ -82,12 +81,9 @@ class Model:
     def alarms(self) -> list[str]:
         """The evaluations' alarms and that of a completeness that does not follow the rate."""
         found = [line for run in self.runs for line in run.alarms]
-        if self.slope < FOLLOWS:
-            found.append(
-                f"{self.name}: predicted completeness does not follow the missing rate "
-                f"(slope {self.slope:.3f}; 1 is calibrated, 0 a constant)"
-            )
-        return found
+        own = alarm(self.name, self.slope)
+        told = any(line.endswith(IDLE) for line in found)  # by the evaluation, of each run
+        return found if told or not own else [*found, own]
 
 
 def models_of(runs: Sequence[RunScores], metric: str, *, seed: int = 0) -> list[Model]:
@@ -218,13 +214,12 @@ def _completeness(runs: Sequence[RunScores]) -> float:
     """Slope of the mean predicted completeness on 1 - rate; nan without two rates of it."""
     slopes = []
     for run in runs:
-        if "completeness" not in run.predictions:
+        if COMPLETENESS not in run.predictions:
             return np.nan
         grid = run.predictions[run.predictions["pattern"] == RANDOM]
-        means = grid.groupby("rate")["completeness"].mean()
-        if len(means) < 2 or means.isna().any():
-            return np.nan
-        slopes.append(float(stats.linregress(1 - means.index.to_numpy(), means.to_numpy()).slope))
+        rates, shares = grid["rate"].to_numpy(), grid[COMPLETENESS].to_numpy()
+        told = {float(rate): shares[rates == rate] for rate in np.unique(rates)}
+        slopes.append(calibration(told).slope)
     return float(np.mean(slopes))
 
 

@@ -41,6 +41,11 @@ M = TypeVar("M")
 DRAIN_S = 0.2  # wait around leaving a process group
 
 
+def _mark(number: int) -> str:
+    """What the names of an optimizer's slots begin with in a checkpoint; none for the first."""
+    return f"{number}/" if number else ""
+
+
 class StepResult(NamedTuple):
     """What one optimizer step did; the same on every rank."""
 
@@ -185,13 +190,45 @@ class Runtime(Process):
                 self.accelerator.scaler.load_state_dict(scaler)
         return wrapped, optimizer
 
+    def add_optimizer(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        start: FullState | None,
+        *,
+        number: int,
+    ) -> torch.optim.Optimizer:
+        """One more optimizer over a model that ``prepare`` wrapped (collective); DDP alone.
+
+        Args:
+            model: as ``prepare`` returned it.
+            optimizer: AdamW over some of the parameters of the bare model.
+            start: as ``prepare``.
+            number: which one it is, 1 for the second.
+
+        """
+        added: torch.optim.Optimizer = self.accelerator.prepare_optimizer(optimizer)
+        if start is not None:
+            mark = _mark(number)
+            own = {k.removeprefix(mark): v for k, v in start.slots.items() if k.startswith(mark)}
+            deal_slots(self, self._spread, self.unwrap(model), added, own)
+        return added
+
     def weights(self, model: nn.Module) -> dict[str, Tensor]:
         """All weights in float32, gathered onto rank 0 (collective); {} on the other ranks."""
         return whole_weights(self, self._spread, self.unwrap(model))
 
-    def full_state(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> FullState:
-        """The whole state, gathered onto rank 0 (collective); empty on the other ranks."""
-        slots = whole_slots(self, self._spread, self.unwrap(model), optimizer)
+    def full_state(self, model: nn.Module, *optimizers: torch.optim.Optimizer) -> FullState:
+        """The whole state, gathered onto rank 0 (collective); empty on the other ranks.
+
+        Args:
+            model: as ``prepare`` returned it.
+            optimizers: the one of ``prepare``, then those added, in their order.
+        """
+        slots: dict[str, Tensor] = {}
+        for number, optimizer in enumerate(optimizers):
+            own = whole_slots(self, self._spread, self.unwrap(model), optimizer)
+            slots |= {_mark(number) + key: value for key, value in own.items()}
         full = FullState(weights=self.weights(model), slots=slots)
         if self.is_main and self.accelerator.scaler is not None:
             full.scaler.update(self.accelerator.scaler.state_dict())

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from lnln_dist.config import STRICT, Count, LossConfig, NotNegative
 from lnln_dist.specs.embedding import EmbeddingConfig
-from lnln_dist.specs.spec import ModelSpec
+from lnln_dist.specs.spec import ModelSpec, Pass
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -28,12 +28,26 @@ class LNLNConfig(EmbeddingConfig):
     """Gradient reversal before the discriminator (paper), or on the proxy before mixing (code)."""
     discriminator_input: Literal["proxy", "corrected"] = "proxy"
     """What the discriminator judges: h_p (paper) or h_d (code)."""
-    correction: Literal["predicted", "counted"] = "predicted"
-    """Weight of the correction: the completeness check's output, or the true counted share."""
+    correction: Literal["predicted", "counted", "none"] = "predicted"
+    """Weight of the text in the correction: the completeness check's output, the counted share, or
+    1, so that nothing is corrected (the paper's ablation without DMC)."""
+    detach_completeness: bool = False
+    """Stop gradients through the correction's weight: the check learns from its label alone."""
+    classifier: str = ""
+    """Run of model text, trained on whole texts, whose probability of a sample's true polarity is
+    the label of the completeness check; empty: `noise.completeness` is."""
     mask_padding: bool = True
     """Ignore padded places in attention; false attends to them (released code)."""
     detach_target: bool = False
     """Stop gradients through the reconstruction target."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "LNLNConfig":
+        if self.detach_completeness and self.correction != "predicted":
+            raise ValueError(
+                f"detach_completeness has no effect with correction {self.correction}: drop it"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -67,4 +81,18 @@ SPEC = ModelSpec(
         },
     },
     extras=("completeness",),
+    teacher="classifier",
+    # As TCMR alternates: first the check with all that it reads, then the rest around it.
+    passes=(
+        Pass(
+            name="check",
+            terms=("completeness",),
+            trains=("completeness.", "embed.text.", "text_encoder."),
+        ),
+        Pass(
+            name="rest",
+            terms=("adversarial", "reconstruction", "sentiment"),
+            spares=("completeness.",),
+        ),
+    ),
 )

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from lnln_dist.config import STRICT, Config, LossConfig, ModelConfig
 from lnln_dist.errors import ConfigError
-from lnln_dist.specs.spec import ModelSpec, check_extras, import_name
+from lnln_dist.specs.spec import ModelSpec, Pass, check_extras, import_name
 
 DEFAULT = "lnln"
 MODELS = {
@@ -176,3 +176,28 @@ def make_config(name: str = DEFAULT, **sections: Any) -> Config:
 def loss_weights(loss: Any) -> dict[str, float]:
     """The weights of a section ``loss`` by the name of their term."""
     return {field.name: getattr(loss, field.name) for field in fields(loss)}
+
+
+def passes_of(config: Config) -> tuple[Pass, ...]:
+    """The passes over the training split that an epoch makes; one that trains all if jointly.
+
+    Raises:
+        ConfigError: ``train.order`` asks for what the model does not have, or one of its passes has
+            nothing to train on.
+    """
+    weights = loss_weights(config.loss)
+    if config.train.order == "joint":
+        return (Pass(name="joint", terms=tuple(weights)),)
+    passes = find_spec(config.model.name).passes
+    if not passes:
+        able = ", ".join(name for name in MODELS if find_spec(name).passes)
+        raise ConfigError(
+            f"train.order: model {config.model.name} has one pass only, alternating is for {able}"
+        )
+    for one in passes:
+        if not any(weights[term] for term in one.terms):
+            raise ConfigError(
+                f"train.order: pass {one.name} trains nothing: give loss."
+                f"{' or loss.'.join(one.terms)} a weight, or use joint"
+            )
+    return passes

@@ -24,6 +24,28 @@ Promises = Mapping[str, tuple[object, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One pass over the training split, with an optimizer of its own.
+
+    An epoch of ``train.order: alternating`` makes all passes of a model in turn; one of ``joint``
+    makes a single one that trains everything.
+    """
+
+    name: str
+    """In the log."""
+    terms: tuple[str, ...]
+    """Loss terms that are trained; the others are computed, shown and count nothing."""
+    trains: tuple[str, ...] = ("",)
+    """What the names of the trained parameters begin with."""
+    spares: tuple[str, ...] = ()
+    """What begins the names of those that keep their values all the same."""
+
+    def takes(self, parameter: str) -> bool:
+        """Whether it trains the parameter of that name."""
+        return parameter.startswith(self.trains) and not parameter.startswith(self.spares)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model that ``model.name`` can choose."""
 
@@ -39,6 +61,12 @@ class ModelSpec:
     settings."""
     extras: tuple[str, ...] = ()
     """What ``predict`` reports beside the sentiment: one column of the results for each."""
+    passes: tuple[Pass, ...] = ()
+    """Those of ``train.order: alternating``, in their order; none where it can only be trained
+    jointly."""
+    teacher: str = ""
+    """Its setting that names a run whose network training asks (``train/teacher.py``); the network
+    finds it in its attribute ``teacher``, without which it has to work all the same."""
     without_effect: tuple[str, ...] = ()
     """Settings or sections that it never reads: refused unless left at their defaults."""
 

@@ -18,6 +18,7 @@ from lnln_dist.sweep.planner import Candidate, Cost, Rules, expected
 from lnln_dist.sweep.study import Axis, SweepConfig
 
 ENCODER, EPOCHS = "model.encoder.name", "train.epochs"
+TEACHER = "model.classifier"  # a run folder
 LONGEST_NAME = 64
 
 
@@ -217,7 +218,7 @@ def absolute(key: str, value: Any) -> Any:
     path = Path(value).expanduser()
     # Only an existing folder is a path: other names of encoders are the hub's. Links stay: what
     # they lead to may have another name on the other nodes.
-    if key == axes.DATA or (key == ENCODER and path.is_dir()):
+    if key in (axes.DATA, TEACHER) or (key == ENCODER and path.is_dir()):
         return str(path.absolute())
     return value
 

@@ -14,6 +14,7 @@ from lnln_dist.recipes import check_recipe
 from lnln_dist.runs import Run, write_run
 from lnln_dist.specs.registry import code_sha256
 from lnln_dist.train.micro_batch import REMEMBERED
+from lnln_dist.train.teacher import teacher_folder, teacher_sha256
 
 # What a start that failed leaves behind, beside the lock.
 LEFTOVERS = (LOCK, REMEMBERED, "encoder", "config.yaml", "trial.json")
@@ -131,10 +132,19 @@ def _go_on(folder: Path, config: Config, index: Index) -> None:
             "another --output, or, if both compute the same, set model_sha256 in "
             f"{folder}/run.json to null"
         )
+    _check_teacher(old, config)
     if longer:
         noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}
         info = old.info.model_copy(update=noted)
         write_run(folder, config, info)
+
+
+def _check_teacher(old: Run, config: Config) -> None:
+    if old.info.teacher_sha256 != teacher_sha256(config):
+        raise CheckpointError(
+            f"{old.folder} was trained with another teacher than {teacher_folder(config)} now "
+            "holds: put its best/best.safetensors back, or choose another --output"
+        )
 
 
 def _empty(folder: Path) -> None:

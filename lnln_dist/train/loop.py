@@ -19,9 +19,11 @@ from lnln_dist.monitor.health import Meter, over_ranks
 from lnln_dist.monitor.profile import StepProfiler
 from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
+from lnln_dist.report.calibration import alarm
 from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
 from lnln_dist.specs.registry import loss_weights
+from lnln_dist.specs.spec import Pass
 from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
@@ -54,8 +56,12 @@ class Training:
     runtime: Runtime
     task: nn.Module
     """Wrapped for this launch."""
-    optimizer: torch.optim.Optimizer
+    passes: Sequence[Pass]
+    """What an epoch consists of, one pass over the training split each."""
+    optimizers: Sequence[torch.optim.Optimizer]
+    """One for each pass."""
     steps_per_epoch: int
+    """Over all passes."""
     steps: Iterator[LoadedStep]
     """This rank's batches from ``state.step`` to the end of the run."""
     state: TrainState
@@ -75,8 +81,8 @@ class Training:
     resumed later."""
 
 
-def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepResult:
-    """One optimizer step over this rank's micro-batches.
+def train_step(run: Training, batches: Sequence[Batch], samples: int, turn: int = 0) -> StepResult:
+    """One optimizer step of pass ``turn`` over this rank's micro-batches.
 
     Every term is a sum over samples divided by ``samples``, the step's count over all ranks:
     uneven micro-batches and uneven ranks weigh each sample the same.
@@ -87,7 +93,7 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
         with run.runtime.accumulate(run.task, last=number == len(batches) - 1):
             with run.meter.phase("forward"):
                 losses: Losses = run.task(run.runtime.to_device(batch))
-                loss = losses.total(samples)
+                loss = losses.only(run.passes[turn].terms).total(samples)
             with run.meter.phase("backward"):
                 run.runtime.backward(loss)
         if run.operations:
@@ -98,7 +104,7 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int) -> StepRes
     with run.meter.phase("update"):
         return run.runtime.check_clip_step(
             run.task,
-            run.optimizer,
+            run.optimizers[turn],
             terms=sums.terms,
             shown={**sums.shown, LEAVE: leave},
             clip_norm=run.config.optim.clip_norm,
@@ -151,16 +157,17 @@ def _train(run: Training) -> None:
         share = optim.factor(
             config.optim, step=state.step, steps_per_epoch=per_epoch, epochs=config.train.epochs
         )
-        rates = optim.set_rates(run.optimizer, share)
+        turn = within * len(run.passes) // per_epoch
+        rates = optim.set_rates(run.optimizers[turn], share)
         with run.profiler.step(state.step):
             step = next(steps)
-            result = train_step(run, step.batches, step.samples)
+            result = train_step(run, step.batches, step.samples, turn)
         state.step += 1
         run.meter.step(step.samples)
         state.seconds += time.perf_counter() - begin
         last = within == per_epoch - 1
         if state.step % config.train.log_steps == 0 or last:
-            _log_step(run, result, rates, epoch)
+            _log_step(run, result, rates, epoch, run.passes[turn])
         if last:
             if _end_epoch(run, epoch):
                 return
@@ -185,9 +192,11 @@ def _leave(run: Training) -> NoReturn:
     )
 
 
-def _log_step(run: Training, result: StepResult, rates: Mapping[str, float], epoch: int) -> None:
+def _log_step(
+    run: Training, result: StepResult, rates: Mapping[str, float], epoch: int, now: Pass
+) -> None:
     values = {tag: value for tag, value in result.terms.items() if tag != LEAVE}
-    weights = loss_weights(run.config.loss)
+    weights = {n: w for n, w in loss_weights(run.config.loss).items() if n in now.terms}
     weighted = {n: w * values[TERM + n] for n, w in weights.items() if TERM + n in values}
     readings = run.runtime.gather_objects((run.meter.read(), run.runtime.peak_memory()))
     health = over_ranks([speed for speed, _ in readings], [peak for _, peak in readings])
@@ -229,6 +238,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
             values |= {rate_tag(select.split, m, rate): v for m, v in by_metric.items()}
         for number, threshold in enumerate(scores.thresholds or ()):
             values[f"{select.split}/threshold/{number}"] = threshold
+        if scores.completeness and not math.isnan(scores.completeness.slope):  # for one rate
+            values["completeness/slope"] = scores.completeness.slope
         run.writer.log("score", run.state.step, values, epoch=epoch + 1, improved=improved)
         run.writer.histogram(f"{select.split}/predictions", scores.predictions, run.state.step)
     run.progress.line(
@@ -238,6 +249,9 @@ def _end_epoch(run: Training, epoch: int) -> bool:
     _finish_if_over(run, best)
     if run.pictures:
         run.pictures.draw(run.state.step, scores, last=run.state.finished)
+    slope = scores.completeness.slope if scores.completeness else math.nan
+    if run.state.finished and (idle := alarm("alarm", slope)):
+        run.progress.line(idle)
     _checkpoint(run)
     paused = False
     if run.on_epoch:
@@ -320,4 +334,4 @@ def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
 
 
 def _checkpoint(run: Training) -> None:
-    run.saver.save(run.state, lambda: run.runtime.full_state(run.task, run.optimizer))
+    run.saver.save(run.state, lambda: run.runtime.full_state(run.task, *run.optimizers))

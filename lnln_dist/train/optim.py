@@ -1,6 +1,7 @@
 """AdamW with parameter groups, and learning rates as a function of the position."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,13 +14,19 @@ from lnln_dist.models.text import TextEncoder
 OFFICIAL_WARMUP = 0.1  # share of the epochs; fixed in the released code
 
 
-def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+def _all(_: str) -> bool:
+    return True
+
+
+def parameter_groups(
+    model: nn.Module, config: OptimConfig, takes: Callable[[str], bool] = _all
+) -> list[dict[str, Any]]:
     """Groups encoder/rest x decayed/plain, each with its peak rate under ``peak_lr``.
 
     The encoder is whatever ``TextEncoder`` the model holds.
 
     Biases, norms and learned tokens (all of one dimension, or named as such) are not decayed unless
-    ``decay_all``. Frozen parameters are left out.
+    ``decay_all``. Frozen parameters are left out, and those whose name ``takes`` does not take.
 
     Raises:
         ConfigError: nothing is left to train, or ``encoder_lr`` is set for a frozen encoder.
@@ -28,7 +35,7 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     encoders = [module for module in model.modules() if isinstance(module, TextEncoder)]
     encoded = {id(parameter) for encoder in encoders for parameter in encoder.parameters()}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and takes(name):
             in_encoder = id(parameter) in encoded
             decayed = config.decay_all or (
                 parameter.ndim > 1 and not name.endswith(("tokens", "positions"))
@@ -50,9 +57,11 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, An
     ]
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
+def make_optimizer(
+    model: nn.Module, config: OptimConfig, takes: Callable[[str], bool] = _all
+) -> torch.optim.AdamW:
     """AdamW over ``parameter_groups``."""
-    groups = parameter_groups(model, config)
+    groups = parameter_groups(model, config, takes)
     return torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), eps=config.eps, lr=0.0)
 
 

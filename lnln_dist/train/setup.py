@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lnln_dist import metrics, settings
 from lnln_dist.classes import Targets, targets
@@ -19,7 +20,7 @@ from lnln_dist.data.noise import TrainingNoise
 from lnln_dist.data.plan import SamplingPlan, Step
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset
-from lnln_dist.errors import CheckpointError
+from lnln_dist.errors import CheckpointError, TrainingError
 from lnln_dist.files import explain_os_errors
 from lnln_dist.models import InputShapes, build_network
 from lnln_dist.models.contract import try_network
@@ -30,7 +31,7 @@ from lnln_dist.monitor.progress import TrainProgress
 from lnln_dist.monitor.writer import Writer, layout, mean_tag
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
-from lnln_dist.specs.registry import code_sha256, is_own, make_config
+from lnln_dist.specs.registry import code_sha256, is_own, make_config, passes_of
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
@@ -38,6 +39,7 @@ from lnln_dist.train.loop import EpochReport, Training
 from lnln_dist.train.micro_batch import choose_micro_batch
 from lnln_dist.train.pictures import Pictures
 from lnln_dist.train.task import Task
+from lnln_dist.train.teacher import load_teacher, teacher_sha256
 from lnln_dist.train.validate import validate
 from lnln_dist.types import Batch
 
@@ -82,9 +84,10 @@ def assemble(
     Raises:
         UserError: encoder, data, checkpoint or memory do not allow the run.
     """
+    _check_order(config, runtime)
     index = dataset.index
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-    encoder, task = _build(config, index, shapes, runtime)
+    encoder, task = _build(config, dataset, shapes, runtime)
     notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:
         found = choose_micro_batch(task, runtime, config, index, folder=folder)
@@ -92,7 +95,7 @@ def assemble(
     state, start = _newest(folder, runtime)
     if start is None:
         runtime.on_main(lambda: _fill(folder, config, dataset, encoder, task, shapes, runtime))
-    wrapped, optimizer = runtime.prepare(task, optim.make_optimizer(task, config.optim), start)
+    wrapped, optimizers = _wrapped(task, config, runtime, start)
     per_epoch, steps = _steps(config, dataset, runtime, micro_batch, state.step)
     total, top = per_epoch * config.train.epochs, _peak(runtime)
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
@@ -104,7 +107,8 @@ def assemble(
         folder=folder,
         runtime=runtime,
         task=wrapped,
-        optimizer=optimizer,
+        passes=passes_of(config),
+        optimizers=optimizers,
         steps_per_epoch=per_epoch,
         steps=steps,
         state=state,
@@ -122,7 +126,7 @@ def assemble(
 
 
 def _build(
-    config: Config, index: Index, shapes: InputShapes, runtime: Runtime
+    config: Config, dataset: ShardedDataset, shapes: InputShapes, runtime: Runtime
 ) -> tuple[TextEncoder, Task]:
     # Every rank draws the same initial weights.
     runtime.seed(config.train.seed)
@@ -130,7 +134,7 @@ def _build(
     def make(contents: bool) -> tuple[TextEncoder, Task]:
         encoder = build_encoder(
             config.model.encoder,
-            tokenizer=index.tokenizer,
+            tokenizer=dataset.index.tokenizer,
             max_length=shapes.text_length,
             pretrained=contents,
         )
@@ -139,7 +143,34 @@ def _build(
     encoder, task = runtime.build(make)
     if is_own(config.model.name):
         runtime.on_main(lambda: try_network(task.model, config, shapes))
+    if teacher := load_teacher(config, dataset, runtime):
+        task.model.teacher = teacher  # type: ignore[assignment]
     return encoder, task
+
+
+def _check_order(config: Config, runtime: Runtime) -> None:
+    """Refuses several optimizers where the launcher asked for a strategy that has one."""
+    strategy = runtime.launch.strategy
+    if config.train.order == "alternating" and strategy != "ddp":
+        raise TrainingError(
+            f"train.order alternating works with strategy ddp, not {strategy}, which binds the "
+            "model to one optimizer"
+        )
+
+
+def _wrapped(
+    task: Task, config: Config, runtime: Runtime, start: FullState | None
+) -> tuple[nn.Module, list[torch.optim.Optimizer]]:
+    """The task as this launch runs it, and an optimizer for each pass."""
+    first, *others = (
+        optim.make_optimizer(task.model, config.optim, one.takes) for one in passes_of(config)
+    )
+    wrapped, optimizer = runtime.prepare(task, first, start)
+    added = [
+        runtime.add_optimizer(wrapped, other, start, number=number)
+        for number, other in enumerate(others, start=1)
+    ]
+    return wrapped, [optimizer, *added]
 
 
 def _peak(runtime: Runtime) -> float | None:
@@ -167,7 +198,10 @@ def _operations(
 def _steps(
     config: Config, dataset: ShardedDataset, runtime: Runtime, micro_batch: int | None, step: int
 ) -> tuple[int, Iterator[LoadedStep]]:
-    """Steps of an epoch, and this rank's batches from ``step`` to the end of the run."""
+    """Steps of an epoch, and this rank's batches from ``step`` to the end of the run.
+
+    Each pass of an epoch has an order and noise of its own, as epochs have.
+    """
     index, split = dataset.index, dataset.split("train")
     lengths = split.lengths
     grouped = sum((lengths[m] for m in MODALITIES), start=0 * lengths["text"])
@@ -179,6 +213,7 @@ def _steps(
         seed=config.train.seed,
         lengths=grouped if config.data.length_grouped else None,
     )
+    per_epoch = plan.steps_per_epoch * len(passes_of(config))
     noise_seed = config.train.seed if config.noise.seed is None else config.noise.seed
     collator = Collator(
         split,
@@ -191,12 +226,12 @@ def _steps(
     )
     loader = Loader(
         collator.step,
-        _Steps(plan, runtime.rank, step, plan.steps_per_epoch * config.train.epochs),
+        _Steps(plan, runtime.rank, step, per_epoch * config.train.epochs),
         workers=config.data.workers,
         prefetch=config.data.prefetch,
         pin_memory=config.data.pin_memory,
     )
-    return plan.steps_per_epoch, iter(loader)
+    return per_epoch, iter(loader)
 
 
 def _targets(config: Config, index: Index, label_N: NDArray[np.float32]) -> Targets | None:
@@ -230,6 +265,7 @@ def _fill(
         data_hash=index.data_hash(),
         vocab_sha256=index.tokenizer.vocab_sha256,
         model_sha256=code_sha256(config.model.name),
+        teacher_sha256=teacher_sha256(config),
         shapes=shapes,
         parameters=sum(p.numel() for p in task.parameters()),
         world_size=runtime.world,

@@ -17,6 +17,7 @@ from lnln_dist.data.shards import ShardedDataset, Split
 from lnln_dist.errors import TrainingError
 from lnln_dist.evaluate.predict import Predictions, decided, predict
 from lnln_dist.evaluate.protocol import Cell, distinct, grid, noises_for
+from lnln_dist.report.calibration import COMPLETENESS, Calibration, calibration
 from lnln_dist.runtime import Runtime
 
 
@@ -27,6 +28,7 @@ class GridScores(NamedTuple):
     by_rate: Mapping[float, Mapping[str, float]]  # rate -> metric -> mean over seeds
     predictions: NDArray[np.float32]  # of all cells, for a histogram
     thresholds: tuple[float, ...] | None = None  # of the classes, the best for these predictions
+    completeness: Calibration | None = None  # where the model predicts one
 
 
 class _LeavingError(Exception):
@@ -110,7 +112,17 @@ def _scored(
         kept = {name: scores[name] for name in metrics.names(family, count)}
         by_rate.setdefault(cell.rates["text"], []).append(kept)
     means = {rate: _mean(of_seeds) for rate, of_seeds in by_rate.items()}
-    return GridScores(_mean(list(means.values())), means, np.concatenate(predictions), thresholds)
+    everything = np.concatenate(predictions)
+    told = _calibrated(cells, found)
+    return GridScores(_mean(list(means.values())), means, everything, thresholds, told)
+
+
+def _calibrated(cells: Sequence[Cell], found: Sequence[Predictions]) -> Calibration | None:
+    told: dict[float, list[NDArray[np.float32]]] = {}  # predicted completeness, by rate
+    for cell, own in zip(cells, found, strict=True):
+        if COMPLETENESS in own.extras:
+            told.setdefault(cell.rates["text"], []).append(own.extras[COMPLETENESS])
+    return calibration(told) if told else None
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:

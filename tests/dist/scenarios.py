@@ -30,6 +30,7 @@ from lnln_dist.monitor.health import Meter
 from lnln_dist.runtime import FullState, Runtime
 from lnln_dist.specs.lnln import LNLNLoss
 from lnln_dist.specs.registry import make_config
+from lnln_dist.specs.spec import Pass
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.leaving import Notice
@@ -103,7 +104,8 @@ def set_up(runtime: Runtime, *, start: str | None, **network: Any) -> Any:
         config=config,
         runtime=runtime,
         task=wrapped,
-        optimizer=optimizer,
+        passes=[Pass(name="joint", terms=tuple(task.model.weights))],
+        optimizers=[optimizer],
         state=state,
         notice=Notice(),
         meter=Meter(),
@@ -176,7 +178,7 @@ def train(
     data, first, losses, norms = corpus(), run.state.step, [], []
     for step in range(run.state.step, steps):
         epoch, within = divmod(step, plan.steps_per_epoch)
-        optim.set_rates(run.optimizer, 1 / (1 + 0.1 * step))
+        optim.set_rates(run.optimizers[0], 1 / (1 + 0.1 * step))
         planned = plan.step(epoch, within, runtime.rank)
         batches = [
             take(data, items.rows.tolist())._replace(weight_B=torch.from_numpy(items.weights))
@@ -188,10 +190,10 @@ def train(
         losses.append(result.terms)
         norms.append(result.grad_norm)
         if save and save[0] == step + 1:
-            full = runtime.full_state(run.task, run.optimizer)
+            full = runtime.full_state(run.task, run.optimizers[0])
             state, folder = run.state, Path(save[1])
             runtime.on_main(lambda f=full, s=state, d=folder: checkpoint.save(d, s, f, keep=1))
-    full = runtime.full_state(run.task, run.optimizer)
+    full = runtime.full_state(run.task, run.optimizers[0])
     shown = evaluation(runtime, run.task, data)
     kind = type(run.task).__name__
     recomputed = sum(getattr(m, SWITCH, False) for m in runtime.unwrap(run.task).modules())
@@ -223,7 +225,7 @@ def spoil(*, strategy: str, where: str) -> dict[str, Any]:
     """One rank's loss or gradient is not finite: what every rank says, and whether it updated."""
     runtime = Runtime(cpu=True, strategy=strategy)
     run = set_up(runtime, start=None)
-    before = runtime.full_state(run.task, run.optimizer).weights
+    before = runtime.full_state(run.task, run.optimizers[0]).weights
     bare = run.task
 
     def spoiled(batch: Batch) -> Losses:
@@ -252,7 +254,7 @@ def spoil(*, strategy: str, where: str) -> dict[str, Any]:
     except TrainingError as err:
         message = str(err)
     said = runtime.gather_objects(message)
-    after = runtime.full_state(bare, run.optimizer).weights
+    after = runtime.full_state(bare, run.optimizers[0]).weights
     runtime.close()
     return {"said": said, "same": all(torch.equal(before[n], after[n]) for n in before)}
 

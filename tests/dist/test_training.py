@@ -89,6 +89,17 @@ def test_losses_of_all_steps_agree_with_one_process(trained: Path, pair: Path) -
     assert json.loads((pair / "run.json").read_text())["world_size"] == 2
 
 
+def test_an_alternating_order_is_the_same_for_one_process_and_two(
+    corpus: Path, options: tuple[str | Path, ...], command: Command
+) -> None:
+    own = (*options, "--train.order", "alternating")
+    finish(start(*own, "--output", corpus / "alternating_pair"))
+    command("train", *own, "--output", corpus / "alternating_one")
+    one, pair = losses(corpus / "alternating_one"), losses(corpus / "alternating_pair")
+    assert len(one) > 2
+    assert pair == pytest.approx(one, rel=1e-4)
+
+
 @pytest.mark.parametrize("strategy", ["zero3", "fsdp2"])
 def test_a_sharded_run_starts_scores_and_keeps_what_a_whole_one_does(
     corpus: Path, pair: Path, options: tuple[str | Path, ...], strategy: str

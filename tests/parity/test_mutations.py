@@ -193,6 +193,10 @@ def counted_label(outputs, batch, *, completeness):
     return lnln_terms(outputs, batch, completeness="counted")
 
 
+def given_label(outputs, batch, *, completeness):
+    return lnln_terms(outputs, batch, completeness=torch.full_like(batch.text.rate_B, 0.9))
+
+
 def classes_exchanged(outputs, batch, *, completeness):
     exchanged = outputs._replace(
         generated_logits_BN2=outputs.generated_logits_BN2.flip(-1),
@@ -213,12 +217,14 @@ GRADIENTS: dict[str, Mutate] = {
     "reversal stops the gradient": patched(lnln, "reverse_gradient", lambda _: torch.detach),
     "reversal factor 2": patched(lnln, "reverse_gradient", lambda _: TimesMinusTwo.apply),
     "target detached": switched(detach_target=True),
+    "completeness detached": switched(detach_completeness=True),
     "language side detached": edited(detach_language_side),
 }
 VALUES: dict[str, Mutate] = {
     "discriminator sees the proxy": switched(discriminator_input="proxy"),
     "padding masked": switched(mask_padding=True),
     "counted correction": switched(correction="counted"),
+    "no correction": switched(correction="none"),
     "LayerNorm eps 1e-6": set_all(nn.LayerNorm, "eps", 1e-6),
     "BERT LayerNorm eps 1e-5": set_all(nn.LayerNorm, "eps", 1e-5, text=True),
     "GELU by tanh": set_all(nn.GELU, "approximate", "tanh"),
@@ -249,6 +255,7 @@ VALUES: dict[str, Mutate] = {
     "sum over tokens": scored(sum_over_tokens),
     "rate as completeness label": scored(rate_as_label),
     "counted completeness label": scored(counted_label),
+    "completeness label of a classifier": scored(given_label),
     "discriminator classes exchanged": scored(classes_exchanged),
     "labels broadcast against predictions": scored(pairs_averaged),
 }

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.evaluate import robust
 from lnln_dist.evaluate.results import COLUMNS
 from lnln_dist.evaluate.robust import evaluate_runs
+from lnln_dist.evaluate.table import render
 from lnln_dist.runs import Run, save_best
 from lnln_dist.runtime import Runtime
 
@@ -275,12 +277,15 @@ def test_collapsed_predictions_raise_an_alarm(
     tmp_path: Path, data: Path, evaluate: Callable[..., Any]
 ) -> None:
     run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    before = evaluate(run, output=tmp_path / "x").summary["alarms"]
+    assert not any("0.6 (standard deviation 0 " in line for line in before)
     state, note = Run(run).load_best()
     save_best(run, {**state, "sentiment.weight": 0 * state["sentiment.weight"]}, note)
     found = evaluate(run)
-    collapsed, constant = found.summary["alarms"]
-    assert collapsed.startswith("a: predictions collapse at missing rate 0.0, 0.6 (")
-    assert constant.startswith("a: no better than a constant: mean mae ")
+    alarms = found.summary["alarms"]
+    [line] = [line for line in alarms if "collapse" in line]
+    assert line.startswith("a: predictions collapse at missing rate 0.0, 0.6 (")
+    assert any(line.startswith("a: no better than a constant: mean mae ") for line in alarms)
     assert found.metrics[found.metrics.metric == "corr"].value.isna().all()
 
 
@@ -334,3 +339,29 @@ def test_nothing_pending_is_left(tmp_path: Path, data: Path, evaluate: Callable[
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "out"]
     files = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert files == ["evaluation.json", "metrics.csv", "predictions.parquet"]
+
+
+def test_completeness_is_calibrated_and_an_idle_check_is_an_alarm(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    found = evaluate(run, missing=[("text",)])
+    told = found.summary["runs"][0]["checkpoints"]["best"]["completeness"]
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    own = table[table.pattern == "random"].groupby("rate")["completeness"]
+    assert [v["mean"] for v in told["by_rate"].values()] == pytest.approx(own.mean(), rel=1e-6)
+    assert [v["sd"] for v in told["by_rate"].values()] == pytest.approx(own.std(ddof=0), rel=1e-5)
+    assert told["slope"] == pytest.approx((own.mean()[0.0] - own.mean()[0.6]) / 0.6)
+    idle = "a: slope .* predicted completeness does not follow the missing rate"
+    assert [re.match(idle, line) is not None for line in found.summary["alarms"]].count(True) == 1
+    assert "predicted completeness: 0." in "\n".join(
+        part for part in render(found.metrics, found.summary) if isinstance(part, str)
+    )
+    single = evaluate(run, rates=[0.5], output=tmp_path / "single").summary
+    assert (
+        json.loads((tmp_path / "single" / "evaluation.json").read_text())["runs"][0]["checkpoints"][
+            "best"
+        ]["completeness"]["slope"]
+        is None
+    )
+    assert not any("completeness" in line for line in single["alarms"])

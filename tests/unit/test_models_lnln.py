@@ -126,6 +126,17 @@ def test_counted_correction_mixes_by_the_kept_share_and_still_reports_the_check(
     assert not torch.allclose(run(counted, batch).sentiment, before)
 
 
+def test_without_correction_the_text_is_taken_as_it_is() -> None:
+    plain, batch = small_model(correction="none"), random_batch()
+    whole = batch._replace(text=batch.text._replace(keep_BT=batch.text.valid_BT))
+    before = run(plain, batch)
+    assert torch.equal(before.completeness_B, run(small_model(), batch).completeness_B)
+    assert torch.equal(before.sentiment, run(small_model(correction="counted"), whole).sentiment)
+    with torch.no_grad():
+        plain.proxy.start.add_(1.0)
+    assert torch.equal(run(plain, batch).sentiment_B, before.sentiment_B)
+
+
 def turned_and_straight(
     patch: pytest.MonkeyPatch, term: str, **changes: object
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
@@ -183,7 +194,31 @@ def test_a_detached_target_gets_no_gradient(detach: bool) -> None:
     assert outputs.reconstructed_BND.requires_grad
 
 
-@pytest.mark.parametrize("changes", [{}, OFFICIAL, {"correction": "counted"}])
+def test_a_detached_completeness_learns_from_its_label_alone() -> None:
+    batch, own = random_batch(), "completeness.head.0.weight"
+    plain, detached = small_model(), small_model(detach_completeness=True)
+    for one, other in zip(run(plain, batch), run(detached, batch), strict=True):
+        assert torch.equal(one, other)
+    for term in ("sentiment", "adversarial", "reconstruction"):
+        assert gradients(detached, batch, **{term: 1.0})[own].norm() == 0
+    assert gradients(plain, batch, sentiment=1.0)[own].norm() > 1e-9
+    of_label = [gradients(m, batch, completeness=1.0)[own] for m in (plain, detached)]
+    assert torch.equal(*of_label)
+    for other in ("counted", "none"):
+        with pytest.raises(ValueError, match=f"no effect with correction {other}"):
+            small_config(detach_completeness=True, correction=other)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        OFFICIAL,
+        {"correction": "counted"},
+        {"correction": "none"},
+        {"detach_completeness": True},
+    ],
+)
 def test_every_parameter_gets_a_gradient(changes: dict) -> None:
     weights = {"completeness": 0.9, "adversarial": 0.8, "reconstruction": 0.1, "sentiment": 1.0}
     found = gradients(small_model(**changes).train(), random_batch(), **weights)

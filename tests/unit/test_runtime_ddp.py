@@ -35,11 +35,22 @@ def test_one_process_is_not_wrapped(strategy: Ddp) -> None:
     assert strategy.slots(optimizer, net.weight)["step"] == 2
 
 
+def test_one_optimizer_of_several_clips_and_updates_its_own_and_forgets_all(strategy: Ddp) -> None:
+    net = nn.Linear(2, 1)
+    before = [p.detach().clone() for p in net.parameters()]
+    wrapped, optimizer = strategy.wrap(net, torch.optim.SGD([net.bias], lr=1.0), None)
+    strategy.backward(3 * wrapped(torch.ones(1, 2)).sum())
+    norm = float(strategy.gradient_norm(wrapped, optimizer))
+    assert norm == pytest.approx(3)
+    strategy.update(wrapped, optimizer, norm=norm, clip_norm=1.5)
+    assert torch.equal(net.weight, before[0])
+    torch.testing.assert_close(net.bias, before[1] - 1.5)
+    assert net.weight.grad is None and net.bias.grad is None
+
+
 def test_too_many_skipped_steps_end_the_run(strategy: Ddp) -> None:
     net = nn.Linear(1, 1)
-    skips: Any = SimpleNamespace(
-        step=lambda: None, zero_grad=lambda set_to_none: None, step_was_skipped=True
-    )
+    skips: Any = SimpleNamespace(step=lambda: None, param_groups=[], step_was_skipped=True)
     for _ in range(MOST_SKIPS):
         assert strategy.update(net, skips, norm=float("inf"), clip_norm=1.0)
     skips.step_was_skipped = False

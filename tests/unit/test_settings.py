@@ -164,6 +164,13 @@ def test_settings_of_classes_act_or_are_refused(raw: dict, expected: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+def test_settings_that_came_later_are_hashed_unless_they_change_nothing() -> None:
+    flat = settings.flatten(settings.to_dict(make_config()))
+    assert {key: flat[key] for key in settings.LATER} == settings.LATER
+    base = settings.config_hash(make_config())
+    assert settings.config_hash(parse("--train.order", "alternating")) != base
+
+
 def test_bookkeeping_names_real_settings() -> None:
     assert set(settings.leaf_keys()) >= settings.BOOKKEEPING | settings.LATER.keys()
 

@@ -11,6 +11,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STUDIES = {
     "sweep_demo": (12, 1, 3),
     "sweep_models": (2, 1, 3),
+    "study_ablation": (19, 1, 3),
     "sweep_loss_weights": (12, 1, 5),
     "sweep_missing_rate": (11, 1, 3),
     "sweep_seeds_3": (1, 1, 3),
@@ -20,7 +21,8 @@ STUDIES = {
 
 
 def test_the_list_is_complete() -> None:
-    assert {path.stem for path in CONFIGS.glob("sweep_*.yaml")} == set(STUDIES)
+    found = {path.stem for kind in ("sweep", "study") for path in CONFIGS.glob(f"{kind}_*.yaml")}
+    assert found == set(STUDIES)
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -178,6 +178,15 @@ def test_a_local_encoder_becomes_absolute_and_a_hub_name_stays(
         assert made.config({}, 1).model.encoder.name == expected
 
 
+def test_the_run_that_training_asks_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = resolve(axes={"model.classifier": {"grid": ["runs/text", ""]}})
+    found = {made.config(s.values, 1).model.classifier for s in made.settings}
+    assert found == {str(tmp_path / "runs/text"), ""}
+
+
 def test_config_files_are_merged_in(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("train: {epochs: 7, batch_size: 8}")
     raw = {"config": [str(tmp_path / "base.yaml")], "settings": {"train.epochs": 5}}

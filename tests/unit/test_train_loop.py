@@ -10,6 +10,7 @@ from builders import random_batch, small_model
 from lnln_dist.config import OptimConfig, TrainConfig
 from lnln_dist.monitor.health import Meter
 from lnln_dist.runtime import Runtime
+from lnln_dist.specs.spec import Pass
 from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.leaving import Notice
@@ -38,7 +39,8 @@ def test_the_host_waits_for_the_device_once_a_step(
         config=SimpleNamespace(train=TrainConfig(), optim=OptimConfig(clip_norm=0.1)),
         runtime=runtime,
         task=wrapped.train(),
-        optimizer=optimizer,
+        passes=[Pass(name="joint", terms=tuple(task.model.weights))],
+        optimizers=[optimizer],
         state=TrainState(),
         notice=Notice(),
         meter=Meter(),

@@ -11,6 +11,7 @@ from torch import nn
 from lnln_dist.config import OptimConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.models.text import TextEncoder
+from lnln_dist.specs.spec import Pass
 from lnln_dist.train import optim
 
 
@@ -74,6 +75,17 @@ def test_groups_separate_encoder_and_decay() -> None:
         "rest_decay": (1, 1e-4, 0.1),
         "rest_plain": (4, 1e-4, 0.0),
     }
+
+
+def test_an_optimizer_holds_what_its_pass_takes() -> None:
+    net = Net()
+    one = Pass(name="one", terms=("sentiment",), trains=("encoder.", "head."), spares=("head.b",))
+    groups = optim.make_optimizer(net, OptimConfig(), one.takes).param_groups
+    held = {id(p) for group in groups for p in group["params"]}
+    assert held == {id(p) for p in (*net.encoder.parameters(), net.head.weight)}
+    every = Pass(name="joint", terms=("sentiment",))
+    groups = optim.make_optimizer(net, OptimConfig(), every.takes).param_groups
+    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
 
 
 def test_decay_all_decays_everything() -> None:

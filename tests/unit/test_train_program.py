@@ -134,6 +134,108 @@ def test_classes_from_training_to_comparison(
         compare([where], "mae")
 
 
+def alternating(data: Path, **train: object) -> Config:
+    """Three steps in each of the two passes of an epoch."""
+    own = {"order": "alternating", "epochs": 2, "checkpoint_steps": 3, "log_steps": 3}
+    change = {"train": {**own, **train}}
+    return settings.build(settings.merge(settings.to_dict(config(data)), change))
+
+
+def tensors(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    """Weights and optimizer slots of a checkpoint."""
+    files = [folder / f"checkpoints/step-{step:08d}" / name for name in checkpoint.FILES]
+    return load_file(files[0]) | load_file(files[1])
+
+
+def test_each_pass_trains_its_own_part(data: Path, tmp_path: Path) -> None:
+    run(alternating(data, keep_checkpoints=9), tmp_path / "run", cpu=True)
+    at = {step: tensors(tmp_path / "run", step) for step in (3, 6, 9, 12)}
+
+    def changed(before: int, after: int) -> set[str]:
+        names = {n for n in at[before] if n.startswith("model.")}
+        moved = {n for n in names if not torch.equal(at[before][n], at[after][n])}
+        return {n.removeprefix("model.").split(".")[0] for n in moved}
+
+    rest = {name.split(".")[1] for name in at[3] if name.startswith("model.")} - {"completeness"}
+    assert changed(3, 6) == changed(9, 12) == rest
+    assert changed(6, 9) == {"completeness", "embed", "text_encoder"}
+    own = {name for name in at[12] if "embed.text.project.weight" in name and "exp_avg." in name}
+    assert own == {f"{m}exp_avg.model.embed.text.project.weight" for m in ("", "1/")}
+    assert not any(name.startswith("1/") and "completeness." in name for name in at[12])
+    log = [json.loads(x) for x in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    trained = [line for line in log if line["kind"] == "train"]
+    totals = [{key for key in line if key.startswith("loss_weighted/")} for line in trained]
+    assert totals[0] == {"loss_weighted/completeness"}
+    assert totals[-1] == {
+        f"loss_weighted/{n}" for n in ("adversarial", "reconstruction", "sentiment")
+    }
+
+
+@pytest.mark.parametrize("cut", [2, 4, 6, 8])
+def test_an_alternating_run_goes_on_exactly_in_either_pass(
+    data: Path, tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = alternating(data, checkpoint_steps=0)
+    run(given, tmp_path / "whole", cpu=True)
+    notice, step = Notice(), loop.train_step
+
+    def leaving(training: loop.Training, *rest: Any) -> Any:
+        if training.state.step == cut - 1:
+            notice.give()
+        return step(training, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", leaving)
+        with pytest.raises(PreemptedError, match=f"step {cut} written"):
+            run(given, tmp_path / "cut", cpu=True, notice=notice)
+    assert run(given, tmp_path / "cut", cpu=True, resume=True).state.finished
+    one, other = (tensors(tmp_path / name, 12) for name in ("whole", "cut"))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_an_alternating_order_is_refused_where_it_cannot_be(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = settings.to_dict(alternating(data))
+    text = {"name": "text", "encoder": plain["model"]["encoder"], **SMALL["text"]}
+    wrong = {
+        "order alternating works with strategy ddp, not zero2": {"train": {"strategy": "zero2"}},
+        "auto_micro_batch does not count": {"train": {"auto_micro_batch": True}},
+        "pass check trains nothing: give loss.completeness": {"loss": {"completeness": 0.0}},
+        "model text has one pass only, alternating is for lnln": {"model": text, "loss": {}},
+        "recipe official: .*train.order is 'alternating', not 'joint'": {"recipe": "official"},
+    }
+    for message, change in wrong.items():
+        below = {k: v for k, v in plain.items() if k not in change or k == "train"}
+        below = below if "loss" in change and "model" in change else plain
+        with pytest.raises(UserError, match=message) as caught:
+            run(settings.build(settings.merge(below, change)), tmp_path / "run", cpu=True)
+        assert "\n" not in str(caught.value)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    with pytest.raises(TrainingError, match="alternating works with strategy ddp, not fsdp2"):
+        run(settings.build(plain), tmp_path / "run", cpu=True)
+
+
+@pytest.mark.parametrize("name", ["lnln", "text"])
+def test_an_idle_completeness_check_is_told_at_the_end(
+    data: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change = {"select": {"rates": [0.0, 0.5]}, "train": {"epochs": 2}}
+    given = settings.build(settings.merge(settings.to_dict(config(data, name)), change))
+    run(given, tmp_path / "run", cpu=True)
+    idle = "predicted completeness does not follow the missing rate"
+    told = [idle in line for line in capsys.readouterr().err.splitlines()]
+    log = [json.loads(x) for x in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    slopes = [line["completeness/slope"] for line in log if "completeness/slope" in line]
+    if name == "text":  # predicts none
+        assert not slopes and not any(told)
+    else:
+        assert len(slopes) == 2 and abs(slopes[-1]) < 0.1
+        assert told.count(True) == 1 and told[-1]
+
+
 def test_a_run_says_where_it_trains(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,58 @@
+"""Does predicted completeness follow the missing rate? Its mean and spread by rate, and a slope."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+COMPLETENESS = "completeness"  # the extra of a model that predicts one
+IDLE = "predicted completeness does not follow the missing rate"
+FOLLOWS = 0.1  # least slope of predicted on nominal completeness
+
+
+class Calibration(NamedTuple):
+    """What was predicted where a known share of the text was missing."""
+
+    slope: float
+    """Of the mean prediction on 1 - rate: 1 is calibrated, 0 a constant; nan for a single rate."""
+    by_rate: dict[float, tuple[float, float]]
+    """Rate -> mean and standard deviation over samples and noise seeds."""
+
+    def plain(self) -> dict[str, Any]:
+        """For evaluation.json."""
+        found = {f"{r:g}": {"mean": m, "sd": s} for r, (m, s) in self.by_rate.items()}
+        return {"slope": self.slope, "by_rate": found}
+
+
+def described(plain: Mapping[str, Any]) -> str:
+    """A calibration of evaluation.json in words: the ends of the rates, and the slope."""
+    told = [f"{v['mean']:.2f} (sd {v['sd']:.2f}) at rate {r}" for r, v in plain["by_rate"].items()]
+    ends = " to ".join(dict.fromkeys((told[0], told[-1])))
+    slope = plain["slope"]
+    known = slope is not None and not np.isnan(slope)
+    return ends + (f", slope {slope:.2f} (1 is calibrated, 0 a constant)" if known else "")
+
+
+def alarm(name: str, slope: float) -> str:
+    """One line if what ``name`` predicts does not follow the rate; empty if it does, or is nan."""
+    if not slope < FOLLOWS:
+        return ""
+    return f"{name}: slope {slope:.3f} (1 is calibrated, 0 a constant): {IDLE}"
+
+
+def calibration(predicted: Mapping[float, ArrayLike]) -> Calibration:
+    """How predictions go with the rate.
+
+    Args:
+        predicted: missing rate of the text -> predicted completeness of samples; nan where a model
+            predicts none.
+    """
+    by_rate = {}
+    for rate in sorted(predicted):
+        values = np.asarray(predicted[rate], np.float64)
+        by_rate[float(rate)] = (float(values.mean()), float(values.std()))
+    means = np.array([mean for mean, _ in by_rate.values()])
+    known = len(means) > 1 and np.isfinite(means).all()
+    slope = float(np.polyfit(1 - np.array(list(by_rate)), means, 1)[0]) if known else np.nan
+    return Calibration(slope, by_rate)
