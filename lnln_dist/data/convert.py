@@ -183,9 +183,10 @@ def find_layout(raw: RawFile, limits: Mapping[Modality, int], *, name: str) -> L
         }
         for n, shape in shapes.items():
             if len(shape) != 2 or not all(shape):
+                pooled = "; one vector a sample is an array of the shape [n, 1, D]"
                 raise DataError(
                     f"{name}: {n}: {m} has samples of the shape {shape}, expected (places, "
-                    "features); one vector a sample is an array of the shape [n, 1, D]"
+                    f"features){pooled if len(shape) == 1 else ''}"
                 )
         found = {n: shape[1] for n, shape in shapes.items()}
         if len(set(found.values())) > 1:
