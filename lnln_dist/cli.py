@@ -29,6 +29,7 @@ VERBS = {
     "sweep": Verb("lnln_dist.commands.sweep", "run a study of settings x seeds on Ray"),
     "evaluate": Verb("lnln_dist.commands.evaluate", "score runs at every missing rate"),
     "compare": Verb("lnln_dist.commands.compare", "test models against each other, with intervals"),
+    "report": Verb("lnln_dist.commands.report", "write a comparison as a page, tables and figures"),
     "predict": Verb("lnln_dist.commands.predict", "write a run's predictions for some data"),
     "reproduce": Verb("lnln_dist.commands.reproduce", "evaluate again and compare the numbers"),
     "export": Verb("lnln_dist.commands.export", "write a trained model as one folder"),

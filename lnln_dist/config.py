@@ -22,6 +22,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 NoiseMode = Literal["uniform", "fixed"]
 NoisePattern = Literal["random", "block", "modality"]
 Place = Literal["anywhere", "start", "middle", "end"]
+Kind = Literal["regression", "three-class", "five-class", "seven-class"]
+CLASSES: dict[Kind, int] = {"three-class": 3, "five-class": 5, "seven-class": 7}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -120,6 +122,34 @@ class NoiseConfig:
         if self.shared and self.pattern == "modality":
             raise ValueError("shared needs places: set pattern random or block")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TaskConfig:
+    """What is predicted of a sample."""
+
+    kind: Kind = "regression"
+    """The sentiment as a number, or its class among those of acc3, acc5 or acc7."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Count every training sample the same in the loss, or every class."""
+    decision: Literal["thresholds", "argmax"] = "thresholds"
+    """By thresholds for the best macro-F1 on the validation grid, or for the likeliest class."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0 for a number."""
+        return CLASSES.get(self.kind, 0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TaskConfig":
+        for name in ("class_weights", "decision"):
+            default = TaskConfig.__dataclass_fields__[name].default
+            if not self.classes and getattr(self, name) != default:
+                raise ValueError(f"{name} has no effect on kind regression: drop it")
+        return self
+
+
+REGRESSION = TaskConfig()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -282,6 +312,16 @@ class SelectConfig:
     batch_size: Count = 128
     """Samples per forward pass and process when scoring."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "SelectConfig":
+        for name in ("rates", "seeds"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} {list(given)}: one is given twice")
+        if self.noise == "official" and max(self.seeds) >= 2**32:
+            raise ValueError("seeds of noise official lie in [0, 2**32)")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:
@@ -293,6 +333,8 @@ class Config:
     """Shards and loading."""
     noise: NoiseConfig = NoiseConfig()
     """Training noise."""
+    task: TaskConfig = REGRESSION
+    """What is predicted."""
     model: ModelConfig
     """Network."""
     loss: LossConfig
@@ -310,6 +352,11 @@ class Config:
             raise ValueError(
                 "data.padding: batch needs model.mask_padding: true, else a prediction depends on "
                 "the other samples of its batch; use data.padding: corpus"
+            )
+        if self.task.classes and (self.select.split, self.task.decision) == ("test", "thresholds"):
+            raise ValueError(
+                "select.split: test would choose the thresholds of the classes, which validation "
+                "alone may; use task.decision: argmax"
             )
         if (self.train.micro_batch or 0) > self.train.batch_size:
             raise ValueError(

@@ -24,7 +24,7 @@ from jsonargparse._actions import _ActionConfigLoad
 from jsonargparse._typehints import ActionTypeHint
 from pydantic import TypeAdapter, ValidationError
 
-from lnln_dist.config import MODALITIES, Config
+from lnln_dist.config import MODALITIES, Config, TaskConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config
 from lnln_dist.specs.registry import leaf_keys as leaf_keys
@@ -53,10 +53,14 @@ BOOKKEEPING = frozenset(
         "select.batch_size",
     }
 )
-# Settings that came later, with the values that change nothing of what runs were before: not in
-# the hash at these, so that old and new runs of the same settings are one model.
-LATER = {"noise.place": "anywhere", "noise.spans": 1, "noise.shared": False} | {
-    f"noise.{m}.{name}": None for m in MODALITIES for name in ("place", "spans")
+# Settings that came after the first runs, with the values that change nothing of what runs were
+# before: not in the hash at these, so that old and new runs of the same settings are one model.
+LATER: dict[str, Any] = {
+    "noise.place": "anywhere",
+    "noise.spans": 1,
+    "noise.shared": False,
+    **{f"noise.{m}.{name}": None for m in MODALITIES for name in ("place", "spans")},
+    **{f"task.{field.name}": field.default for field in dataclasses.fields(TaskConfig)},
 }
 
 
@@ -349,9 +353,9 @@ def dump(config: Config) -> str:
 def config_hash(config: Config) -> str:
     """Twelve hex digits of everything that decides what is computed."""
     flat = {k: v for k, v in flatten(to_dict(config)).items() if k not in BOOKKEEPING}
-    flat = {k: v for k, v in flat.items() if k not in LATER or v != LATER[k]}
     if config.model.name == DEFAULT:  # runs were hashed before there was another model
         del flat["model.name"]
+    flat = {key: value for key, value in flat.items() if LATER.get(key, ...) != value}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()[:12]
 
 

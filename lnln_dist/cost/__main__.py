@@ -35,9 +35,7 @@ def _made_for(config: Config, public: str | None) -> tuple[Any, Any]:
     if not config.data.path:
         raise ConfigError("data.path is empty: set it to prepared data, or pass --shapes")
     index = read_index(on_this_machine(config.data.path))
-    own = {str(name): width for name, width in index.widths.items()}
-    padded = {str(name): places for name, places in index.padded_lengths.items()}
-    return index.tokenizer, InputShapes.of(widths=own, lengths=padded)
+    return index.tokenizer, InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
 
 
 def command(argv: Sequence[str]) -> int:

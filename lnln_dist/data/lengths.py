@@ -37,8 +37,8 @@ class _Look(NamedTuple):
     where: str
     ids: Sequence[str]
     filled_NT: NDArray[np.bool_]  # frames that are not zero
-    given_N: NDArray[np.int64] | None  # the file's lengths
-    mask_N: NDArray[np.int64] | None  # lengths of the text, where it has as many places
+    length_N: NDArray[np.int64] | None  # of the file, or of the text where it has as many places
+    given: bool  # of the file
     counts: Counter[str]
 
 
@@ -63,26 +63,26 @@ def find_extents(
     """
     looks = {n: _look(split, m, f"{name}: {n}", chunk_bytes) for n, split in raw.splits.items()}
     every = list(looks.values())
-    given = sum(len(look.ids) for look in every if look.given_N is not None)
+    stated = [look for look in every if look.given]
+    given = sum(len(look.ids) for look in stated)
     over = sum(look.counts[f"{m}.over_padding"] for look in every)
     if over >= max(FEW, 0.9 * given):
         raise DataError(
             f"{name}: {over} of {given} {m}_lengths exceed the places of {m}: its axes may be "
             "[n, D, T], which must be [n, T, D]; otherwise correct the lengths or leave them out"
         )
-    stated = [(look, look.given_N) for look in every if look.given_N is not None]
-    masks = [(look, look.mask_N) for look in every if look.mask_N is not None]
     aligned = False
     if stated:
         front = _dropped(stated, front=True) < _dropped(stated, front=False)
-    elif len(masks) == len(every) and any(_aligned(masks, front=side) for side in (False, True)):
-        aligned, front = True, not _aligned(masks, front=False)
+    elif any(_aligned(every, front=side) for side in (False, True)):
+        aligned, front = True, not _aligned(every, front=False)
     else:
         front = bool(_zeros_in_front(every))
     sides = {n: front if aligned else _side(look, front) for n, look in looks.items()}
     if not allow_cut:
         for n, look in looks.items():
-            _refuse_contradictions(look, m, front=sides[n])
+            if look.given:
+                _refuse_contradictions(look, m, front=sides[n])
     extents = {n: _extent(look, m, sides[n], aligned) for n, look in looks.items()}
     return extents if aligned else _unled(looks, extents, m)
 
@@ -91,9 +91,9 @@ def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _L
     values, rows = split.frames[m], len(split.ids)
     counts: Counter[str] = Counter()
     places, width = sample_shape(values, where=f"{where}: {m}")
-    lengths_N = None
-    if split.lengths[m] is not None:
-        lengths_N = given_lengths(
+    given = split.lengths[m] is not None
+    if given:
+        length_N: NDArray[np.int64] | None = given_lengths(
             split.lengths[m],
             padded=places,
             ids=split.ids,
@@ -101,14 +101,15 @@ def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _L
             counts=counts,
             where=f"{where}: {m}_lengths",
         )
+    else:
+        length_N = _mask(split, places)
     step = max(1, chunk_bytes // (places * width * getattr(values, "itemsize", 8)))
     filled = []
     for start in range(0, rows, step):
         chunk_NTD = frames_of(values, slice(start, start + step), where=f"{where}: {m}")
         # Padding by -inf or NaN is padding.
         filled.append(((chunk_NTD != 0) & np.isfinite(chunk_NTD)).any(axis=2))
-    mask_N = _mask(split, places) if lengths_N is None else None
-    return _Look(f"{where}: {m}", split.ids, np.concatenate(filled), lengths_N, mask_N, counts)
+    return _Look(f"{where}: {m}", split.ids, np.concatenate(filled), length_N, given, counts)
 
 
 def given_lengths(
@@ -143,70 +144,66 @@ def _mask(split: RawSplit, places: int) -> NDArray[np.int64] | None:
     return found.lengths_N if found.ids_NT.shape[1] == places else None
 
 
-def _outside(
-    filled_NT: NDArray[np.bool_], lengths_N: NDArray[np.int64], *, front: bool
-) -> NDArray[np.int64]:
+def _outside(look: _Look, *, front: bool) -> NDArray[np.int64]:
     """Non-zero frames outside the lengths, [N], the padding being at the end or in front."""
-    place_T = np.arange(filled_NT.shape[1])
-    if front:
-        place_T = place_T[::-1]
-    outside_N: NDArray[np.int64] = (filled_NT & (place_T >= lengths_N[:, None])).sum(axis=1)
+    assert look.length_N is not None
+    place_T = np.arange(look.filled_NT.shape[1])[:: -1 if front else 1]
+    outside_N: NDArray[np.int64] = (look.filled_NT & (place_T >= look.length_N[:, None])).sum(
+        axis=1
+    )
     return outside_N
 
 
-def _dropped(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> float:
+def _dropped(looks: Sequence[_Look], *, front: bool) -> float:
     """Share of the non-zero frames outside the lengths."""
-    dropped = sum(int(_outside(look.filled_NT, n_N, front=front).sum()) for look, n_N in parts)
-    return dropped / max(1, sum(int(look.filled_NT.sum()) for look, _ in parts))
+    dropped = sum(int(_outside(look, front=front).sum()) for look in looks)
+    return dropped / max(1, sum(int(look.filled_NT.sum()) for look in looks))
 
 
 def _side(look: _Look, front: bool) -> bool:
     """Whether a split is padded in front, where the file as a whole is so or not."""
-    if look.given_N is None:
+    if not look.given:
         own = _zeros_in_front([look])
         return front if own is None else own
     # The other side only where that one fits and the file's does not.
-    lost, other = (_dropped([(look, look.given_N)], front=f) for f in (front, not front))
+    lost, other = (_dropped([look], front=f) for f in (front, not front))
     return front != (other <= SMALL_SHARE < lost)
 
 
-def _contradicted(look: _Look, lengths_N: NDArray[np.int64], *, front: bool) -> NDArray[np.bool_]:
+def _contradicted(look: _Look, *, front: bool) -> NDArray[np.bool_]:
     """Samples that contradict their lengths, [N]."""
-    share = _dropped([(look, lengths_N)], front=front)
     # A few stray frames are harmless, unless they are most of what a sample has.
-    wrong_N: NDArray[np.bool_] = _outside(look.filled_NT, lengths_N, front=front) > (
-        0 if share > SMALL_SHARE else look.filled_NT.sum(axis=1) / 2
+    many = _dropped([look], front=front) > SMALL_SHARE
+    wrong_N: NDArray[np.bool_] = _outside(look, front=front) > (
+        0 if many else look.filled_NT.sum(axis=1) / 2
     )
     return wrong_N
 
 
 def _refuse_contradictions(look: _Look, m: FrameModality, *, front: bool) -> None:
-    if look.given_N is None:
-        return
-    wrong_N = _contradicted(look, look.given_N, front=front)
-    if wrong_N.any():
-        outside_N = _outside(look.filled_NT, look.given_N, front=front)
+    wrong_N, outside_N = _contradicted(look, front=front), _outside(look, front=front)
+    if wrong_N.any() and look.length_N is not None:
         row = int(np.argmax(outside_N * wrong_N))
         raise DataError(
             f"{look.where}: sample {look.ids[row]!r}: {outside_N[row]} of its "
             f"{look.filled_NT[row].sum()} non-zero frames lie outside its length "
-            f"{look.given_N[row]}, wherever the padding is ({wrong_N.sum()} such samples, "
+            f"{look.length_N[row]}, wherever the padding is ({wrong_N.sum()} such samples, "
             f"{outside_N.sum() / look.filled_NT.sum():.1%} of the non-zero frames): correct "
             f"{m}_lengths, leave it out (the frames then say how long they are), or drop these "
             "frames with --allow-cut"
         )
 
 
-def _aligned(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> bool:
+def _aligned(looks: Sequence[_Look], *, front: bool) -> bool:
     """Whether the frames lie inside the text's mask and most sequences fill it."""
-    if any(
-        _dropped([part], front=front) > SMALL_SHARE or _contradicted(*part, front=front).any()
-        for part in parts
-    ):
-        return False
-    near = [mask_N - _span(look.filled_NT) <= NEAR for look, mask_N in parts]
-    has = [look.filled_NT.any(axis=1) for look, _ in parts]
-    told = np.concatenate(near)[np.concatenate(has)]
+    near = []
+    for look in looks:
+        if look.length_N is None or _dropped([look], front=front) > SMALL_SHARE:
+            return False
+        if _contradicted(look, front=front).any():
+            return False
+        near.append((look.length_N - _span(look.filled_NT) <= NEAR)[look.filled_NT.any(axis=1)])
+    told = np.concatenate(near)
     return bool(len(told)) and bool(told.mean() >= 0.5)
 
 
@@ -240,11 +237,9 @@ def _span(filled_NT: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _extent(look: _Look, m: FrameModality, front: bool, aligned: bool) -> Extent:
     counts, (rows, places) = look.counts, look.filled_NT.shape
-    if look.given_N is not None:
-        length_N = look.given_N
-    elif aligned and look.mask_N is not None:
-        length_N = look.mask_N
-        counts[f"{m}.length_from_mask"] = rows
+    if look.length_N is not None and (look.given or aligned):
+        length_N = look.length_N
+        counts[f"{m}.length_from_mask"] = 0 if look.given else rows
     else:
         length_N = _length(look.filled_NT, front=front)
         counts[f"{m}.length_from_zeros"] = rows
@@ -268,7 +263,7 @@ def _unled(
         led_N, has_N = lead_N >= FEW, look.filled_NT.any(axis=1)
         if _is_led([ends[n]]) or (whole and len(lead_N) <= 2 * FEW):
             padding_N = has_N
-        elif look.given_N is None and (has_N & ~led_N).sum() < FEW:
+        elif not look.given and (has_N & ~led_N).sum() < FEW:
             # Too few to compare with: a sequence that fills the last place was put there.
             padding_N = led_N & (start_N + length_N == look.filled_NT.shape[1])
         else:

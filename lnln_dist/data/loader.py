@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lnln_dist.classes import Targets
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import Lengths, Noise, Widths, valid_places
 from lnln_dist.data.plan import MicroBatch, Step
 from lnln_dist.data.shards import Split
 from lnln_dist.data.workers import start_worker, terminate_held
 from lnln_dist.errors import DataError, UserError
-from lnln_dist.types import Batch, SequenceInput, TextInput
+from lnln_dist.types import Batch, ClassTarget, SequenceInput, TextInput
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -68,6 +69,7 @@ class Collator:
         padded_lengths: most places per modality: the sizes of the model's positional tables.
         unk_id: token id that stands for an erased token.
         pad_id: token id of padding.
+        targets: the classes of the split's labels, where classes are trained.
 
     Raises:
         DataError: a sample is longer than ``padded_lengths``.
@@ -82,6 +84,7 @@ class Collator:
         padded_lengths: Mapping[Modality, int],
         unk_id: int,
         pad_id: int,
+        targets: Targets | None = None,
     ) -> None:
         for m in MODALITIES:
             too_long = np.flatnonzero(split.lengths[m] > padded_lengths[m])
@@ -94,7 +97,7 @@ class Collator:
                 )
         self._split, self._noise = split, noise
         self._corpus = dict(padded_lengths) if padding == "corpus" else None
-        self._unk_id, self._pad_id = unk_id, pad_id
+        self._unk_id, self._pad_id, self._targets = unk_id, pad_id, targets
 
     def __call__(self, item: MicroBatch) -> Batch:
         """Loads one micro-batch under the noise."""
@@ -116,6 +119,8 @@ class Collator:
             label_B=torch.from_numpy(self._split.labels[rows]),
             weight_B=torch.from_numpy(item.weights.copy()),
             row_B=torch.from_numpy(rows.copy()),
+            target=self._targets
+            and ClassTarget(*(torch.from_numpy(of_split[rows]) for of_split in self._targets)),
         )
 
     def draws(self, item: MicroBatch, noise: Noise) -> Draws:

@@ -26,7 +26,7 @@ from lnln_dist.data.schema import (
     read_index,
 )
 from lnln_dist.data.shards import open_shard
-from lnln_dist.data.writer import list_offsets, numbers, shard_schema
+from lnln_dist.data.writer import sequences, shard_schema
 
 # A single [UNK] is a word that the vocabulary lacks, which any text has.
 SHORTEST: dict[Modality, int] = {"text": 2, "audio": 1, "vision": 1}
@@ -105,19 +105,13 @@ def measured(path: str | Path) -> Index:
     index = read_index(folder)
     if index.scales is not None and index.gaps is not None:
         return index
-    found, schema = (
-        Measure(index.widths, index.tokenizer.unk_id),
-        shard_schema(index.labels, index.widths),
-    )
+    schema = shard_schema(index.labels, index.widths)
+    found = Measure(index.widths, index.tokenizer.unk_id)
     for name in SPLITS:
         for shard in index.splits[name].shards:
             for record in open_shard(folder, shard, schema):
-                columns = {m: record.column("tokens" if m == "text" else m) for m in MODALITIES}
-                frames = {
-                    m: numbers(columns[m].values.values, np.float32).reshape(-1, index.widths[m])
-                    for m in FRAMES
-                }
-                tokens_S = numbers(columns["text"].values, np.int32)
-                lengths = {m: np.diff(list_offsets(c)).astype(np.int64) for m, c in columns.items()}
-                found.add(name, tokens_S, frames, lengths)
+                columns = sequences(record, index.widths)
+                frames = {m: columns[m].values for m in FRAMES}
+                lengths = {m: columns[m].lengths for m in MODALITIES}
+                found.add(name, columns["text"].values, frames, lengths)
     return index.model_copy(update={"scales": found.scales(), "gaps": found.gaps()})

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.foreign import find_splits, listed, split_fields
@@ -99,7 +99,14 @@ def read_features(source: str | Path, *, encoding: str = UTF_8) -> FeatureFile:
         raise DataError(f"--encoding {encoding}: no encoding of text that Python knows") from err
     name = str(source)
     with open_source(source) as file:
-        content, info = _load(file, name)
+        hashed = HashedFile(file)
+        content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name)
+        try:
+            digest = hashed.finish()
+        except OSError as err:
+            raise DataError(f"{name}: cannot be read ({err.strerror or err})") from err
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    info = SourceInfo(name=short, sha256=digest, bytes=hashed.size)
     splits, found = find_splits(content, name)
     return FeatureFile(name=name, source=info, splits=splits, found=found, encoding=encoding)
 
@@ -143,30 +150,19 @@ def read_pickle(
     return RawFile(source=file.source, splits=splits)
 
 
-def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
-    hashed = HashedFile(file)
-    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name)
-    try:
-        digest = hashed.finish()
-    except OSError as err:
-        raise DataError(f"{name}: cannot be read ({err.strerror or err})") from err
-    short = name.rstrip("/").rsplit("/", 1)[-1]
-    return content, SourceInfo(name=short, sha256=digest, bytes=hashed.size)
-
-
 def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
     # Not emptied on the way: another split may be the same object.
     fields = {f: v for f, v in split_fields(content, where).items() if v is not None}
     missing = [m for m in FRAMES if m not in fields]
     if missing:
         raise DataError(f"{where}: no field {', '.join(missing)} (found: {listed(fields)})")
-    first = _leading(fields)
+    first = "id" if "id" in fields else FRAMES[0]  # says how many samples there are
     size = rows(fields[first], f"{where}: {first}")
     if not size:
         raise DataError(f"{where}: the split is empty; every split needs samples")
     for field in _ALWAYS:
         if field in fields:
-            _check_rows(fields, field, size, where)
+            _check_rows(fields, field, where)
     ids = [f"{split}-{row}" for row in range(size)]
     if "id" in fields:
         ids = sample_ids(fields["id"], f"{where}: id", encoding)
@@ -174,7 +170,7 @@ def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
     text_bert, raw_text = fields.get("text_bert"), [""] * size
     try:
         if text_bert is not None:
-            _check_rows(fields, "text_bert", size, where)
+            _check_rows(fields, "text_bert", where)
     except DataError as err:
         text_bert, unusable["text_bert"] = None, str(err)
     try:
@@ -197,18 +193,15 @@ def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
     )
 
 
-def _leading(fields: dict[str, Any]) -> str:
-    """The field that says how many samples there are."""
-    return "id" if "id" in fields else FRAMES[0]
-
-
-def _check_rows(fields: dict[str, Any], field: str, size: int, where: str) -> None:
-    count = rows(fields[field], f"{where}: {field}")
-    if count != size:
+def _check_rows(fields: dict[str, Any], field: str, where: str) -> int:
+    """Rows of a field, which are as many as those of the ids, or of the first frames."""
+    first, count = "id" if "id" in fields else FRAMES[0], rows(fields[field], f"{where}: {field}")
+    if field != first and count != len(fields[first]):
         raise DataError(
-            f"{where}: {field} has {count} rows, {_leading(fields)} has {size}: the fields of a "
+            f"{where}: {field} has {count} rows, {first} has {len(fields[first])}: the fields of a "
             "split must have one row per sample"
         )
+    return count
 
 
 def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str, encoding: str) -> list[str]:
@@ -216,7 +209,7 @@ def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str, encoding: 
     if field not in fields:
         vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
         raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
-    _check_rows(fields, field, len(ids), where)
+    _check_rows(fields, field, where)
     read = texts if field == "raw_text" else sentences
     return read(fields[field], ids, f"{where}: {field}", encoding)
 

@@ -47,7 +47,7 @@ def describe(index: Index) -> str:
         *_table(index),
         *_repairs(index),
         *_scales(index, index.scales or {}),
-        *_gaps(index),
+        *(line for split in index.splits for line in natural_gaps(index, split)),
         *_videos(index),
     ]
     if index.rescaled_from is not None:
@@ -107,15 +107,14 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
     return lines
 
 
-def _gaps(index: Index) -> list[str]:
-    """What arrives damaged: it is data as it is, not repaired."""
+def natural_gaps(index: Index, split: SplitName) -> list[str]:
+    """What of a split arrives damaged, a line per modality: it is data as it is, not repaired."""
     return [
         f"natural gaps in {split}: {m}: {found.places} {what} in {found.runs} runs within "
         f"{found.samples} of {index.splits[split].rows} samples "
         f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
         for m, of_split in (index.gaps or {}).items()
-        for split, found in of_split.items()
-        if found.runs
+        if (found := of_split[split]).runs
         for what in ["[UNK] tokens" if m == "text" else "zero frames"]
     ]
 

@@ -1,10 +1,10 @@
 """Arrow IPC files of about one size: the columns of a shard and the writing of it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +82,34 @@ def list_offsets(column: Any) -> NDArray[np.int32]:
     """A read-only view of where the rows of a list column begin, and the last ends, [N + 1]."""
     assert column.offset == 0
     return np.frombuffer(column.buffers()[1], dtype=np.int32, count=len(column) + 1)
+
+
+class Ragged(NamedTuple):
+    """A list column of one record batch as views of its memory."""
+
+    offsets: NDArray[np.int32]  # [N + 1]
+    values: NDArray[Any]  # [S] or [S, D]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Places of each row."""
+        return np.diff(self.offsets).astype(np.int64)
+
+
+def sequences(record: Any, widths: Mapping[FrameModality, int]) -> dict[str, Ragged]:
+    """The list columns of a record batch: of every modality, and ``segments``."""
+    found = {
+        name: Ragged(list_offsets(column), numbers(column.values, dtype))
+        for name, column, dtype in (
+            ("text", record.column("tokens"), np.int32),
+            ("segments", record.column("segments"), np.int8),
+        )
+    }
+    for m in FRAMES:
+        column = record.column(m)
+        values_SD = numbers(column.values.values, np.float32).reshape(-1, widths[m])
+        found[m] = Ragged(list_offsets(column), values_SD)
+    return found
 
 
 def sequence(kind: Any, values: NDArray[Any], lengths_N: NDArray[np.int64]) -> Any:

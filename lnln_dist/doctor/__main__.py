@@ -72,7 +72,7 @@ def _own_findings(
 ) -> tuple[list[Any], dict[str, object]]:
     """What one rank finds, and what it has to have in common with the others."""
     from lnln_dist.doctor import findings, host, job, software
-    from lnln_dist.errors import ConfigError
+    from lnln_dist.errors import ConfigError, TrainingError
     from lnln_dist.train.consistency import facts_of
 
     found: list[findings.Finding] = []
@@ -98,18 +98,19 @@ def _own_findings(
             given.get("gpus"), planned=bool(given.get("gpus") or given.get("card"))
         ),
     )
+    launch = job.launch_of(config)
     needs = {"deepspeed"} if config.train.strategy.startswith("zero") else set()
-    found += [*software.check_software(needed=frozenset(needs)), job.check_launch(config)]
+    found += [*software.check_software(needed=frozenset(needs)), job.check_launch(launch)]
     found += [data, *([job.check_encoder(config)] if named else [])]
     counted, memory = job.check_memory(planned)
     found += memory
     if os.environ.get("LOCAL_RANK", "0") == "0":  # once per host
         found += host.check_host(
             workers=config.data.workers,
-            folder=job.runs_folder(given.get("output")),
+            folder=Path(given.get("output") or Path.cwd()),
             disk_bytes=job.disk_bytes(planned, counted),
         )
-    return found, facts_of(config, index, job.launch_of(config))
+    return found, facts_of(config, index, None if isinstance(launch, TrainingError) else launch)
 
 
 if __name__ == "__main__":

@@ -54,16 +54,16 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def load_model(run: Run, name: str = "best") -> nn.Module:
-    """The run's network with the weights of one best checkpoint, ready to predict on the CPU.
+def load_model(run: Run, name: str = "best") -> tuple[nn.Module, dict[str, Any]]:
+    """The run's network with the weights of one best checkpoint, ready to predict on the CPU; and
+    the note saved with them.
 
     Raises:
         CheckpointError: no such checkpoint, damaged, or of another network.
         ConfigError: the run's encoder folder is missing or damaged.
     """
     model = build_model(run)
-    load_weights(model, run, name)
-    return model
+    return model, load_weights(model, run, name)
 
 
 def encoder_vocabulary_size(run: Run) -> int | None:

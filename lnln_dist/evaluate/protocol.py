@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, cast
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
@@ -13,11 +13,12 @@ from lnln_dist.compat.cms_noise import CmsNoise, CmsPattern
 from lnln_dist.compat.official_noise import OfficialNoise
 from lnln_dist.config import MODALITIES, STRICT, Count, Modality, NoisePattern, Place, Share
 from lnln_dist.data.noise import EvaluationNoise, Noise
-from lnln_dist.data.shards import Split
 from lnln_dist.errors import UserError
-from lnln_dist.report import seeds as arithmetic
 
-RANDOM = arithmetic.RANDOM
+if TYPE_CHECKING:  # pyarrow is not loaded to tell the protocols' names
+    from lnln_dist.data.shards import Split
+
+RANDOM: Literal["random"] = "random"  # its rates are the headline: ``report.seeds``
 CLEAN, MISSING = "clean", "missing:"  # names of conditions; MISSING is followed by modalities
 Generator = Literal["paper", "official", "cider", "cms"]
 Pattern = Literal["none"] | NoisePattern | CmsPattern | CiderPattern
@@ -238,9 +239,10 @@ class Protocol:
         absent = f" without {' and '.join(self.absent)}" if self.absent else ""
         chance = not all(cell.certain for cell in self.cells())
         seeds = f"; seeds {', '.join(map(str, self.seeds))}" if chance else ""
+        about = f" ({self.about.rstrip('.')})" if self.about else ""
         return (
             f"{self.name} v{self.version}{absent}: {'; '.join(parts)}; generator "
-            f"{self.generator}{seeds}; checkpoint chosen on {self.selected_on}"
+            f"{self.generator}{seeds}; checkpoint chosen on {self.selected_on}{about}"
         )
 
 
@@ -287,7 +289,7 @@ def distinct(cells: Iterable[Cell]) -> list[Cell]:
 def noises_for(
     cells: Iterable[Cell],
     generator: Generator,
-    split: Split,
+    split: "Split",
     padded_lengths: Mapping[Modality, int],
 ) -> list[Noise]:
     """The noise of each cell on one split.
@@ -308,7 +310,7 @@ def noises_for(
 def _noise(
     cell: Cell,
     generator: Generator,
-    split: Split,
+    split: "Split",
     padded: Mapping[Modality, int],
     ids: Sequence[str],
 ) -> Noise:

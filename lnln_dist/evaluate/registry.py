@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,7 @@ BUILT_IN = (
         grids=(Grid(pattern="none"),),
     ),
 )
+CUSTOM = "custom of "  # begins the name of one that options have changed
 PROTOCOLS = {protocol.name: protocol for protocol in BUILT_IN}
 
 
@@ -159,7 +160,22 @@ def find_protocol(wanted: str) -> Protocol:
     return found
 
 
-CUSTOM = "custom of "
+def protocol_in(summary: Mapping[str, Any]) -> Protocol:
+    """The protocol of an evaluation, from its evaluation.json: masks can be drawn again from it.
+
+    Raises:
+        UserError: what is stored defines none.
+    """
+    if "protocol_definition" in summary:
+        return _built(summary["protocol_definition"], at="protocol_definition: ")
+    # As evaluations were stored before protocols were objects.
+    return customised(
+        find_protocol(summary["protocol"]),
+        rates=summary["rates"],
+        seeds=summary["noise_seeds"],
+        missing=[group.split("+") for group in summary["missing"]],
+        absent=summary.get("absent", ()),
+    )
 
 
 def customised(

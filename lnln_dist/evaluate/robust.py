@@ -13,9 +13,16 @@ from rich.progress import Progress
 from torch import nn
 
 from lnln_dist.config import Modality
+from lnln_dist.data.summary import natural_gaps
 from lnln_dist.errors import UserError
 from lnln_dist.evaluate.again import asked, circumstances, command
-from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
+from lnln_dist.evaluate.alarms import (
+    collapse,
+    collapse_line,
+    collapse_of_classes,
+    no_better_than_constant,
+    swapped,
+)
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.load import build_model, load_weights
 from lnln_dist.evaluate.predict import Predictions
@@ -23,7 +30,7 @@ from lnln_dist.evaluate.protocol import Condition, Protocol, distinct, noises_fo
 from lnln_dist.evaluate.registry import customised, find_protocol
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
-from lnln_dist.metrics import floors, scores
+from lnln_dist.metrics import floors, names, scores
 from lnln_dist.report.seeds import condition_name
 from lnln_dist.runtime import Runtime
 
@@ -100,7 +107,7 @@ def evaluate_runs(
         "noise_seeds": list(protocol.seeds),
         "checkpoint": checkpoint,
         "runs": records,
-        "alarms": scorer.alarms + _swapped_arguments(cases, metrics),
+        "alarms": scorer.alarms + _of_scores(cases, metrics),
         "asked": wanted,
         **circumstances(runtime),
     }
@@ -109,9 +116,22 @@ def evaluate_runs(
     return Evaluation(metrics, summary)
 
 
-def _swapped_arguments(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:
-    found = {case.name: swapped(metrics[metrics["run"] == case.name]) for case in cases}
-    return [f"{name}: {line}" for name, line in found.items() if line]
+def _of_scores(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:
+    """The alarms that the scores of a run raise."""
+    found = []
+    for case in cases:
+        own, count = metrics[metrics["run"] == case.name], case.run.config.task.classes
+        chosen = [f"acc{count}", f"f1_macro{count}"] if count else ["mae"]
+        lines = [swapped(own), no_better_than_constant(own, chosen)]
+        found += [f"{case.name}: {line}" for line in lines if line]
+    return found
+
+
+def _collapse(case: Case, sentiment_N: NDArray[np.float32]) -> str:
+    label_N, count = case.split.labels, case.run.config.task.classes
+    if count:
+        return collapse_of_classes(sentiment_N, label_N, case.index.family, count)
+    return collapse(sentiment_N, label_N)
 
 
 class _Scorer:
@@ -161,7 +181,7 @@ class _Scorer:
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
             self._note_choice(case, selected_on)
-            by_condition = self._predict(case, model, show)
+            by_condition = self._predict(case, model, show, note.get("thresholds"))
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
@@ -175,9 +195,12 @@ class _Scorer:
                     self.results.add_predictions(
                         subject, cell, found, split=case.split, checkpoint=checkpoint
                     )
-                if reason := collapse(found.sentiment, label):
+                if reason := _collapse(case, found.sentiment):
                     collapsed.append((condition_name(cell.pattern, cell.rate), reason))
-        self.results.add_floors(subject, floors(label, *scored), label=label)
+        floor = floors(label, *scored)
+        known = names(case.index.family, case.run.config.task.classes)
+        self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)
+        self._note_gaps(case)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
@@ -189,8 +212,18 @@ class _Scorer:
         if asked not in ("any", selected_on) and line not in case.notes:
             case.notes.append(line)
 
+    def _note_gaps(self, case: Case) -> None:
+        """Says what was missing before anything was erased, which no share of ours counts."""
+        case.notes.extend(natural_gaps(case.index, case.split.name))
+        if case.index.gaps is None and all(grid.pattern == "none" for grid in self._protocol.grids):
+            case.notes.append("the natural gaps of these data were not counted: prepare them anew")
+
     def _predict(
-        self, case: Case, model: nn.Module, show: Callable[[float], None]
+        self,
+        case: Case,
+        model: nn.Module,
+        show: Callable[[float], None],
+        thresholds: Sequence[float] | None,
     ) -> dict[Condition, Predictions]:
         """One checkpoint's predictions under every condition."""
         cells = distinct(self._cells)
@@ -201,9 +234,17 @@ class _Scorer:
             runtime=self._runtime,
             batch_size=self._batch_size,
             workers=self._workers,
+            thresholds=thresholds,
             before_pass=show,
         )
         return {cell.condition: one for cell, one in zip(cells, found, strict=True)}
+
+
+def _gaps(case: Case) -> dict[str, Any] | None:
+    """Runs that arrived as if erased, per modality of the split; None where nobody counted."""
+    if case.index.gaps is None:
+        return None
+    return {m: of[case.split.name].model_dump() for m, of in case.index.gaps.items()}
 
 
 def _share(erased_N: NDArray[np.int64], length_N: NDArray[np.int64]) -> float:
@@ -219,6 +260,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "folder": str(run.folder.resolve()),
         "group": case.group,
         "recipe": run.config.recipe,
+        "task": run.config.task.kind,
         "train_seed": case.train_seed,
         "config_hash": run.info.config_hash,
         "origin": run.info.origin,
@@ -230,6 +272,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "family": case.index.family,
         "label_range": list(case.index.label_range),
         "samples": len(case.split),
+        "natural_gaps": _gaps(case),
         "padding": run.config.data.padding,
         "checkpoints": dict(checkpoints),
         "notes": case.notes,

@@ -133,10 +133,16 @@ def _outputs(
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The table, and the records of what each place did, if asked for."""
     case = opened.case
-    model = load_model(case.run, checkpoint).to(runtime.device)
+    model, note = load_model(case.run, checkpoint)
     plan = Plan(case.split) if explain else None
-    noises = plan.noises if plan else [CleanNoise()]
-    found = predict_case(case, model, noises, runtime=runtime, batch_size=batch_size)
+    found = predict_case(
+        case,
+        model.to(runtime.device),
+        plan.noises if plan else [CleanNoise()],
+        runtime=runtime,
+        batch_size=batch_size,
+        thresholds=note.get("thresholds"),
+    )
     effects = plan.effects(found) if plan else {}
     table = pd.DataFrame(
         {

@@ -11,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lnln_dist.metrics import DIRECTION, METRICS
+from lnln_dist.config import CLASSES
+from lnln_dist.metrics import DIRECTION, headlines
 from lnln_dist.report.seeds import (
     CONSTANT,
     RANDOM,
@@ -60,35 +61,40 @@ def render(
         own = metrics[metrics["run"] == record["run"]]
         yield f"{record['run']}: {_heading(own, record, summary)}"
         yield from (f"note: {note}" for note in record["notes"])
-        yield run_table(own, family=record["family"], unicode=unicode)
+        yield run_table(own, names=_names(record), unicode=unicode)
     if len(summary["runs"]) > 1:
-        for family in dict.fromkeys(record["family"] for record in summary["runs"]):
-            groups = {r["run"]: r["group"] for r in summary["runs"] if r["family"] == family}
+        for names in dict.fromkeys(map(_names, summary["runs"])):
+            groups = {r["run"]: r["group"] for r in summary["runs"] if _names(r) == names}
             yield "all runs:"
-            yield comparison_table(metrics, groups, family=family, unicode=unicode)
+            yield comparison_table(metrics, groups, names=names, unicode=unicode)
     yield f"{CONSTANT}: the best that any constant prediction reaches, for each score apart"
     yield from (f"alarm: {line}" for line in summary["alarms"])
 
 
+def _names(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The scores of a run that its table shows."""
+    return headlines(record["family"], CLASSES.get(record["task"], 0))
+
+
 def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     chosen = ", ".join(dict.fromkeys(own["selected_on"].dropna()))
+    kind = "" if record["task"] == "regression" else f", {record['task']}"
     return (
-        f"{record['dataset']} {summary['split']} (n = {record['samples']}), protocol "
+        f"{record['dataset']} {summary['split']} (n = {record['samples']}){kind}, protocol "
         f"{summary['protocol']}, checkpoint {summary['checkpoint']} (selected on: {chosen})"
     )
 
 
-def run_table(metrics: pd.DataFrame, *, family: str, unicode: bool = True) -> Table:
+def run_table(metrics: pd.DataFrame, *, names: Sequence[str], unicode: bool = True) -> Table:
     """One run: a row per condition, the mean over the rates, the constant floor.
 
     Beside each condition stand the shares of text, audio and vision that it erased.
 
     Args:
         metrics: the run's rows of metrics.csv.
-        family: whose metrics, in their order.
+        names: of the scores shown, in their order.
         unicode: arrows beside the metric names; else ``^`` (higher is better) and ``v``.
     """
-    names = METRICS[family]  # type: ignore[index]
     table = _table("missing", names, unicode, erased=True)
     cells = over_seeds(metrics)
     random = [at for at in cells.index if at[0] == RANDOM]
@@ -109,17 +115,16 @@ def run_table(metrics: pd.DataFrame, *, family: str, unicode: bool = True) -> Ta
 
 
 def comparison_table(
-    metrics: pd.DataFrame, groups: Mapping[str, str], *, family: str, unicode: bool = True
+    metrics: pd.DataFrame, groups: Mapping[str, str], *, names: Sequence[str], unicode: bool = True
 ) -> Table:
-    """Several runs of one family: means over the rates, and mean and sd of runs that share a group.
+    """Runs of the same scores: means over the rates, and mean and sd of runs that share a group.
 
     Args:
         metrics: the rows of metrics.csv of these runs.
         groups: run name -> what it shares with runs that differ in the training seed alone.
-        family: whose metrics.
+        names: as in ``run_table``.
         unicode: as in ``run_table``.
     """
-    names = METRICS[family]  # type: ignore[index]
     table = _table("mean", names, unicode)
     means = {run: over_rates(metrics[metrics["run"] == run]) for run in groups}
     for group in dict.fromkeys(groups.values()):

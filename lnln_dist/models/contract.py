@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, Config
+from lnln_dist.config import MODALITIES, Config, TaskConfig
 from lnln_dist.errors import ConfigError, UserError
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.registry import find_spec, loss_weights
@@ -69,7 +69,7 @@ def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None
                 network.eval()
                 found = call_own(name, "predict(batch)", lambda: verbs.predict(batch))
                 network.train(training)
-            problem = _in_prediction(found, find_spec(name).extras)
+            problem = _in_prediction(found, find_spec(name).extras, config.task)
     if problem:
         raise ConfigError(f"model.name: {problem} (model {name})")
 
@@ -116,7 +116,7 @@ def _in_losses(losses: Any, weights: set[str]) -> str:
     return ""
 
 
-def _in_prediction(found: Any, extras: tuple[str, ...]) -> str:
+def _in_prediction(found: Any, extras: tuple[str, ...], task: TaskConfig) -> str:
     if not isinstance(found, Prediction):
         return f"predict(batch) has to return Prediction, not {type(found).__name__}"
     if set(found.extras) != set(extras):
@@ -124,7 +124,13 @@ def _in_prediction(found: Any, extras: tuple[str, ...]) -> str:
             f"the extras of predict(batch) are {_listed(set(found.extras))}, its spec's are "
             f"{_listed(set(extras))}"
         )
-    for what, value in {"the sentiment": found.sentiment_B, **found.extras}.items():
+    if task.classes and tuple(found.sentiment.shape) != (SIZE, task.classes):
+        return (
+            f"predict(batch): the sentiment has to be probabilities [B, {task.classes}] for "
+            f"task.kind {task.kind}; a network without classes is trained by task.kind regression"
+        )
+    numbers = {} if task.classes else {"the sentiment": found.sentiment}
+    for what, value in {**numbers, **found.extras}.items():
         if not isinstance(value, Tensor) or tuple(value.shape) != (SIZE,):
             return f"predict(batch): {what} has to have one number per sample, shape [B]"
     return ""

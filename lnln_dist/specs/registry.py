@@ -24,6 +24,7 @@ MODELS = {
     "tfn": "lnln_dist.specs.tfn:SPEC",
     "mult": "lnln_dist.specs.mult:SPEC",
     "prmf": "lnln_dist.specs.prmf:SPEC",
+    "tfr_net": "lnln_dist.specs.tfr_net:SPEC",
 }
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lnln_dist import metrics
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, UserError
 from lnln_dist.files import held
@@ -17,6 +16,7 @@ from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import SweepConfig
 from lnln_dist.sweep.trial import Program
+from lnln_dist.train.claim import check_scores
 
 ROWS = 40  # settings listed by a dry run
 
@@ -169,19 +169,14 @@ def _check_data(made: Space) -> dict[str, str]:
     Returns:
         The data's hashes by folder.
     """
-    metric, hashes = made.common.select.metric, {}
+    hashes = {}
     for path in sorted(_data_paths(made)):
         if not path:
             raise ConfigError(
                 "data.path is empty: set it to a folder written by `lnln-dist prepare`"
             )
         index = open_dataset(path).index
-        known = metrics.defined(index.family, index.label_range)
-        if metric not in known:
-            raise ConfigError(
-                f"select.metric: {metric!r} is not a score of {index.dataset}; choose one of "
-                f"{', '.join(known)}"
-            )
+        check_scores(made.common, index)
         hashes[path] = index.data_hash()
     return hashes
 

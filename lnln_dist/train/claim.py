@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lnln_dist import metrics, settings
-from lnln_dist.config import Config
+from lnln_dist.classes import COUNTS
+from lnln_dist.config import CLASSES, Config
 from lnln_dist.data.schema import Index
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
@@ -31,14 +32,36 @@ def check_against_data(config: Config, index: Index) -> None:
         ConfigError: the key and what it may be.
     """
     check_recipe(config)
-    known = metrics.defined(index.family, index.label_range)
-    if config.select.metric not in known:
-        raise ConfigError(
-            f"select.metric: {config.select.metric!r} is not a score of {index.dataset}; "
-            f"choose one of {', '.join(known)}"
-        )
+    check_scores(config, index)
     if config.select.noise == "official" and config.data.padding != "corpus":
         raise ConfigError("select.noise official needs data.padding: corpus")
+
+
+def check_scores(config: Config, index: Index) -> None:
+    """Refuses classes, or a score that chooses, which do not exist for this data.
+
+    Raises:
+        ConfigError: the key and what it may be.
+    """
+    task, family, span = config.task, index.family, metrics.LABEL_RANGE[index.family]
+    if task.classes and task.classes not in COUNTS[family]:
+        fitting = [kind for kind, count in CLASSES.items() if count in COUNTS[family]]
+        raise ConfigError(
+            f"task.kind: {index.dataset} has no {task.kind} scores (its family is {family}); "
+            f"choose one of regression, {', '.join(fitting)}"
+        )
+    if task.classes and index.label_range != span:
+        raise ConfigError(
+            f"task.kind: {task.kind} is cut for labels in [{span[0]:g}, {span[1]:g}]; choose "
+            "regression, or map the labels by prepare --rescale-labels"
+        )
+    known = metrics.defined(family, index.label_range, task.classes)
+    if config.select.metric not in known:
+        whose = f"{index.dataset} by task.kind {task.kind}" if task.classes else index.dataset
+        raise ConfigError(
+            f"select.metric: {config.select.metric!r} is not a score of {whose}; choose one of "
+            f"{', '.join(known)}"
+        )
 
 
 def claim(
@@ -76,8 +99,12 @@ def claim(
             _refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         hold.enter_context(held(folder, wait_s=WAIT_S))
-    if not (folder / "run.json").exists():
-        return
+    if (folder / "run.json").exists():
+        _go_on(folder, config, index)
+
+
+def _go_on(folder: Path, config: Config, index: Index) -> None:
+    """Refuses to go on with a run of other settings, code or data; notes a longer training."""
     old = Run(folder)
     changed = settings.differences(old.config, config)
     if "model.name" in changed:  # the settings of another model differ all the same

@@ -25,6 +25,7 @@ from lnln_dist.specs.registry import loss_weights
 from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
+from lnln_dist.train.pictures import Pictures
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Batch, Losses
 
@@ -61,6 +62,7 @@ class Training:
     validate: Callable[[nn.Module, Callable[[], bool]], GridScores | None]
     """Scores a model; None if the function, asked again and again on all ranks, says to stop."""
     writer: Writer | None
+    pictures: Pictures | None
     progress: TrainProgress
     saver: Saver
     profiler: StepProfiler
@@ -210,7 +212,7 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         PreemptedError: told to leave; what of this is still to do is done by the run that goes on.
     """
     begin = time.perf_counter()
-    with run.runtime.evaluation(run.task) as task:
+    with run.runtime.evaluation(run.task) as task, _watching(run, task):
         # A grid can take longer than a scheduler waits before it kills.
         scores = run.validate(task, lambda: _told_to_leave(run))
     improved = scores is not None and _keep_best(run, epoch, scores)
@@ -225,6 +227,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         values = {mean_tag(select.split, m): v for m, v in scores.mean.items()}
         for rate, by_metric in scores.by_rate.items():
             values |= {rate_tag(select.split, m, rate): v for m, v in by_metric.items()}
+        for number, threshold in enumerate(scores.thresholds or ()):
+            values[f"{select.split}/threshold/{number}"] = threshold
         run.writer.log("score", run.state.step, values, epoch=epoch + 1, improved=improved)
         run.writer.histogram(f"{select.split}/predictions", scores.predictions, run.state.step)
     run.progress.line(
@@ -232,6 +236,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         f"{scores.mean[select.metric]:.4f}{' (best)' if improved else f'  best {best:.4f}'}"
     )
     _finish_if_over(run, best)
+    if run.pictures:
+        run.pictures.draw(run.state.step, scores, last=run.state.finished)
     _checkpoint(run)
     paused = False
     if run.on_epoch:
@@ -252,6 +258,10 @@ def _end_epoch(run: Training, epoch: int) -> bool:
     return paused
 
 
+def _watching(run: Training, task: nn.Module) -> contextlib.AbstractContextManager[None]:
+    return run.pictures.watching(task) if run.pictures else contextlib.nullcontext()
+
+
 def _finish_if_over(run: Training, best: float) -> None:
     """Notes that no epoch follows, and says why if it is not the last one planned."""
     train, select = run.config.train, run.config.select
@@ -263,7 +273,8 @@ def _finish_if_over(run: Training, best: float) -> None:
     if run.state.finished and math.isnan(best):
         run.progress.line(
             f"{select.metric} was not defined on {select.split} in any epoch: best/ holds the "
-            "first one's weights, chosen by no score; give select.metric mae, or labels that vary"
+            "first one's weights, chosen by no score; give another select.metric, or labels that "
+            "vary"
         )
 
 
@@ -294,6 +305,8 @@ def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
         "noise_seeds": list(select.seeds),
         "noise": select.noise,
     }
+    if scores.thresholds:
+        note["thresholds"] = list(scores.thresholds)
     # Of the task, whose only part is the network.
     whole = run.runtime.weights(run.task) if improved else {}
 

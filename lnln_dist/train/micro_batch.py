@@ -137,6 +137,14 @@ def longest_batch(size: int, config: Config, index: Index) -> Batch:
     return batch
 
 
+def planned(config: Config, index: Index) -> tuple[Skeleton, Lengths]:
+    """The network of a run without memory, and the longest lengths of its batches."""
+    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
+    places = _places(config, index)
+    lengths = Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
+    return Skeleton(config, tokenizer=index.tokenizer, shapes=shapes), lengths
+
+
 def _places(config: Config, index: Index) -> Mapping[Modality, int]:
     padded = config.data.padding == "corpus"
     return index.padded_lengths if padded else index.splits["train"].max_lengths
@@ -230,10 +238,7 @@ def _estimate_without_weights(
     free = _free_bytes(runtime)
     if free is None:
         return lambda _: True
-    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-    skeleton = Skeleton(config, tokenizer=index.tokenizer, shapes=shapes)
-    places = _places(config, index)
-    lengths = Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
+    skeleton, lengths = planned(config, index)
     one, two = (
         activations(skeleton, size=n, lengths=lengths, precision=runtime.precision).samples
         for n in (1, 2)

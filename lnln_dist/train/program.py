@@ -71,7 +71,7 @@ def run(
     """
     begin = time.perf_counter()
     dataset = _open(config)
-    notice, hold, failed = notice or Notice(), ExitStack(), True
+    notice, hold, failed = notice or Notice(), ExitStack(), False
     runtime = _make_runtime(config, dataset.index, notice, cpu=cpu)
     notice.at_work = True
     try:
@@ -84,21 +84,17 @@ def run(
         ):
             if any(runtime.gather_objects(notice.given)):
                 raise PreemptedError("told to leave before the first step: start it again to train")
-            runtime.on_main(
-                lambda: claim(
-                    folder, config, dataset.index, resume=resume, overwrite=overwrite, hold=hold
-                )
-            )
+            how = {"resume": resume, "overwrite": overwrite}
+            runtime.on_main(lambda: claim(folder, config, dataset.index, hold=hold, **how))
             if on_epoch and lends and runtime.is_main:
                 on_epoch = _lending(on_epoch, folder, hold)
             ties = Ties(notice=notice, on_epoch=on_epoch, shown_first=shown_first)
             training = assemble(config, folder, dataset, runtime, ties)
             _to_the_end(training)
         peak = max(runtime.gather_objects(runtime.peak_memory())) / 2**30
-        failed = False
         return Result(folder, training.state, time.perf_counter() - begin, peak)
-    except PreemptedError:
-        failed = False  # all ranks leave together
+    except BaseException as err:
+        failed = not isinstance(err, PreemptedError)  # all ranks leave together
         raise
     finally:
         hold.close()

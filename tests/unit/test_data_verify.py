@@ -34,15 +34,9 @@ def only(findings):
     return finding
 
 
-def test_sound_data_and_progress(prepared):
-    calls = []
-    assert verify(prepared, progress=lambda *call: calls.append(call)) == []
+def test_sound_data(prepared):
+    assert verify(prepared) == []
     assert verify(prepared.as_uri()) == []
-    shards = [
-        s.file for split in open_dataset(prepared).index.splits.values() for s in split.shards
-    ]
-    total = len(shards)
-    assert calls == [(name, i + 1, total) for i, name in enumerate(shards)]
 
 
 @pytest.mark.parametrize("place", [0.0, 0.1, 0.5, 0.9, 0.999])

@@ -55,9 +55,9 @@ def test_data(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_launch_that_training_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "ddp in fp32 on CPU" in job.check_launch(make_config(), cpu=True).found
+    assert "ddp in fp32 on CPU" in job.check_launch(job.launch_of(make_config(), cpu=True)).found
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    found = job.check_launch(make_config(), cpu=True)
+    found = job.check_launch(job.launch_of(make_config(), cpu=True))
     assert (found.level, found.remedy) == ("fail", "set train.precision to match")
 
 

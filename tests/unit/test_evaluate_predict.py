@@ -13,7 +13,7 @@ from torch import nn
 
 from lnln_dist.data.noise import CleanNoise, EvaluationNoise
 from lnln_dist.errors import DataError, UserError
-from lnln_dist.evaluate.predict import Predictions, predict
+from lnln_dist.evaluate.predict import Predictions, decided, predict
 from lnln_dist.evaluate.protocol import Protocol, distinct, noises_for
 from lnln_dist.evaluate.registry import PROTOCOLS
 from lnln_dist.runtime import Runtime
@@ -358,3 +358,36 @@ def test_fillers_do_not_count(runtime: Runtime, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "sequential", with_filler)
     found = scored(Split(6), Echo(), runtime)
     assert found.sentiment.tolist() == Split(6).labels.tolist()
+
+
+def test_probabilities_stay_with_their_sample_and_are_decided_on(runtime: Runtime) -> None:
+    split = Split()
+
+    class Sure(nn.Module):
+        def predict(self, batch: Batch) -> Prediction:
+            share_B = (batch.row_B + 1) / 100
+            probability_BC = torch.stack([share_B, share_B / 2, 1 - 1.5 * share_B], dim=1)
+            return Prediction(probability_BC, {"energy": batch.label_B})
+
+    (found,) = predict(
+        Sure(), split, [CleanNoise()], runtime=runtime, padding="batch", padded_lengths=PADDED,
+        unk_id=1, pad_id=0, batch_size=4,
+    )  # fmt: skip
+    share_N = np.arange(1, len(split) + 1) / 100
+    assert found.sentiment == pytest.approx(
+        np.stack([share_N, share_N / 2, 1 - 1.5 * share_N], axis=1), abs=1e-6
+    )
+    assert found.extras["energy"].tolist() == split.labels.tolist()
+    plain = decided(found, "mosi")
+    assert set(plain.sentiment.tolist()) == {1.0}
+    assert list(plain.extras) == ["p_-1", "p_0", "p_1", "energy"]
+    assert plain.extras["p_0"] == pytest.approx(share_N / 2, abs=1e-6)
+    moved = decided(found, "mosi", [0.1, 0.1, 0.8])
+    assert (moved.sentiment == np.where(share_N * 8 > 1 - 1.5 * share_N, -1, 1)).all()
+    assert decided(plain, "mosi") is plain
+
+
+def test_lost_samples_are_counted_once() -> None:
+    probability = np.array([[np.nan, np.nan], [0.2, 0.8]], np.float32)
+    assert Predictions(probability, {}, {}).lost == 1
+    assert Predictions(np.array([np.inf, 1.0, np.nan], np.float32), {}, {}).lost == 2

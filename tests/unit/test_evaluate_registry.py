@@ -9,7 +9,7 @@ import yaml
 
 from lnln_dist.errors import UserError
 from lnln_dist.evaluate.protocol import Protocol
-from lnln_dist.evaluate.registry import PROTOCOLS, customised, find_protocol
+from lnln_dist.evaluate.registry import PROTOCOLS, customised, find_protocol, protocol_in
 
 PAPER = PROTOCOLS["paper"]
 
@@ -144,6 +144,28 @@ def test_options_make_a_custom_protocol() -> None:
 def test_options_that_cannot_be(protocol: str, options: dict[str, Any], match: str) -> None:
     with pytest.raises(UserError, match=match):
         customised(PROTOCOLS[protocol], **options)
+
+
+def test_an_evaluation_tells_its_protocol() -> None:
+    found = customised(PAPER, rates=[0.5], absent=["audio"])
+    summary = json.loads(json.dumps({"protocol_definition": found.definition()}))
+    assert protocol_in(summary) == found
+    older = {"protocol": "paper", "rates": [0.5], "noise_seeds": [1, 2, 3], "missing": []}
+    assert protocol_in({**older, "absent": ["audio"]}).cells() == found.cells()
+    older["missing"] = ["text+audio"]
+    assert protocol_in(older).cells()[-1].pattern == "missing:text+audio"
+
+
+def test_the_file_in_the_readme_is_one(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    block = readme.split("`--protocol bursts.yaml`")[1].split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "bursts.yaml").write_text(block)
+    found = find_protocol(str(tmp_path / "bursts.yaml"))
+    assert len(found.cells()) == 3 * (1 + 4 + 2 + 1 + 1)
+    for name, protocol in PROTOCOLS.items():
+        family, _, variant = name.partition("-")
+        told = f"`-{variant}`" if family == "cider" and variant != "rmfm" else f"`{name}`"
+        assert told in readme, protocol.name
 
 
 def test_a_definition_survives_json() -> None:

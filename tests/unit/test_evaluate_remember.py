@@ -43,7 +43,7 @@ def encoder(tmp_path: Path, data: Path) -> TextEncoder:
         split="test",
         checkpoint="best",
     )
-    found: TextEncoder = load_model(case.run).text_encoder  # type: ignore[assignment]
+    found: TextEncoder = load_model(case.run)[0].text_encoder  # type: ignore[assignment]
     return found
 
 
@@ -100,7 +100,7 @@ def test_predictions_are_those_of_an_encoder_without_memory(
 ) -> None:
     run = tiny_runs.write_tiny_run(tmp_path / "a", data, padding=padding)
     (case,) = open_cases([run], data=None, split="test", checkpoint="best")
-    model, runtime = load_model(case.run), Runtime(cpu=True)
+    (model, _), runtime = load_model(case.run), Runtime(cpu=True)
     asked = note_sizes(model.text_encoder)  # type: ignore[arg-type]
     protocol = customised(
         PROTOCOLS["paper"], rates=[0.0, 0.1, 0.2, 0.5], seeds=[1, 2], missing=[("audio",)]

@@ -15,6 +15,7 @@ import torch
 
 from lnln_dist import metrics
 from lnln_dist.data.convert import prepare
+from lnln_dist.data.schema import write_index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.evaluate import robust
@@ -61,7 +62,7 @@ def test_files_hold_every_condition_and_sample(
         *(["random", r, r, s] for r in (0.0, 0.6) for s in (1, 2)),
         *(["missing:text", 1.0, 0.0, s] for s in (1, 2)),
     ]
-    assert len(own) == 6 * len(metrics.METRICS["mosi"])
+    assert len(own) == 6 * len(metrics.ALL["mosi"])
     assert set(own.checkpoint) == {"best"}
     assert set(own.selected_on) == {"valid"}
     assert set(own.train_seed) == {1}
@@ -179,10 +180,36 @@ def test_a_checkpoint_chosen_on_another_split_than_asked_is_noted(
     assert record["notes"] == ["the checkpoint was chosen on valid, the protocol asks for test"]
 
 
+def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
+    tmp_path: Path, evaluate: Callable[..., Any]
+) -> None:
+    source = tiny_runs.write_pickle(tmp_path / "gaps.pkl")
+    content = pickle.loads(source.read_bytes())
+    content["test"]["audio"][0, 2:5] = 0
+    source.write_bytes(pickle.dumps(content))
+    prepare(source, tmp_path / "gaps", dataset="mosi", tokenizer="corpus")
+    run = tiny_runs.write_tiny_run(tmp_path / "a", tmp_path / "gaps")
+    found = evaluate(run, protocol="as-is", rates=None, seeds=None)
+    own = found.metrics[found.metrics.model == "lnln"]
+    assert set(own.pattern) == {"clean"}
+    assert set(own.erased_audio) == {0.0}
+    (record,) = found.summary["runs"]
+    assert record["natural_gaps"]["audio"] == {"samples": 1, "runs": 1, "places": 3}
+    (note,) = record["notes"]
+    assert note.startswith("natural gaps in test: audio: 3 zero frames in 1 runs within 1 of 11")
+    index = open_dataset(tmp_path / "gaps").index
+    write_index(index.model_copy(update={"gaps": None}), tmp_path / "gaps")
+    (record,) = evaluate(
+        run, protocol="as-is", rates=None, seeds=None, output=tmp_path / "x"
+    ).summary["runs"]
+    assert record["natural_gaps"] is None
+    assert any("were not counted: prepare them anew" in note for note in record["notes"])
+
+
 def test_every_score_from_its_own_checkpoint(
     tmp_path: Path, data: Path, evaluate: Callable[..., Any]
 ) -> None:
-    names = ("best", *metrics.METRICS["mosi"])
+    names = ("best", *metrics.ALL["mosi"])
     run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=names)
     together = evaluate(run, checkpoint="per-metric", output=tmp_path / "all").metrics
     own = together[together.model == "lnln"]
@@ -196,7 +223,16 @@ def test_every_score_from_its_own_checkpoint(
         best[best.metric == "mae"].value.to_numpy()[:4] != own[own.metric == "mae"].value.to_numpy()
     ).all()
     table = pd.read_parquet(tmp_path / "all" / "predictions.parquet")
-    assert set(table.checkpoint) == set(metrics.METRICS["mosi"])
+    assert set(table.checkpoint) == set(metrics.ALL["mosi"])
+
+
+def test_runs_of_before_there_was_macro_f1_are_evaluated_per_metric(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    names = ("best", *metrics.METRICS["mosi"])
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=names)
+    found = evaluate(run, checkpoint="per-metric").metrics
+    assert set(found[found.model == "lnln"].metric) == set(metrics.METRICS["mosi"])
 
 
 def test_several_runs_and_the_summary(
@@ -239,14 +275,12 @@ def test_collapsed_predictions_raise_an_alarm(
     tmp_path: Path, data: Path, evaluate: Callable[..., Any]
 ) -> None:
     run = tiny_runs.write_tiny_run(tmp_path / "a", data)
-    assert all(
-        "collapse" in line for line in evaluate(run, output=tmp_path / "x").summary["alarms"]
-    )
     state, note = Run(run).load_best()
     save_best(run, {**state, "sentiment.weight": 0 * state["sentiment.weight"]}, note)
     found = evaluate(run)
-    (line,) = found.summary["alarms"]
-    assert line.startswith("a: predictions collapse at missing rate 0.0, 0.6 (")
+    collapsed, constant = found.summary["alarms"]
+    assert collapsed.startswith("a: predictions collapse at missing rate 0.0, 0.6 (")
+    assert constant.startswith("a: no better than a constant: mean mae ")
     assert found.metrics[found.metrics.metric == "corr"].value.isna().all()
 
 

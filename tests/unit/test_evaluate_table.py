@@ -84,8 +84,8 @@ def one() -> pd.DataFrame:
 
 
 def record(run: str, group: str = "g", **more: Any) -> dict[str, Any]:
-    base = {"run": run, "group": group, "family": "mosi", "dataset": "mosi", "samples": 4}
-    return {**base, "notes": [], **more}
+    data = {"family": "mosi", "dataset": "mosi", "samples": 4, "notes": []}
+    return {"run": run, "group": group, "task": "regression", **data, **more}
 
 
 def summary(*records: dict[str, Any], alarms: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -199,3 +199,15 @@ def test_floors_of_different_data_are_not_compared() -> None:
 def test_notes_are_shown(one: pd.DataFrame) -> None:
     text = printed(one, summary(record("a", notes=["trained on mosi, evaluated on mosei"])))
     assert "note: trained on mosi, evaluated on mosei" in text
+
+
+def test_a_run_of_classes_shows_their_scores(one: pd.DataFrame) -> None:
+    macro = one[one["metric"] == "acc3"].assign(metric="f1_macro3", value=0.25)
+    text = printed(pd.concat([one, macro]), summary(record("a", task="three-class")))
+    assert "a: mosi test (n = 4), three-class, protocol paper" in text
+    head = text.split("---")[0]
+    assert "acc3" in head
+    assert "macro3" in head
+    assert "acc7" not in head
+    assert "mae" not in head
+    assert "0.2500" in text

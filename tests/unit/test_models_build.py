@@ -35,7 +35,7 @@ def test_both_verbs_of_lnln_say_what_its_forward_says() -> None:
     model, batch = small_model().eval(), random_batch()
     outputs = model(batch, complete=True)
     losses, prediction = model.losses(batch), model.predict(batch)
-    assert torch.equal(prediction.sentiment_B, outputs.sentiment_B)
+    assert torch.equal(prediction.sentiment, outputs.sentiment)
     assert torch.equal(prediction.extras["completeness"], outputs.completeness_B)
     assert losses.weights.keys() == losses.terms.keys()
     label = (1 - batch.text.rate_B).sum()

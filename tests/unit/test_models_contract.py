@@ -11,6 +11,7 @@ from own_model import Own
 from torch import nn
 
 from lnln_dist import settings
+from lnln_dist.config import TaskConfig
 from lnln_dist.data.schema import SPLITS
 from lnln_dist.errors import ConfigError
 from lnln_dist.models import InputShapes, build_network, contract
@@ -99,19 +100,19 @@ def add_idle(model: Own) -> None:
         (losses(lambda _: 1 / 0), "losses.batch. of own_model:SPEC ends in ZeroDivisionError"),
         (add_idle, r"no gradient from the losses \(spare.bias, spare.weight\)"),
         (
-            prediction(lambda x: x.sentiment_B),
+            prediction(lambda x: x.sentiment),
             "predict.batch. has to return Prediction, not Tensor",
         ),
         (
-            prediction(lambda x: x._replace(sentiment_B=x.sentiment_B[:, None])),
+            prediction(lambda x: x._replace(sentiment=x.sentiment[:, None])),
             "the sentiment has to have one number per sample",
         ),
         (
-            prediction(lambda x: x._replace(extras={"heat": x.sentiment_B})),
+            prediction(lambda x: x._replace(extras={"heat": x.sentiment})),
             "are heat, its spec's are e",
         ),
         (
-            prediction(lambda x: x._replace(extras={"energy": x.sentiment_B[:1]})),
+            prediction(lambda x: x._replace(extras={"energy": x.sentiment[:1]})),
             "energy has to have one number per sample",
         ),
     ],
@@ -174,6 +175,15 @@ def test_the_tags_of_the_log_are_known() -> None:
     assert loop.LEAVE in contract.TAKEN
     assert loop.TERM.strip("/") in contract.TAKEN
     assert set(SPLITS) - {"train"} <= contract.TAKEN
+
+
+def test_a_network_without_classes_is_named() -> None:
+    three = make_config("own_model:SPEC", task=TaskConfig(kind="three-class"))
+    with pytest.raises(ConfigError, match=r"probabilities \[B, 3\] for task.kind three-class"):
+        try_network(network(), three, SHAPES)
+    model = network()
+    prediction(lambda x: x._replace(sentiment=torch.full((2, 3), 1 / 3)))(model)
+    try_network(model, three, SHAPES)
 
 
 def test_a_users_error_of_ours_stays_what_it_is() -> None:

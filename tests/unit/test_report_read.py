@@ -8,6 +8,7 @@ import pytest
 from evaluations import write_evaluation
 
 from lnln_dist.errors import UserError
+from lnln_dist.report.comparison import compare
 from lnln_dist.report.read import read
 
 RUNS = {"a1": ("lnln", 1, 0.5)}
@@ -46,5 +47,6 @@ def test_one_name_for_two_definitions_is_refused(tmp_path: Path) -> None:
     rewrite(two, protocol_definition={"name": "mine", "grids": [{"spans": 2}]})
     with pytest.raises(UserError, match="evaluate them alike"):
         read([one, two])
-    rewrite(two, protocol="mine v2")
+    rewrite(two, protocol="mine v2", protocol_words="mine v2: two spans")
     assert len({run.protocol for run in read([one, two])}) == 2
+    assert "protocol mine v2: two spans" in compare([one, two]).words

@@ -75,6 +75,8 @@ def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
         ("train: {seed: 1, seed: 2}", "repeated key seed"),
         ("base: 3", "base: expected a file name"),
         ("select: {rates: []}", "select.rates"),
+        ("select: {rates: [0.1, 0.1]}", "select: rates .0.1, 0.1.: one is given twice"),
+        ("select: {noise: official, seeds: [4294967296]}", "select: seeds of noise official"),
         ("train: {epochs: 2020-01-01}", "train.epochs: .*got '2020-01-01'"),
         ("{train.seed: 1, train: {seed: 2}}", "train.seed: given twice, nested and dotted"),
     ],
@@ -127,7 +129,7 @@ def test_hash_follows_what_is_computed_and_nothing_else() -> None:
     assert settings.config_hash(parse("--data.workers", "4", "--train.log_steps", "1")) == base
     for key in settings.leaf_keys():
         assert (key in settings.BOOKKEEPING) or key.split(".")[0] in (
-            "data", "noise", "model", "loss", "optim", "train", "select",
+            "data", "noise", "task", "model", "loss", "optim", "train", "select",
         )  # fmt: skip
     changed = [
         parse("--loss.adversarial", "0.7"),
@@ -138,8 +140,28 @@ def test_hash_follows_what_is_computed_and_nothing_else() -> None:
         parse("--noise.pattern", "block", "--noise.spans", "2"),
         parse("--noise.pattern", "block", "--noise.vision.place", "end"),
         parse("--select.metric", "corr"),
+        parse("--task.kind", "three-class"),
+        parse("--task.kind", "three-class", "--task.decision", "argmax"),
     ]
-    assert len({settings.config_hash(c) for c in changed} | {base}) == 9
+    assert len({settings.config_hash(c) for c in changed} | {base}) == 11
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"task": {"class_weights": "balanced"}}, "class_weights has no effect on kind regression"),
+        ({"task": {"decision": "argmax"}}, "decision has no effect on kind regression: drop it"),
+        ({"task": {"kind": "two-class"}}, "task.kind: .*three-class"),
+        (
+            {"task": {"kind": "three-class"}, "select": {"split": "test"}},
+            "select.split: test would choose the thresholds.*use task.decision: argmax",
+        ),
+    ],
+)
+def test_settings_of_classes_act_or_are_refused(raw: dict, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected) as caught:
+        settings.build(raw)
+    assert "\n" not in str(caught.value)
 
 
 def test_bookkeeping_names_real_settings() -> None:
