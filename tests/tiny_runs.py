@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lnln_dist.config import DataConfig, EncoderConfig, TrainConfig
+from lnln_dist.config import REGRESSION, DataConfig, EncoderConfig, TaskConfig, TrainConfig
 from lnln_dist.data.convert import prepare
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.models import InputShapes
-from lnln_dist.models.lnln import LNLN
+from lnln_dist.models import InputShapes, build_network
 from lnln_dist.models.text import build_encoder, save_encoder
 from lnln_dist.runs import RunInfo, save_best, write_run
 from lnln_dist.settings import config_hash
@@ -71,6 +70,7 @@ def write_tiny_run(
     seed: int = 1,
     padding: str = "batch",
     names: tuple[str, ...] = ("best",),
+    task: TaskConfig = REGRESSION,
     **info: object,
 ) -> Path:
     """A run folder whose checkpoints have random weights, one draw per name."""
@@ -82,13 +82,14 @@ def write_tiny_run(
         data=DataConfig(path=str(data), padding=padding),
         model=model_config,
         train=TrainConfig(seed=seed),
+        task=task,
     )
     for number, name in enumerate(names):
         torch.manual_seed(1000 * seed + number)
         encoder = build_encoder(
             model_config.encoder, tokenizer=index.tokenizer, max_length=shapes.text_length
         )
-        model = LNLN(model_config, encoder, shapes)
+        model = build_network(config, encoder, shapes)
         note = {"epoch": 3, "step": 9, "metric": "mae", "score": 1.0, "selected_on": "valid"}
         save_best(folder, model.state_dict(), note, name=name)
     save_encoder(encoder, folder / "encoder", tokenizer=dataset.folder / "tokenizer")

@@ -129,22 +129,24 @@ def predict_case(
         before_pass=before_pass,
     )
     check_extras(found[0].extras, model=case.run.config.model.name)
-    check_finite(found, case.run.folder)
-    return [decided(one, case.index.family, thresholds) for one in found]
+    return finished(found, case.run, thresholds)
 
 
-def check_finite(found: Sequence[Predictions], run: Path) -> None:
-    """Refuses predictions that are no numbers.
+def finished(
+    found: Sequence[Predictions], run: Run, thresholds: Sequence[float] | None
+) -> list[Predictions]:
+    """Predictions of a run that are numbers, with classes decided on (see ``decided``).
 
     Raises:
-        CheckpointError: names the run.
+        CheckpointError: one is not finite.
     """
     for one in found:
         if one.lost:
             raise CheckpointError(
-                f"{run}: {one.lost} of {len(one.sentiment)} predictions are not finite: "
+                f"{run.folder}: {one.lost} of {len(one.sentiment)} predictions are not finite: "
                 "this checkpoint is of no use, take an earlier one or train again"
             )
+    return [decided(one, run.info.family, thresholds) for one in found]
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:

@@ -2,9 +2,11 @@
 
 Leave-one-out, by the noise the networks are trained with: an erased token becomes [UNK], an erased
 frame zero. An effect is the prediction with a part minus the prediction without it, in the labels'
-unit: above 0 where the part raises the score. Effects of parts need not add up.
+unit: above 0 where the part raises the score. Effects of parts need not add up. Of a run with
+classes it is the mean over the classes by their probabilities that moves: classes would jump.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -88,9 +90,9 @@ class Plan:
         Args:
             found: predictions under ``noises``, in their order.
         """
-        sentiment = found[0].sentiment
+        score_N = _score(found[0])
         return {
-            f"effect_{m}": np.where(self._there[m], sentiment - other.sentiment, np.float32("nan"))
+            f"effect_{m}": np.where(self._there[m], score_N - _score(other), np.float32("nan"))
             for m, other in zip(MODALITIES, found[1 : 1 + len(MODALITIES)], strict=True)
         }
 
@@ -112,7 +114,7 @@ class Plan:
             ``token``, ``effect``), ``audio`` and ``vision``: lists of windows with ``from`` and
             ``to`` in frames, ``seconds`` (from, to) where known, and ``effect``.
         """
-        drop_CN = np.stack([found[0].sentiment - other.sentiment for other in found[1:]])
+        drop_CN = np.stack([_score(found[0]) - _score(other) for other in found[1:]])
         of_modality, of_rest = np.split(drop_CN, [len(MODALITIES)])
         of_token, of_window = np.split(of_rest, [len(self._tokens)])
         of_frames = dict(
@@ -146,6 +148,13 @@ class Plan:
                 ]
             records.append(record)
         return records
+
+
+def _score(found: Predictions) -> NDArray[np.float32]:
+    """What an effect is a difference of."""
+    classes = {name: re.fullmatch(r"p_(-?[\d.]+)", name) for name in found.extras}
+    parts = [float(match[1]) * found.extras[name] for name, match in classes.items() if match]
+    return np.sum(parts, axis=0, dtype=np.float32) if parts else found.sentiment
 
 
 def _tokens(text: Part) -> list[Part]:

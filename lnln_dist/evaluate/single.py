@@ -135,11 +135,10 @@ def _outputs(
     case = opened.case
     model, note = load_model(case.run, checkpoint)
     plan = Plan(case.split) if explain else None
-    noises = plan.noises if plan else [CleanNoise()]
     found = predict_case(
         case,
         model.to(runtime.device),
-        noises,
+        plan.noises if plan else [CleanNoise()],
         runtime=runtime,
         batch_size=batch_size,
         thresholds=note.get("thresholds"),

@@ -66,8 +66,7 @@ def read_scores(results: Path, weights_sha256: str) -> Scores:
         UserError: it holds no scores of these weights, or a package for statistics is missing.
     """
     try:
-        from lnln_dist.report.intervals import interval
-        from lnln_dist.report.models import BOUNDS, models_of
+        from lnln_dist.report.models import models_of
         from lnln_dist.report.read import read
         from lnln_dist.report.seeds import RANDOM, condition_name, over_seeds
     except ImportError as err:
@@ -82,12 +81,13 @@ def read_scores(results: Path, weights_sha256: str) -> Scores:
         ]
         if not kept:
             continue
-        rows = run.metrics[run.metrics["checkpoint"].isin(kept)].dropna(subset="value")
+        rows = run.metrics[run.metrics["checkpoint"].isin(kept)]
+        rows = rows[rows.groupby("metric")["value"].transform("count") > 0]  # defined at all
         scores = []
         for metric in dict.fromkeys(rows["metric"]):
             (model,) = models_of([run], metric)
-            found = interval(model.resampled).within(*BOUNDS.get(metric, (0.0, 1.0)))
-            scores.append(Score(metric, found.value, found.low, found.high, model.floor))
+            mean = model.mean
+            scores.append(Score(metric, mean.value, mean.low, mean.high, model.floor))
         table = over_seeds(rows)
         random = table.index.get_level_values("pattern") == RANDOM
         table = table[random] if random.any() else table

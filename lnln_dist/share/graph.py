@@ -114,6 +114,11 @@ def trace(
     Raises:
         ConfigError: its code cannot be turned into a graph.
     """
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        raise ConfigError(
+            f"model {name} has recurrent layers, whose graph holds for one length alone: export "
+            "without --onnx and --torch-export"
+        )
     batch = Dim("batch")
     places = [Dim(m, max=shapes.length(m)) for m in MODALITIES]
     text, audio, vision = ({0: batch, 1: place} for place in places)

@@ -11,10 +11,11 @@ import pandas as pd
 from lnln_dist.config import MODALITIES
 from lnln_dist.data.tokens import TextTokenizer, load_tokenizer
 from lnln_dist.errors import CheckpointError, DataError
-from lnln_dist.evaluate.cases import check_finite
+from lnln_dist.evaluate.cases import finished
+from lnln_dist.evaluate.compatible import other_code
 from lnln_dist.evaluate.explain import Plan, Without
 from lnln_dist.evaluate.load import build_model, load_weights
-from lnln_dist.evaluate.predict import Predictions, decided, predict
+from lnln_dist.evaluate.predict import Predictions, predict
 from lnln_dist.evaluate.single import words_of
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
@@ -35,8 +36,13 @@ def load(path: str | Path, *, checkpoint: str = "best", cpu: bool = False) -> "M
 
     Raises:
         UserError: it is neither, is damaged, or is a model whose own module cannot be imported.
+
+    Warns:
+        UserWarning: that module is not the one the model was trained with.
     """
     run = Run(Path(path).expanduser())
+    for note in other_code(run):
+        warnings.warn(note, stacklevel=2)
     return Model(run, checkpoint=checkpoint, runtime=Runtime(cpu=cpu or None))
 
 
@@ -139,9 +145,9 @@ class Model:
 
         Returns:
             One row per sample, with the index of ``text`` if that is a Series: ``prediction`` in
-            the unit of the training labels (``run.info.label_range``), and a column for whatever
-            else the model reports (LNLN: ``completeness``, the share of the text that is there;
-            a model of classes: ``p_`` and a class, its probability).
+            the unit of the training labels (``run.info.label_range``), or the value of the class
+            of a run with classes; and a column for whatever else there is: ``p_VALUE``, the
+            probability of each class; LNLN's ``completeness``, the share of the text that is there.
 
         Raises:
             DataError: nothing given, unequal numbers of samples, another width D, frames that are
@@ -213,9 +219,7 @@ class Model:
             pad_id=info.pad_id,
             batch_size=batch_size,
         )
-        check_finite(found, self.run.folder)
-        thresholds = self.note.get("thresholds")
-        return [decided(one, self.run.info.family, thresholds) for one in found]
+        return finished(found, self.run, self.note.get("thresholds"))
 
 
 def _split(given: Given) -> "Split":

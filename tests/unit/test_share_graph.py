@@ -1,5 +1,6 @@
 """The inference path as a graph: the network's numbers at any batch and length."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import networks
@@ -18,7 +19,11 @@ SIZES = ((1, 1, 1, 1), (1, 12, 20, 16), (4, 5, 20, 1))
 
 
 def small(name: str, **changes: object) -> tuple[nn.Module, tuple[str, ...]]:
-    return networks.small_network(name, **changes).float(), tuple(find_spec(name).extras)
+    """As shallow as the settings allow: the time is that of the graph's size."""
+    depths = {f.name for f in fields(find_spec(name).config) if f.name.endswith("depth")}
+    shallow = {depth: 2 if depth == "hyper_depth" else 1 for depth in depths}
+    network = networks.small_network(name, **{**shallow, **changes}).float()
+    return network, tuple(find_spec(name).extras)
 
 
 def trace(network: nn.Module, extras: tuple[str, ...]) -> torch.export.ExportedProgram:
@@ -34,6 +39,10 @@ def test_every_model_is_a_graph_for_all_sizes(
     name: str, changes: dict[str, object], tmp_path: Path
 ) -> None:
     network, extras = small(name, **changes)
+    if any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        with pytest.raises(ConfigError, match="recurrent layers"):
+            trace(network, extras)
+        return
     graph.write_torch(trace(network, extras), tmp_path / graph.TORCH)
     call = graph.run_torch(tmp_path / graph.TORCH)
     for size, *lengths in SIZES:
@@ -41,7 +50,7 @@ def test_every_model_is_a_graph_for_all_sizes(
         assert graph.difference(network, extras, call, inputs) <= 1e-5
 
 
-@pytest.mark.parametrize("name", ["text", "lnln"])
+@pytest.mark.parametrize("name", ["lnln"])
 def test_onnx_gives_the_same(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     network, extras = small(name)

@@ -15,6 +15,7 @@ import pytest
 import tiny_runs
 
 import lnln_dist
+from lnln_dist.config import TaskConfig
 from lnln_dist.errors import CheckpointError, ConfigError, DataError, UserError
 from lnln_dist.evaluate.load import weights_sha256
 from lnln_dist.evaluate.single import predict_file
@@ -149,6 +150,26 @@ def test_what_each_part_did(model: Model, clips: dict[str, Any]) -> None:
     json.dumps(records, allow_nan=False)
     with pytest.raises(DataError, match=r"seconds has the shape \(2,\)"):
         model.explain(**rows, seconds=[1.0, 2.0])
+
+
+def test_a_run_with_classes_tells_their_probabilities(
+    run: Path, clips: dict[str, Any], tmp_path: Path
+) -> None:
+    data, task = run.parent / "data", TaskConfig(kind="three-class")
+    own = tiny_runs.write_tiny_run(tmp_path / "run", data, task=task)
+    model = load(own, cpu=True)
+    differences = model.save_pretrained(tmp_path / "model", graphs=["model.pt2"])
+    assert differences["model.pt2"] <= 1e-5
+    found = load(tmp_path / "model", cpu=True).predict(**clips)
+    table = predict_file(own, data, output=tmp_path / "p.csv", runtime=Runtime(cpu=True)).table
+    np.testing.assert_array_equal(found, table[list(found.columns)])
+    assert list(found.columns) == ["prediction", "p_-1", "p_0", "p_1", "completeness"]
+    np.testing.assert_allclose(found[["p_-1", "p_0", "p_1"]].sum(axis=1), 1, rtol=1e-5)
+    rows = {m: v[:2] for m, v in clips.items()}
+    blind = rows | {"vision": [np.zeros_like(x) for x in rows["vision"]]}
+    score = [t["p_1"] - t["p_-1"] for t in (model.predict(**rows), model.predict(**blind))]
+    (record, _) = model.explain(**rows)
+    assert record["effect"]["vision"] == pytest.approx(score[0][0] - score[1][0], abs=1e-6)
 
 
 FRESH = """
