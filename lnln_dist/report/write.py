@@ -107,13 +107,17 @@ def _lead(protocol: str, members: Sequence[Model], metric: str) -> list[str]:
         f"with {first.mean.value:.4f}{between}; the best constant reaches {first.floor:.4f}"
     ]
     drops = [m for m in members if np.isfinite(m.robustness.drop)]
-    if len(drops) > 1:
-        least, most = (choose(drops, key=lambda m: m.robustness.drop) for choose in (min, max))
+    least, most = (choose(drops, key=_drop, default=None) for choose in (min, max))
+    if least and most and f"{_drop(least):.4f}" != f"{_drop(most):.4f}":
         lines.append(
             f"protocol {protocol}: from the lowest to the highest rate {least.name} loses least "
-            f"({least.robustness.drop:.4f}), {most.name} most ({most.robustness.drop:.4f})"
+            f"({_drop(least):.4f}), {most.name} most ({_drop(most):.4f})"
         )
     return lines
+
+
+def _drop(model: Model) -> float:
+    return model.robustness.drop
 
 
 def _write_tables(

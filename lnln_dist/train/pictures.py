@@ -1,7 +1,7 @@
 """What TensorBoard shows of validation beside numbers: figures, sentences, fused features.
 
-Figures and sentences are made after the first and the last epoch, and in between as often as they
-take no more than ``SHARE`` of the run's time. The features of the projector come with the last.
+Figures and sentences are made after the last epoch, and before it as often as they take no more
+than ``SHARE`` of the run's time. The features of the projector come with the last.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Prediction
 
 SHARE = 0.02  # of the run's time
+EXPECTED_S = 1.0  # the first time, the import of matplotlib included
 MOST_FEATURES = 500  # samples of the projector
 SENTENCES = 8
 HEAD = "sentiment"  # name of the module that reads the prediction off the fused feature
@@ -65,7 +66,7 @@ class Pictures:
         chosen = np.random.default_rng(0).permutation(len(split))[:MOST_FEATURES]
         self._rows = frozenset(chosen.tolist())
         self._told = Told({}, {})
-        self._begin, self._spent, self._last = time.perf_counter(), 0.0, 0.0
+        self._begin, self._spent, self._cost = time.perf_counter(), 0.0, EXPECTED_S
 
     @contextlib.contextmanager
     def watching(self, task: nn.Module) -> Iterator[None]:
@@ -102,14 +103,14 @@ class Pictures:
     def draw(self, step: int, scores: GridScores, *, last: bool) -> None:
         """Shows the validation just made, if it is time to."""
         begin = time.perf_counter()
-        if self._last and not last and self._spent + self._last > SHARE * (begin - self._begin):
+        if not last and self._spent + self._cost > SHARE * (begin - self._begin):
             return
         self._figures(step, scores)
         self._writer.text(f"{self._select.split}/sentences", self._sentences(scores), step)
         if last and self._told.features:
             self._features(step, scores)
-        self._last = time.perf_counter() - begin
-        self._spent += self._last
+        self._cost = time.perf_counter() - begin
+        self._spent += self._cost
 
     def _figures(self, step: int, scores: GridScores) -> None:
         from lnln_dist.report import figures  # matplotlib takes long to import

@@ -177,7 +177,7 @@ function drawConfusion() {
       html("tbody", {}, ...rows));
   });
   into("confusion", at, legend(part.models), html("div", { class: "confusions wide" }, ...tables),
-    note("Per cent of each true class (row), over all training and noise seeds."));
+    note(`Per cent of each true class (row) at condition ${part.conditions[state.condition.confusion].name}, over all training and noise seeds.`));
 }
 
 function drawLengths() {
@@ -187,7 +187,8 @@ function drawLengths() {
   into("lengths", at, legend(part.models), chart({
     series: shown((m) => lengths.error[m][state.condition.lengths].map((v) => [v, null, null])),
     names: lengths.names.map((name, i) => `${name} (${lengths.count[i]})`), at: lengths.names.map((_, i) => i),
-    x: "tokens of the text (samples)", y: "mean absolute error", label: "mean absolute error by length of the text" }));
+    x: "tokens of the text (samples)", y: "mean absolute error", label: "mean absolute error by length of the text" }),
+  note(`At condition ${part.conditions[state.condition.lengths].name}, over all training and noise seeds.`));
 }
 
 function textOf(sample) { return sample.pieces ? sample.pieces.map((p) => p[0]).join("") : ""; }
