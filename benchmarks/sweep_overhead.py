@@ -3,12 +3,13 @@
     python benchmarks/sweep_overhead.py time DIR [--trials 12]
     python benchmarks/sweep_overhead.py memory DIR
 
-DIR is prepared data (for ``memory`` of the size of interest). ``time`` runs short trials of a tiny
-network one after the other in warm workers. Of each trial's wall time, from the driver handing it
-out to the driver hearing of its end, it takes off the training time, from the beginning of the
-first step to the last scores; what is left is set-up, checkpointing and Ray. ``memory`` runs one
-trial, then four at once, and reports each worker process's largest private memory: what it wrote
-itself (anonymous pages). The mapped shards are not part of it; they lie in the page cache once.
+DIR is prepared data (for ``memory`` of the size of interest). ``time`` screens four settings of a
+tiny network on a few seeds, so that trials begin, pause and go on in warm workers. Of the wall time
+of each stretch, from the driver handing it out to the driver hearing of its end, it takes off the
+training time, from the beginning of the first step to the last scores; what is left is set-up,
+checkpointing and Ray. ``memory`` runs one trial, then four at once, and reports each worker
+process's largest private memory: what it wrote itself (anonymous pages). The mapped shards are not
+part of it; they lie in the page cache once.
 """
 
 import argparse
@@ -41,46 +42,57 @@ TINY = {
 }  # fmt: skip
 
 
-def run(data: str, output: Path, *, trials: int, cpus: float, train: dict[str, Any]) -> None:
-    """A sweep of ``trials`` seeds of one setting, each trained in one stretch."""
+def run(data: str, output: Path, *, cpus: float, train: dict[str, Any], **more: Any) -> None:
+    """A sweep of the tiny network."""
     raw = {
         "settings": {**TINY, "data": {"path": data}, "train": train},
-        "seeds": list(range(trials)),
         "resources": {"cpus": cpus},
+        **more,
     }
-    session.run(space.freeze(study.build(raw)), output, session.Options(cpus=2))
+    session.run(space.freeze(study.build(raw)), output, cpus=2)
 
 
-def overheads(output: Path) -> Iterator[tuple[bool, float, float]]:
-    """(warm, wall seconds, training seconds) of every trial."""
-    stretches = [
-        (note.parent, stretch)
-        for note in output.glob(f"trials/*/{NOTE}")
-        for stretch in Note.model_validate_json(note.read_bytes()).stretches
-    ]
+def stretches(output: Path) -> Iterator[tuple[Path, Any]]:
+    """(run folder, what is noted) of every stretch of training, in the order of their ends."""
+    for note in sorted(output.glob(f"trials/*/{NOTE}"), key=lambda path: path.stat().st_mtime):
+        for stretch in Note.model_validate_json(note.read_bytes()).stretches:
+            yield note.parent, stretch
+
+
+def overheads(output: Path) -> Iterator[tuple[str, float]]:
+    """(kind, seconds beside training) of every stretch."""
     seen: set[int] = set()
-    for run, stretch in sorted(stretches, key=lambda item: (item[0] / NOTE).stat().st_mtime):
+    for run, stretch in stretches(output):
         rows = [json.loads(row) for row in (run / "log.jsonl").read_text().splitlines()]
+        rows = [row for row in rows if stretch.start < row.get("epoch", 0) <= stretch.epoch]
         first = next(row for row in rows if row["kind"] == "train")
         last = [row for row in rows if row["kind"] == "score"][-1]
         training = last["time"] - first["time"] + first["speed/step_ms"] / 1000
-        yield stretch.pid in seen, stretch.wall_s, training
+        warm = "warm" if stretch.pid in seen else "cold"
+        kind = "gone on after a pause" if stretch.start else f"begun in a {warm} worker"
+        yield kind, stretch.wall_s - training
         seen.add(stretch.pid)
 
 
 def measure_time(data: str, trials: int) -> None:
-    """Prints the time per trial that is not training."""
+    """Prints the time that is not training, per trial begun and per trial gone on."""
+    seeds = list(range(trials // 4))
+    screened = {
+        "axes": {"optim.lr": {"grid": [1e-4, 3e-4, 1e-3, 3e-3]}},
+        "screen": {"seeds": len(seeds), "reduction": 2},
+        "confirm": {"best": 2},
+    }
+    train = {"epochs": 4, "log_steps": 1}
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "sweep"
-        run(data, output, trials=trials, cpus=1, train={"epochs": 2, "log_steps": 1})
+        run(data, output, cpus=1, train=train, seeds=seeds, **screened)
         found = list(overheads(output))
-    for name, warm in (("cold", False), ("warm", True)):
-        left = [wall - training for is_warm, wall, training in found if is_warm == warm]
-        if left:
-            print(
-                f"{name} workers: {len(left)} trials, {statistics.median(left):.2f} s beside "
-                f"training (median), {max(left):.2f} s at most"
-            )
+    for kind in sorted({kind for kind, _ in found}):
+        left = [seconds for other, seconds in found if other == kind]
+        print(
+            f"{kind}: {len(left)} stretches, {statistics.median(left):.2f} s beside training "
+            f"(median), {max(left):.2f} s at most"
+        )
 
 
 @contextmanager
@@ -117,7 +129,8 @@ def measure_memory(data: str) -> None:
         with tempfile.TemporaryDirectory() as folder, watching() as peaks:
             begin = time.perf_counter()
             # One epoch is enough: every sample is read once.
-            run(data, Path(folder) / "sweep", trials=trials, cpus=0.5, train={"epochs": 1})
+            seeds = list(range(trials))
+            run(data, Path(folder) / "sweep", cpus=0.5, train={"epochs": 1}, seeds=seeds)
             wall = time.perf_counter() - begin
         largest = sorted(peaks.values(), reverse=True)[:trials]
         each = ", ".join(f"{peak / 2**20:.0f}" for peak in largest)

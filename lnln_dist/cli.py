@@ -22,13 +22,17 @@ class Verb(NamedTuple):
 
 VERBS = {
     "synthesize": Verb("lnln_dist.commands.synthesize", "write a synthetic MMSA-format corpus"),
+    "extract": Verb("lnln_dist.commands.extract", "turn raw clips and a label file into shards"),
     "prepare": Verb("lnln_dist.commands.prepare", "turn an MMSA feature pickle into shards"),
     "verify": Verb("lnln_dist.commands.verify", "check prepared shards, or name the damaged one"),
     "train": Verb("lnln_dist.train.__main__", "train (as `accelerate launch -m lnln_dist.train`)"),
     "sweep": Verb("lnln_dist.commands.sweep", "run a study of settings x seeds on Ray"),
     "evaluate": Verb("lnln_dist.commands.evaluate", "score runs at every missing rate"),
     "compare": Verb("lnln_dist.commands.compare", "test models against each other, with intervals"),
+    "report": Verb("lnln_dist.commands.report", "write a comparison as a page, tables and figures"),
     "predict": Verb("lnln_dist.commands.predict", "write a run's predictions for some data"),
+    "reproduce": Verb("lnln_dist.commands.reproduce", "evaluate again and compare the numbers"),
+    "export": Verb("lnln_dist.commands.export", "write a trained model as one folder"),
     "import-checkpoint": Verb(
         "lnln_dist.commands.import_checkpoint", "turn a checkpoint of the released code into a run"
     ),

@@ -4,6 +4,7 @@
 settings and its loss weights) is in ``specs``; reading, overriding and hashing in ``settings.py``.
 """
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
@@ -20,6 +21,9 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 NoiseMode = Literal["uniform", "fixed"]
 NoisePattern = Literal["random", "block", "modality"]
+Place = Literal["anywhere", "start", "middle", "end"]
+Kind = Literal["regression", "three-class", "five-class", "seven-class"]
+CLASSES: dict[Kind, int] = {"three-class": 3, "five-class": 5, "seven-class": 7}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,7 +31,7 @@ class DataConfig:
     """Where the shards are and how they are read."""
 
     path: str = ""
-    """Folder written by `lnln-dist prepare` (a local path or a file:// URI)."""
+    """Folder written by `lnln-dist prepare`: a path, or a URI (s3://, ...) copied once per host."""
     workers: Annotated[int, Field(ge=0)] = 0
     """Loader processes per rank, of training and of scoring; 0 loads in the process itself."""
     prefetch: Count = 4
@@ -54,6 +58,10 @@ class ModalityNoise:
     """As `noise.clean_share`."""
     pattern: NoisePattern | None = None
     """As `noise.pattern`."""
+    place: Place | None = None
+    """As `noise.place`."""
+    spans: Count | None = None
+    """As `noise.spans`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -71,7 +79,13 @@ class NoiseConfig:
     clean_share: Share = 0.5
     """Share of the samples left whole in each epoch, per modality, rounded down to a count."""
     pattern: NoisePattern = "random"
-    """Erase independent places, one contiguous block, or (with probability rate) the modality."""
+    """Erase independent places, contiguous blocks, or (with probability rate) the modality."""
+    place: Place = "anywhere"
+    """Where a block lies; for pattern block only."""
+    spans: Count = 1
+    """Blocks per sequence, one in each of as many equal parts; for pattern block only."""
+    shared: bool = False
+    """Erase the frames of the erased tokens (by relative time), at the text's rate."""
     completeness: Literal["nominal", "counted"] = "nominal"
     """Label of the completeness check: 1 - rate, or the counted share of kept text tokens."""
     text: ModalityNoise = ModalityNoise()
@@ -84,7 +98,7 @@ class NoiseConfig:
     def of(self, modality: Modality) -> ModalityNoise:
         """The settings in force for one modality, nothing left null but an unused rate."""
         own: ModalityNoise = getattr(self, modality)
-        names = ("mode", "rate", "maximum", "clean_share", "pattern")
+        names = [field.name for field in fields(ModalityNoise)]
         picked = {n: getattr(self, n) if (v := getattr(own, n)) is None else v for n in names}
         return ModalityNoise(**picked)
 
@@ -98,7 +112,44 @@ class NoiseConfig:
                 raise ValueError(f"rate has no effect in mode uniform ({modality}): set mode fixed")
             if noise.mode == "fixed" and noise.maximum != 1.0:
                 raise ValueError(f"maximum has no effect in mode fixed ({modality}): drop it")
+            if noise.pattern != "block" and (noise.place, noise.spans) != ("anywhere", 1):
+                raise ValueError(
+                    f"place and spans have no effect in pattern {noise.pattern} ({modality}): set "
+                    "pattern block"
+                )
+            if self.shared and getattr(self, modality) != ModalityNoise():
+                raise ValueError(f"shared gives {modality} the noise of the text: drop {modality}")
+        if self.shared and self.pattern == "modality":
+            raise ValueError("shared needs places: set pattern random or block")
         return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TaskConfig:
+    """What is predicted of a sample."""
+
+    kind: Kind = "regression"
+    """The sentiment as a number, or its class among those of acc3, acc5 or acc7."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Count every training sample the same in the loss, or every class."""
+    decision: Literal["thresholds", "argmax"] = "thresholds"
+    """By thresholds for the best macro-F1 on the validation grid, or for the likeliest class."""
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0 for a number."""
+        return CLASSES.get(self.kind, 0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TaskConfig":
+        for name in ("class_weights", "decision"):
+            default = TaskConfig.__dataclass_fields__[name].default
+            if not self.classes and getattr(self, name) != default:
+                raise ValueError(f"{name} has no effect on kind regression: drop it")
+        return self
+
+
+REGRESSION = TaskConfig()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -144,8 +195,11 @@ class ModelConfig:
 
     @property
     def hides_padding(self) -> bool:
-        """Whether a prediction is the same however far its sequences are padded."""
-        return True
+        """Whether a prediction is the same however far its sequences are padded.
+
+        That is ``mask_padding`` where a model has that switch.
+        """
+        return bool(getattr(self, "mask_padding", True))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -177,6 +231,11 @@ class OptimConfig:
     """Share of the training spent warming up (official: fixed at 0.1)."""
     clip_norm: NotNegative = 1.0
     """Largest gradient norm; 0 does not clip (released code)."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether no step's rate depends on the length of the training, which may then grow."""
+        return self.schedule == "constant" and self.warmup_share == 0
 
     @model_validator(mode="after")
     def _check(self) -> "OptimConfig":
@@ -262,6 +321,16 @@ class SelectConfig:
     batch_size: Count = 128
     """Samples per forward pass and process when scoring."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "SelectConfig":
+        for name in ("rates", "seeds"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} {list(given)}: one is given twice")
+        if self.noise == "official" and max(self.seeds) >= 2**32:
+            raise ValueError("seeds of noise official lie in [0, 2**32)")
+        return self
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:
@@ -273,6 +342,8 @@ class Config:
     """Shards and loading."""
     noise: NoiseConfig = NoiseConfig()
     """Training noise."""
+    task: TaskConfig = REGRESSION
+    """What is predicted."""
     model: ModelConfig
     """Network."""
     loss: LossConfig
@@ -290,6 +361,11 @@ class Config:
             raise ValueError(
                 "data.padding: batch needs model.mask_padding: true, else a prediction depends on "
                 "the other samples of its batch; use data.padding: corpus"
+            )
+        if self.task.classes and (self.select.split, self.task.decision) == ("test", "thresholds"):
+            raise ValueError(
+                "select.split: test would choose the thresholds of the classes, which validation "
+                "alone may; use task.decision: argmax"
             )
         if (self.train.micro_batch or 0) > self.train.batch_size:
             raise ValueError(

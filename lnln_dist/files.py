@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -33,21 +34,65 @@ def held(folder: Path, *, wait_s: float) -> Iterator[None]:
     Raises:
         TransientError: it is held by another process.
     """
+    with _locked(
+        folder / LOCK,
+        wait_s=wait_s,
+        problem=f"{folder} is being trained by another process: wait for it or choose another "
+        "--output",
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait_s: float, problem: str) -> Iterator[bool]:
+    """Holds a lock file; yields whether the file system has locks, else nothing is held."""
     # The library's fallback leaves a file behind when its holder is killed: held for ever.
-    lock = FileLock(folder / LOCK, fallback_to_soft=False)
+    lock, locks = FileLock(path, fallback_to_soft=False), True
     try:
         lock.acquire(timeout=wait_s)
     except Timeout:
-        raise TransientError(
-            f"{folder} is being trained by another process: wait for it or choose another --output"
-        ) from None
+        raise TransientError(problem) from None
     except (NotImplementedError, OSError) as err:
         if isinstance(err, OSError) and err.errno not in NO_LOCKS:
             raise
+        locks = False
     try:
-        yield
+        yield locks
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """Keeps other processes from writing ``target``, and removes what killed ones left beside it.
+
+    A folder that one of them had moved aside, and not yet replaced, is put back first.
+
+    Raises:
+        UserError: another process is writing it, or the place cannot be written to.
+    """
+    place = target.parent / f"{PENDING}{target.name}.lock"
+    with contextlib.ExitStack() as stack:
+        with explain_os_errors(target):
+            if target.parent.is_file():
+                raise OSError(errno.ENOTDIR, "not a folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            problem = f"{target} is being written by another process: wait for it"
+            locks = stack.enter_context(_locked(place, wait_s=0, problem=problem))
+            if locks:
+                stack.callback(place.unlink, missing_ok=True)
+                _clear(target)
+        yield
+
+
+def _clear(target: Path) -> None:
+    pending = re.compile(re.escape(f"{PENDING}{target.name}") + r"-\d+-[0-9a-f]{8}(-old)?")
+    left = [path for path in target.parent.iterdir() if pending.fullmatch(path.name)]
+    for path in sorted(left, key=lambda path: path.name.endswith("-old"), reverse=True):
+        if path.name.endswith("-old") and not target.exists():
+            path.rename(target)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 """Loss terms as sums over samples, which a caller divides once; shared by all models."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from lnln_dist.types import Batch
 
 
 def squared_error(value: Tensor, target: Tensor) -> Tensor:
@@ -12,6 +15,24 @@ def squared_error(value: Tensor, target: Tensor) -> Tensor:
     """
     same_shape(value, target)
     return (wide(value) - target) ** 2
+
+
+def sentiment_error(output: Tensor, batch: Batch) -> Tensor:
+    """What a sentiment head loses on each sample, [B]; in float32 at least.
+
+    Args:
+        output: of a ``SentimentHead``. A number [B]: the squared error. Logits of classes [B, C]:
+            the cross entropy, times the weight of the true class.
+        batch: labels, and the classes of them where there are logits.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if output.shape[1:].numel() == 1:
+        return squared_error(output, batch.label_B)
+    assert batch.target is not None, "the loader gives classes wherever a head has some"
+    entropy_B = F.cross_entropy(wide(output), batch.target.class_B, reduction="none")
+    return entropy_B * batch.target.weight_B
 
 
 def weighted_sum(value_B: Tensor, weight_B: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Scores of sentiment predictions, their constant-predictor floors and robustness summaries.
 
 Families: ``mosi`` (CMU-MOSI, CMU-MOSEI; labels in [-3, 3]) and ``sims`` (CH-SIMS; [-1, 1]).
+Classes are cut as ``classes`` says; their macro-F1 is kept beside the scores that the papers print.
 The definitions are those of the LNLN paper (arXiv 2409.20012, section 4.2) and its released code
 after the correction of the F1 arguments. For labels in another range the scores that are still
 defined are given, the others are nan. Values are fractions, not per cent, and not rounded;
@@ -14,7 +15,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Family = Literal["mosi", "sims"]
+from lnln_dist.classes import COUNTS, class_values, cut, macro_f1_of
+from lnln_dist.classes import Family as Family  # it is theirs, too
 
 METRICS: dict[Family, tuple[str, ...]] = {
     "mosi": (
@@ -23,23 +25,16 @@ METRICS: dict[Family, tuple[str, ...]] = {
     ),
     "sims": ("acc5", "acc3", "acc2", "f1", "mae", "corr"),
 }
+MACRO: dict[Family, tuple[str, ...]] = {
+    family: tuple(f"f1_macro{count}" for count in counts) for family, counts in COUNTS.items()
+}
+ALL: dict[Family, tuple[str, ...]] = {family: METRICS[family] + MACRO[family] for family in METRICS}
 DIRECTION: dict[str, Literal[1, -1]] = {
-    name: -1 if name == "mae" else 1 for names in METRICS.values() for name in names
+    name: -1 if name == "mae" else 1 for names in ALL.values() for name in names
 }
 LABEL_RANGE: dict[Family, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 _BINARY = ("acc2_non0", "f1_non0", "acc2_has0", "f1_has0", "acc2", "f1")  # need a zero inside
 _ANY_RANGE = ("mae", "corr")
-
-_SIMS_EDGES: dict[str, tuple[float, ...]] = {
-    "acc5": (-0.7, -0.1, 0.1, 0.7),
-    "acc3": (-0.1, 0.1),
-    "acc2": (0.0,),
-}
-# One value in every class of every metric of the family: no other constant can do better there.
-_CLASS_VALUES: dict[Family, tuple[float, ...]] = {
-    "mosi": (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0),
-    "sims": (-1.0, -0.4, 0.0, 0.4, 1.0),
-}
 
 
 class Robustness(NamedTuple):
@@ -51,23 +46,39 @@ class Robustness(NamedTuple):
     drop: float  # from the lowest to the highest rate; positive means it got worse
 
 
-def defined(family: Family, label_range: tuple[float, float]) -> tuple[str, ...]:
-    """The scores of a family that mean something for labels in a range, in its order.
+def names(family: Family, count: int = 0) -> tuple[str, ...]:
+    """The scores of a model that tells one of so many classes (0: a number), in their order.
+
+    Classes have the scores of their own number and of the unions that fewer classes are.
+    """
+    if not count:
+        return ALL[family]
+    known = [n for n in COUNTS[family] if n <= count]
+    return tuple(f"{score}{n}" for score in ("acc", "f1_macro") for n in known)
+
+
+def headlines(family: Family, count: int = 0) -> tuple[str, ...]:
+    """Those of ``names`` that tables show."""
+    return names(family, count) if count else METRICS[family]
+
+
+def defined(family: Family, label_range: tuple[float, float], count: int = 0) -> tuple[str, ...]:
+    """Those of ``names`` that mean something for labels in a range.
 
     Classes of several steps are cut for the family's own range; two classes need labels on both
     sides of zero; error and correlation suit any range.
     """
     if tuple(label_range) == LABEL_RANGE[family]:
-        return METRICS[family]
+        return names(family, count)
     low, high = label_range
     kept = _ANY_RANGE + (_BINARY if low < 0 < high else ())
-    return tuple(name for name in METRICS[family] if name in kept)
+    return tuple(name for name in names(family, count) if name in kept)
 
 
 def left_out(family: Family, label_range: tuple[float, float]) -> str:
     """Which scores labels in a range leave undefined, as a line; empty if none."""
     kept = defined(family, label_range)
-    lacking = [name for name in METRICS[family] if name not in kept]
+    lacking = [name for name in ALL[family] if name not in kept]
     if not lacking:
         return ""
     (low, high), (least, most) = label_range, LABEL_RANGE[family]
@@ -83,7 +94,7 @@ def scores(
     family: Family,
     label_range: tuple[float, float] | None = None,
 ) -> dict[str, float]:
-    """All scores of a family, in the order of ``METRICS[family]``.
+    """All scores of a family, in the order of ``ALL[family]``.
 
     Args:
         prediction: [n], any finite numbers.
@@ -132,10 +143,11 @@ def floors(
     _checked(true, true, family)
     label_range = label_range or LABEL_RANGE[family]
     median = float(np.median(np.clip(true, *label_range) if family == "sims" else true))
-    constants = (*_CLASS_VALUES[family], median)
+    # One value in every class of every score: no other constant can do better there.
+    constants = (*class_values(family, COUNTS[family][0]), median)
     tables = [scores(np.full_like(true, c), true, family, label_range) for c in constants]
     best = {}
-    for name in METRICS[family]:
+    for name in ALL[family]:
         values = [table[name] for table in tables]
         best[name] = max(values) if DIRECTION[name] > 0 else min(values)
     return best
@@ -195,16 +207,14 @@ def _checked(
 
 def _mosi(pred: NDArray[np.float64], true: NDArray[np.float64]) -> dict[str, float]:
     """Scores of MOSI and MOSEI; error and correlation on unclipped values."""
-    out = {}
-    for bound in (3, 2, 1):
-        same = _rounded(pred, bound) == _rounded(true, bound)
-        out[f"acc{2 * bound + 1}"] = float(same.mean())
+    out, macro = _of_classes(pred, true, "mosi")
     # Clipping keeps every sign and keeps the cast to the data's type from overflowing.
     pred_32, true_32 = (np.clip(x, -3, 3).astype(np.float32) for x in (pred, true))
     told = true_32 != 0
     out |= _binary(pred_32[told] > 0, true_32[told] > 0, "acc2_non0", "f1_non0")
     out |= _binary(pred_32 >= 0, true_32 >= 0, "acc2_has0", "f1_has0")
-    return out | {"mae": float(np.abs(pred - true).mean()), "corr": _pearson(pred, true)}
+    out |= {"mae": float(np.abs(pred - true).mean()), "corr": _pearson(pred, true)}
+    return out | macro
 
 
 def _sims(
@@ -212,27 +222,22 @@ def _sims(
 ) -> dict[str, float]:
     """Scores of SIMS; everything on values clipped to the label range."""
     pred, true = np.clip(pred, *label_range), np.clip(true, *label_range)
-    out = {}
-    for name in ("acc5", "acc3"):
-        same = _interval(pred, _SIMS_EDGES[name]) == _interval(true, _SIMS_EDGES[name])
-        out[name] = float(same.mean())
-    edges = _SIMS_EDGES["acc2"]
-    out |= _binary(_interval(pred, edges) == 1, _interval(true, edges) == 1, "acc2", "f1")
-    return out | {"mae": float(np.abs(pred - true).mean()), "corr": _pearson(pred, true)}
+    out, macro = _of_classes(pred, true, "sims")
+    out |= _binary(cut(pred, "sims", 2) == 1, cut(true, "sims", 2) == 1, "acc2", "f1")
+    out |= {"mae": float(np.abs(pred - true).mean()), "corr": _pearson(pred, true)}
+    return out | macro
 
 
-def _rounded(x: NDArray[np.float64], bound: int) -> NDArray[np.float32]:
-    """Clips to [-bound, bound] and rounds half to even, in float32."""
-    return np.rint(np.clip(x, -bound, bound).astype(np.float32))
-
-
-def _interval(x: NDArray[np.float64], edges: tuple[float, ...]) -> NDArray[np.intp]:
-    """Number of the interval (open left, closed right) each value lies in, in float32.
-
-    The data are float32: compared in float64, a label of -0.7 or 0.1 would lie above the edge of
-    the same name and fall into the next class.
-    """
-    return np.searchsorted(np.array(edges, dtype=np.float32), x.astype(np.float32), side="left")
+def _of_classes(
+    pred: NDArray[np.float64], true: NDArray[np.float64], family: Family
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Accuracies, and macro-F1 scores, of each number of classes."""
+    accuracy, macro = {}, {}
+    for count in COUNTS[family]:
+        claimed, real = cut(pred, family, count), cut(true, family, count)
+        accuracy[f"acc{count}"] = float((claimed == real).mean())
+        macro[f"f1_macro{count}"] = macro_f1_of(claimed, real, count)
+    return accuracy, macro
 
 
 def _binary(

@@ -16,6 +16,7 @@ PROMISES: dict[str, Promises] = {
         "select.noise": ("paper",),
     },
     "official": {
+        "task.kind": ("regression",),
         "data.padding": ("corpus",),
         "optim.schedule": ("official",),
         "train.order": ("joint",),

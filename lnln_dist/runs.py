@@ -4,6 +4,9 @@
 config and tokenizer without weights; ``checkpoints/`` see ``train.checkpoint``;
 ``best/NAME.safetensors`` the weights that won by a validation score, ``NAME`` being ``best`` or,
 where one is kept for every metric, that metric; ``log.jsonl``; ``events/`` for TensorBoard.
+
+An exported model (``share.folder``) is opened as a run too: its ``config.json`` holds the settings
+and ``RunInfo``, ``model.safetensors`` the one checkpoint.
 """
 
 import hashlib
@@ -20,13 +23,15 @@ from safetensors.torch import save
 
 from lnln_dist import __version__, settings
 from lnln_dist.config import Config
-from lnln_dist.errors import CheckpointError
+from lnln_dist.errors import CheckpointError, ConfigError
 from lnln_dist.files import atomic_write
 from lnln_dist.models.shapes import InputShapes
+from lnln_dist.specs.registry import DEFAULT, is_own
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+EXPORT, EXPORTED_WEIGHTS = "config.json", "model.safetensors"
 PACKAGES = ("torch", "transformers", "accelerate", "deepspeed", "pyarrow", "numpy")
 
 
@@ -41,12 +46,17 @@ class RunInfo(BaseModel):
     label_range: tuple[float, float]
     rescaled_from: tuple[float, float] | None = None
     """As in the index of the training data; not set in runs of before this was noted."""
+    extraction: dict[str, dict[str, str]] | None = None
+    """As in the index of the training data: how clips became features."""
     config_hash: str
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""
     vocab_sha256: str | None
     teacher_sha256: str | None = None
     """Of the weights of the run that training asked; None without one."""
+    model_sha256: str | None = None
+    """Of the source of a user's model; None for a model of ours, or not noted. A resumption with
+    another file is refused unless this is set to null by hand."""
     shapes: InputShapes
     origin: Literal["trained", "imported"] = "trained"
     parameters: int
@@ -96,28 +106,27 @@ def source_hash() -> str:
 
 
 class Run:
-    """An existing run folder."""
+    """An existing run folder, or an exported model."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not folder.is_dir():
             raise CheckpointError(f"{folder}: no such run folder")
+        self.exported = (folder / EXPORT).is_file() and not (folder / "run.json").exists()
+        if self.exported:
+            self.info, self.config = _read_export(folder / EXPORT)
+            return
         try:
             raw = (folder / "run.json").read_text(encoding="utf-8")
-            self.info = RunInfo.model_validate_json(raw)
         except FileNotFoundError as err:
             raise CheckpointError(
-                f"{folder}: not a run folder (no run.json); give one that train or "
-                "import-checkpoint wrote"
+                f"{folder}: not a run folder (no run.json); give one that train, import-checkpoint "
+                "or export wrote"
             ) from err
         except (OSError, UnicodeDecodeError) as err:
             raise CheckpointError(f"{folder}/run.json: cannot be read ({err})") from err
-        except ValidationError as err:
-            first = err.errors()[0]
-            where = ".".join(str(p) for p in first["loc"])
-            place = f"{where}: " if where else "the file is damaged: "
-            raise CheckpointError(f"{folder}/run.json: {place}{first['msg']}") from err
-        self.config: Config = settings.build(settings.read_config(folder / "config.yaml"))
+        self.info = _checked(raw, folder / "run.json")
+        self.config = settings.build(settings.read_config(folder / "config.yaml"))
 
     @property
     def encoder_folder(self) -> Path:
@@ -126,23 +135,68 @@ class Run:
 
     def best_names(self) -> list[str]:
         """Names of the kept best checkpoints; ``best`` comes first."""
+        if self.exported:
+            return ["best"]
         names = [p.stem for p in sorted((self.folder / "best").glob("[!.]*.safetensors"))]
         return sorted(names, key=lambda n: (n != "best", n))
 
-    def load_best(self, name: str = "best") -> tuple[dict[str, "Tensor"], dict[str, Any]]:
-        """Weights and the note saved with them (step, epoch, score, split, metric)."""
+    def best_path(self, name: str = "best") -> Path:
+        """The file of a best checkpoint.
+
+        Raises:
+            CheckpointError: there is none of that name.
+        """
         path = self.folder / "best" / f"{name}.safetensors"
+        if self.exported and name == "best":
+            path = self.folder / EXPORTED_WEIGHTS
         if not path.is_file():
             raise CheckpointError(
                 f"{path}: no such checkpoint (has training finished an epoch?); kept here: "
                 f"{', '.join(self.best_names()) or 'none'}"
             )
+        return path
+
+    def load_best(self, name: str = "best") -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+        """Weights and the note saved with them (step, epoch, score, split, metric)."""
+        path = self.best_path(name)
         try:
             with safe_open(path, framework="pt") as handle:
                 note = json.loads((handle.metadata() or {}).get("note", "{}"))
                 return {key: handle.get_tensor(key) for key in handle.keys()}, note  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as err:
             raise CheckpointError(f"{path}: damaged ({err}); train again or copy it anew") from err
+
+
+def _checked(raw: str, path: Path) -> RunInfo:
+    try:
+        return RunInfo.model_validate_json(raw)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        place = f"{where}: " if where else "the file is damaged: "
+        raise CheckpointError(f"{path}: {place}{first['msg']}") from err
+
+
+def _read_export(path: Path) -> tuple[RunInfo, Config]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        run, raw = content["run"], dict(content["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise CheckpointError(
+            f"{path}: not that of a model which `lnln-dist export` wrote ({type(err).__name__}: "
+            f"{err}): export it again or copy it anew"
+        ) from err
+    info = _checked(json.dumps(run), path)
+    try:
+        if is_own(settings.model_name(raw) or DEFAULT) and path.parent.resolve() in (
+            here := Path.cwd().resolve(),
+            *here.parents,
+        ):
+            # A model's module is looked for where the program was started.
+            raise ConfigError("started inside the folder, whose code would be run: start elsewhere")
+        return info, settings.build(raw)
+    except ConfigError as err:
+        raise ConfigError(f"{path}: {err} (exported by lnln_dist {info.lnln_dist})") from err
 
 
 def save_best(

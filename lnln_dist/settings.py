@@ -1,7 +1,8 @@
 """Reading, merging, checking and hashing of configs; no torch.
 
 A YAML file may name other files under ``base`` (paths relative to itself): they are read first
-and the file's own keys are laid over them, so that a recipe is a small difference.
+and the file's own keys are laid over them, so that a recipe is a small difference. A ``data.path``
+that begins with ``{here}/`` starts at the folder of its file, any other at the working directory.
 """
 
 import argparse
@@ -9,21 +10,28 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
+from jsonargparse._actions import _ActionConfigLoad
+from jsonargparse._typehints import ActionTypeHint
 from pydantic import TypeAdapter, ValidationError
 
-from lnln_dist.config import Config
+from lnln_dist.config import MODALITIES, Config, TaskConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.specs.registry import DEFAULT, config_class, find_spec, make_config, passes_of
+from lnln_dist.specs.registry import leaf_keys as leaf_keys
 
 T = TypeVar("T")
+Layer = tuple[Path, dict[str, Any]]  # a config file and what it says itself
+HERE = "{here}/"
 # Settings that change speed, places or bookkeeping but not what is computed: not in the hash.
 BOOKKEEPING = frozenset(
     {
@@ -45,8 +53,14 @@ BOOKKEEPING = frozenset(
         "select.batch_size",
     }
 )
-# Settings that came after the first runs, at what was done before: not in the hash then.
-LATER = {
+# Settings that came after the first runs, with the values that change nothing of what runs were
+# before: not in the hash at these, so that old and new runs of the same settings are one model.
+LATER: dict[str, Any] = {
+    "noise.place": "anywhere",
+    "noise.spans": 1,
+    "noise.shared": False,
+    **{f"noise.{m}.{name}": None for m in MODALITIES for name in ("place", "spans")},
+    **{f"task.{field.name}": field.default for field in dataclasses.fields(TaskConfig)},
     "train.order": "joint",
     "model.classifier": "",
     "model.detach_completeness": False,
@@ -120,20 +134,25 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """``merge`` of settings: one that names another model leaves out what that does not know.
+    """``merge`` of settings, ``below`` without those that the model in force does not know.
 
-    So a data set's file, which may set sizes and loss weights of LNLN, serves every model.
+    So a data set's file, which may set sizes and loss weights of LNLN, serves every model. What is
+    below has to be checked before (``check_keys``): a misspelt key would go the same way.
     """
-    name = model_name(above)
-    if name is not None and name != (model_name(below) or DEFAULT):
-        known = set(leaf_keys(name))
-        kept = {
-            key: value
-            for key, value in flatten(below).items()
-            if key in known or not key.startswith(("model.", "loss."))
-        }
-        below = nest(kept)
-    return merge(below, above)
+    known = leaf_keys(model_name(above) or model_name(below) or DEFAULT)
+    kept = {
+        key: value
+        for key, value in flatten(below).items()
+        if not key.startswith(("model.", "loss.")) or _setting(key, known)
+    }
+    return merge(nest(kept), above)
+
+
+def _setting(key: str, known: Collection[str]) -> str | None:
+    """The known setting that a dotted key is, or is within (an entry of a mapping)."""
+    parts = key.split(".")
+    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((prefix for prefix in prefixes if prefix in known), None)
 
 
 def model_name(raw: Mapping[str, Any]) -> str | None:
@@ -148,18 +167,24 @@ def model_name(raw: Mapping[str, Any]) -> str | None:
 
 def read_config(path: Path) -> dict[str, Any]:
     """A config file with its bases merged in, as plain nested mappings, keys checked."""
-    return read_configs([path])
+    return lay(read_configs([path]), {})
 
 
-def read_configs(paths: Sequence[Path], above: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Files in order with their bases, and ``above`` over them; each file's keys are checked.
+def read_configs(paths: Sequence[Path]) -> dict[str, Any]:
+    """Files in order with their bases, merged; each file's keys are checked.
 
-    A file is checked against the model in force where it is laid: that of its own ``model.name``
-    or of those before it, or, as it may be a base for any, of those after it.
+    What they say of one model and another is all there, for ``lay`` to choose from.
     """
-    layers = [layer for path in paths for layer in _layers(path)]
+    return _merged([layer for path in paths for layer in _layers(path)], None)
+
+
+def _merged(layers: Sequence[Layer], last: str | None) -> dict[str, Any]:
+    """Layers over one another, each checked against the model in force where it is laid.
+
+    That is the model of its own ``model.name`` or of those before it, or, as it may be a base for
+    any, of those after it, ``last`` being that of the command line.
+    """
     names = [model_name(raw) for _, raw in layers]
-    last = model_name(above or {})
     merged: dict[str, Any] = {}
     name = None
     for number, (path, raw) in enumerate(layers):
@@ -167,11 +192,11 @@ def read_configs(paths: Sequence[Path], above: Mapping[str, Any] | None = None) 
         later = [other for other in (*names[number + 1 :], last) if other is not None]
         models = [name or DEFAULT, *(later[:1] if name is None else [])]
         check_keys(raw, at=f"{path}: ", models=models)
-        merged = lay(merged, raw)
-    return lay(merged, above or {})
+        merged = merge(merged, raw)
+    return merged
 
 
-def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[str, Any]]]:
+def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
     """A config file behind its bases, lowest first."""
     path = path.expanduser().resolve()
     if path in seen:
@@ -181,26 +206,18 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[tuple[Path, dict[st
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(b, str) for b in bases):
         raise ConfigError(f"{path}: base: expected a file name or a list of them, got {bases!r}")
+    data = raw.get("data")
+    if isinstance(data, dict) and str(data.get("path")).startswith(HERE):
+        data["path"] = os.path.normpath(path.parent / data["path"].removeprefix(HERE))
     below = [layer for name in bases for layer in _layers(path.parent / name, (*seen, path))]
-    return [*below, (path, raw)]
-
-
-def leaf_keys(model: str = DEFAULT) -> Iterator[str]:
-    """Dotted names of all settings of one model's runs."""
-    yield from _leaf_keys(config_class(model), "")
-
-
-def _leaf_keys(kind: Any, prefix: str) -> Iterator[str]:
-    for field in dataclasses.fields(kind):
-        name = f"{prefix}{field.name}"
-        if dataclasses.is_dataclass(field.type):
-            yield from _leaf_keys(field.type, f"{name}.")
-        else:
-            yield name
+    try:
+        return [*below, (path, nest(flatten(raw)))]
+    except ConfigError as err:
+        raise ConfigError(f"{path}: {err}") from err
 
 
 def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings -> dotted keys.
+    """Nested mappings -> dotted keys; an empty mapping is a value.
 
     Raises:
         ConfigError: a setting is there twice, nested and dotted.
@@ -208,7 +225,8 @@ def flatten(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in raw.items():
         name = f"{prefix}{key}"
-        more = flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        inner = isinstance(value, Mapping) and value
+        more = flatten(value, f"{name}.") if inner else {name: value}
         for twice in sorted(flat.keys() & more.keys()):
             raise ConfigError(f"{twice}: given twice, nested and dotted: drop one of the two")
         flat |= more
@@ -247,14 +265,16 @@ def check_keys(
         ConfigError: names the first such key.
     """
     models = [model_name(raw) or DEFAULT] if models is None else models
-    known = [key for model in models for key in leaf_keys(model)]
+    known = {key for model in models for key in leaf_keys(model)}
     sections = {k.rsplit(".", n)[0] for k in known for n in range(1, k.count(".") + 1)}
     for key, value in flatten(raw).items():
         if key in sections:
+            if value == {}:
+                continue
             if value is not None:
                 raise ConfigError(f"{at}{key}: expected a mapping, got {value!r}")
             raise ConfigError(f"{at}{key}: the section is empty; drop it or give it settings")
-        if key not in known:
+        if _setting(key, known) is None:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else "see lnln-dist train --help"
             own = key.startswith(("model.", "loss."))
@@ -263,14 +283,14 @@ def check_keys(
 
 
 def build(raw: Mapping[str, Any]) -> Config:
-    """Nested mappings -> checked ``Config`` of the model they name.
+    """Nested mappings (dotted keys are fine) -> checked ``Config`` of the model they name.
 
     Raises:
         ConfigError: one line naming every wrong key and what it wants.
     """
     name = model_name(raw) or DEFAULT
     check_keys(raw)
-    raw = merge(raw, {"model": {"name": name}})
+    raw = merge(nest(flatten(raw)), {"model": {"name": name}})
     config = validated(config_class(name), raw)
     _check_effect(config)
     return config
@@ -377,6 +397,44 @@ def _respelled(word: str, known: Collection[str]) -> str:
     return f"{new}{equals}{value}" if old else word
 
 
+def _readable(hint: Any) -> str:
+    """A setting's type in words; empty where the option shows its choices."""
+    arguments = get_args(hint)
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _readable(arguments[0])
+    if origin in (Union, UnionType):
+        inner = [a for a in arguments if a is not NoneType]
+        words = [_readable(a) or ", ".join(map(str, get_args(a))) for a in inner]
+        return " or ".join([*words, *(["null"] if NoneType in arguments else [])])
+    if origin is tuple:
+        several = Ellipsis in arguments
+        inside = [_readable(a) for a in arguments if a is not Ellipsis]
+        return f"list of {inside[0]}" if several else f"[{', '.join(inside)}]"
+    if origin is Literal or hint is bool:
+        return ""
+    named: str = getattr(hint, "__name__", str(hint))
+    return {dict: "mapping", list: "list"}.get(origin, named)
+
+
+class _Help(DefaultHelpFormatter):
+    """Help with types in words, and defaults where they say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse._HelpAction):
+            return "show this help and exit"
+        notes = [self._get_type_str(action)] if isinstance(action, ActionTypeHint) else []
+        unset = action.default in (None, argparse.SUPPRESS, []) or action.default is False
+        if "." in action.dest or not unset:
+            notes.append("" if isinstance(action, _ActionConfigLoad) else "default: %(default)s")
+        noted = "; ".join(filter(None, notes))
+        return f"{action.help or ''}{f' ({noted})' if noted else ''}"
+
+    def _get_type_str(self, action: argparse.Action) -> str | None:
+        hint = action._typehint if isinstance(action, ActionTypeHint) else action.type
+        return None if hint is None else _readable(hint)
+
+
 class Parser(ArgumentParser):
     """An argument parser without abbreviations whose errors are one line.
 
@@ -385,7 +443,9 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, formatter_class=_Help, **kwargs)
+        self.layers: list[Layer] = []
+        """The files of ``--config``, see ``add_config_arguments``."""
 
     def parse_args(self, args: Any = None, *rest: Any, **choices: Any) -> Any:
         """As ``ArgumentParser.parse_args``, old spellings included."""
@@ -403,7 +463,7 @@ class Parser(ArgumentParser):
         raise ConfigError(f"{text} (see {self.prog} --help)") from ex
 
 
-def add_config_arguments(parser: ArgumentParser, argv: Sequence[str] = ()) -> None:
+def add_config_arguments(parser: Parser, argv: Sequence[str] = ()) -> None:
     """Adds ``--config``, ``--print-config`` and every setting as a dotted option with its help.
 
     Args:
@@ -424,28 +484,29 @@ def add_config_arguments(parser: ArgumentParser, argv: Sequence[str] = ()) -> No
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved settings and exit"
     )
-    name = _model_named(argv)
+    parser.layers, name = _scouted(argv)
     parser.add_class_arguments(config_class(name))
+    for action in parser._actions:
+        if isinstance(action, _ActionConfigLoad):
+            action.help = f"YAML file of the settings of {action.dest}"
 
 
-def _model_named(argv: Sequence[str]) -> str:
-    """The model that a command line chooses, by ``--model.name`` or in a file of ``--config``."""
+def _scouted(argv: Sequence[str]) -> tuple[list[Layer], str]:
+    """The files of a command line, read, and the model that it or they choose."""
     scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     scout.add_argument("--config", action="append", default=[])
     scout.add_argument("--model.name", dest="name")
     try:
         found, _ = scout.parse_known_args(argv)
     except argparse.ArgumentError:  # the real parser tells what is wrong
-        return DEFAULT
-    if found.name is not None:
-        return str(found.name)
-    layers = [raw for path in found.config for _, raw in _layers(Path(path))]
-    names = [name for raw in layers if (name := model_name(raw)) is not None]
-    return names[-1] if names else DEFAULT
+        return [], DEFAULT
+    layers = [layer for path in found.config for layer in _layers(Path(path))]
+    names = [found.name, *(model_name(raw) for _, raw in reversed(layers)), DEFAULT]
+    return layers, next(str(name) for name in names if name is not None)
 
 
-def from_arguments(arguments: Mapping[str, Any]) -> Config:
+def from_arguments(parser: Parser, arguments: Mapping[str, Any]) -> Config:
     """Parsed options (without defaults) -> config: the files in order, then the overrides."""
     names = {field.name for field in dataclasses.fields(Config)}
-    paths = [Path(name) for name in arguments.get("config", [])]
-    return build(read_configs(paths, {k: v for k, v in arguments.items() if k in names}))
+    above = {key: value for key, value in arguments.items() if key in names}
+    return build(lay(_merged(parser.layers, model_name(above)), above))

@@ -43,6 +43,13 @@ class SequenceInput(NamedTuple):
         return self.frames_BTD * self.keep_BT.unsqueeze(-1)
 
 
+class ClassTarget(NamedTuple):
+    """The classes of a batch's labels."""
+
+    class_B: Tensor  # int64, number of the class, from 0 for the most negative
+    weight_B: Tensor  # float32, of that class in the loss; the mean over the training split is 1
+
+
 class Batch(NamedTuple):
     """One micro-batch of one process."""
 
@@ -52,6 +59,7 @@ class Batch(NamedTuple):
     label_B: Tensor  # float32, sentiment in the data set's range
     weight_B: Tensor  # float32, 1 for a sample that counts, 0 for a filler
     row_B: Tensor  # int64, row of the sample within its split
+    target: ClassTarget | None = None  # in training where task.kind has classes
 
 
 class Losses(NamedTuple):
@@ -78,7 +86,7 @@ class Losses(NamedTuple):
 class Prediction(NamedTuple):
     """What a network says of damaged input."""
 
-    sentiment_B: Tensor  # in the labels' unit
+    sentiment: Tensor  # [B] in the labels' unit; with classes (task.kind) their probabilities [B C]
     extras: Mapping[str, Tensor]  # [B] each, by the names of ``ModelSpec.extras``
 
 
@@ -133,4 +141,5 @@ def blank_batch(size: int, *, lengths: Mapping[Any, int], widths: Mapping[Any, i
         label_B=ones(),
         weight_B=ones(),
         row_B=ones(kind=torch.int64),
+        target=ClassTarget(torch.zeros(size, dtype=torch.int64), ones()),
     )

@@ -40,6 +40,8 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 
+HUB_TIMEOUT = 5.0  # seconds until the hub counts as out of reach
+
 Find = Callable[[str], Path | None]
 """Path of a file by its name, or None if there is none."""
 
@@ -65,6 +67,19 @@ class TokenizerInfo(Record):
     folder: FileName | None = None
     """Folder beside the index that holds its files; None if they were not given."""
     files: dict[FileName, Sha256] = {}
+
+
+def why_offline() -> str:
+    """Why only files on this machine can be used; empty if the Hugging Face hub can be asked."""
+    from huggingface_hub import constants, get_session
+
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE is set and it is not in the local cache"
+    try:  # asked once: the hub's own client would go on retrying for half a minute
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+    except Exception:  # of several libraries, whatever stands between us and the hub
+        return f"{constants.ENDPOINT} is out of reach and it is not in the local cache"
+    return ""
 
 
 def vocabulary_sha256(vocabulary: Mapping[str, int]) -> str:

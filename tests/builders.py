@@ -11,7 +11,7 @@ from lnln_dist.models.lnln import LNLN
 from lnln_dist.models.text import build_encoder
 from lnln_dist.specs.lnln import LNLNConfig
 from lnln_dist.specs.registry import loss_weights
-from lnln_dist.types import Batch, Losses, SequenceInput, TextInput
+from lnln_dist.types import Batch, ClassTarget, Losses, SequenceInput, TextInput
 
 VOCABULARY = 40
 TOKENIZER = SimpleNamespace(
@@ -81,6 +81,9 @@ def random_batch(
         label_B=torch.randn(size, generator=generator),
         weight_B=torch.ones(size),
         row_B=torch.arange(size),
+        target=ClassTarget(
+            torch.randint(3, (size,), generator=generator), torch.rand(size, generator=generator)
+        ),
     )
 
 

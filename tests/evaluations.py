@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from feature_files import feature_split, write
 
 from lnln_dist.config import MODALITIES
+from lnln_dist.data.convert import prepare
+from lnln_dist.data.schema import Index
 from lnln_dist.evaluate.predict import Predictions
-from lnln_dist.evaluate.protocol import Cell, grid, missing_cells
+from lnln_dist.evaluate.protocol import Cell
+from lnln_dist.evaluate.registry import PROTOCOLS, customised
 from lnln_dist.evaluate.results import Results, Subject
 from lnln_dist.metrics import floors, scores
 
@@ -42,11 +46,19 @@ def write_evaluation(
     """Runs by name: (model, training seed, error), whose predictions are off by about ``error``.
 
     Two models with the same seeds meet the same difficulties, so that their difference is small
-    beside either's spread. ``slope``: of the completeness that is predicted, if any.
+    beside either's spread. ``slope``: of the completeness that is predicted, if any;
+    ``data``: folder of the evaluated data, if there are any (``write_evaluated_data``).
     """
     results, records = Results(), []
     label = summary.pop("label", LABEL)
-    cells = [*grid(rates, seeds, absent), *missing_cells(missing, seeds[0])]
+    where = {
+        "data": summary.pop("data", ""),
+        "folder": summary.pop("run_folder", ""),
+        "dataset": summary.pop("dataset", "demo"),
+    }
+    cells = customised(
+        PROTOCOLS["paper"], rates=rates, seeds=seeds, absent=absent, missing=missing
+    ).cells()
     split = _Split(label)
     about = {"split": "test", "protocol": "paper", "data_hash": "d", "family": "mosi", **summary}
     for name, (model, seed, error) in runs.items():
@@ -54,22 +66,35 @@ def write_evaluation(
         for cell in cells:
             values = _predict(cell, label, seed, error, training_sd, hardness_sd)
             made = scores(values, label, about["family"])
-            results.add_scores(
-                subject, cell, made, label=label, checkpoint="best", selected_on="valid"
-            )
+            chosen = {"checkpoint": "best", "selected_on": "valid"}
+            results.add_scores(subject, cell, made, label=label, erased=cell.rates, **chosen)
             share = np.full(len(label), 0.5 + (slope or 0) * (1 - cell.rate), np.float32)
             extras = {} if slope is None else {"completeness": share}
-            found = Predictions(values.astype(np.float32), extras)
+            taken = {m: np.full(len(label), round(10 * cell.rates[m])) for m in MODALITIES}
+            found = Predictions(values.astype(np.float32), extras, taken)
             results.add_predictions(subject, cell, found, split=split, checkpoint="best")
         results.add_floors(subject, floors(label, about["family"]), label=label)
         records.append(
-            {"run": name, "group": model, "recipe": "paper", "train_seed": seed, "dataset": "demo"}
+            {"run": name, "group": model, "recipe": "paper", "train_seed": seed}
             | {key: about[key] for key in ("data_hash", "family")}
             | {"samples": len(label), "notes": []}
+            | where
         )
     whole = {"format": 1, **about, "absent": list(absent), "alarms": list(alarms)}
     results.write(folder, {**whole, "runs": records}, overwrite=False)
     return folder
+
+
+def write_evaluated_data(folder: Path, texts: Sequence[str]) -> Index:
+    """Prepared data whose test split has the samples of ``write_evaluation``."""
+    content = {split: feature_split(split, len(LABEL)) for split in ("train", "valid", "test")}
+    for split in content.values():
+        del split["text_bert"]
+        split["raw_text"] = np.array([texts[i % len(texts)] for i in range(len(LABEL))])
+    content["test"] |= {"id": _Split(LABEL).ids, "regression_labels": LABEL}
+    return prepare(
+        write(folder.with_suffix(".pkl"), content), folder, dataset="mosi", tokenizer="corpus"
+    )
 
 
 def _predict(

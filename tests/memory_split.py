@@ -54,7 +54,8 @@ def micro(rows, weights=None, epoch=0):
 
 
 def leaves(batch):
-    return [t for part in batch for t in (part if isinstance(part, tuple) else (part,))]
+    parts = [t for part in batch for t in (part if isinstance(part, tuple) else (part,))]
+    return [t for t in parts if t is not None]
 
 
 def equal(a, b):

@@ -21,6 +21,17 @@ SMALL: dict[str, dict[str, object]] = {
     "almt": SIZES,
     "mult": {"width": 8, "heads": 2, "depth": 1, "memory_depth": 1, "dropout": 0.0},
     "prmf": {**SIZES, "fusion_rounds": 2, "dropout": 0.0},
+    "tfr_net": {
+        "width": 8,
+        "heads": 2,
+        "depth": 1,
+        "gate_depth": 2,
+        "hidden": 8,
+        "dropout": 0.0,
+        "text_feature": 5,
+        "audio_feature": 3,
+        "vision_feature": 4,
+    },
     "tfn": {"text_width": 6, "audio_width": 5, "vision_width": 4, "hidden": 8, "dropout": 0.0},
 }
 MOSI = InputShapes(
@@ -36,10 +47,15 @@ def raw_settings(name: str, **changes: object) -> dict[str, object]:
 
 
 def small_network(
-    name: str, *, loss: dict[str, float] | None = None, **changes: object
+    name: str,
+    *,
+    loss: dict[str, float] | None = None,
+    kind: str = "regression",
+    **changes: object,
 ) -> nn.Module:
     """In float64 without dropout; no parameter is zero, one, or equal to another."""
     raw: dict[str, object] = {"model": raw_settings(name, **changes), "loss": loss or {}}
+    raw["task"] = {"kind": kind}
     if not changes.get("mask_padding", True):
         raw["data"] = {"padding": "corpus"}
     config = settings.build(raw)

@@ -82,7 +82,7 @@ def make_study(path: Path, raw: dict[str, Any] = SWEEP, **more: Any) -> Study:
     folder.create(resume=True)
     folder.adopt(made)
     folder.save(made)
-    return Study(made, folder, "mae", -1, **more)
+    return Study(made, folder, **more)
 
 
 def train(state: Study, key: Key, until: int, run: Any = program) -> Any:
@@ -113,11 +113,11 @@ def drive(state: Study, *, stop_after: int | None = None, run: Any = program) ->
     """Trains a study's stretches one after the other; returns how many."""
     count = 0
     while not state.over and count != stop_after:
-        segment = state.next()
-        assert segment is not None
-        state.start(segment)
-        key = (segment.name, segment.seed)
-        until = min(segment.until, state.setting(key).epochs)
+        stretch = state.next()
+        assert stretch is not None
+        state.start(stretch)
+        key = (stretch.name, stretch.seed)
+        until = min(stretch.until, state.setting(key).epochs)
         try:
             result = train(state, key, until, run)
         except TrialFailedError as err:
@@ -130,7 +130,7 @@ def drive(state: Study, *, stop_after: int | None = None, run: Any = program) ->
 
 def begin(state: Study) -> Key:
     """Hands the next stretch out to nobody; returns its trial."""
-    segment = state.next()
-    assert segment is not None
-    state.start(segment)
-    return segment.name, segment.seed
+    stretch = state.next()
+    assert stretch is not None
+    state.start(stretch)
+    return stretch.name, stretch.seed

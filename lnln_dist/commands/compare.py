@@ -13,42 +13,38 @@ def _parser() -> Parser:
         "compare",
         "Compare the models of one or more evaluations: means over training and noise seeds with "
         "95 %% intervals, robustness, paired tests with Holm's correction, and what holds in "
-        "words. Runs that differ in the training seed alone count as one model. A .csv file of "
-        "published scores is checked for swapped F1 and constant predictors instead.",
+        "words, on the terminal (`report` writes the same as files). Runs that differ in the "
+        "training seed alone count as one model. A .csv file of published scores is checked for "
+        "swapped F1 and constant predictors instead.",
     )
     parser.add_argument(
         "results", nargs="+", metavar="RESULTS", help="folders that evaluate wrote, or a .csv file"
     )
     parser.add_argument("--metric", default="mae", help="the score to compare (default mae)")
     parser.add_argument("--against", metavar="NAME", help="test all models against this one only")
-    parser.add_argument("--output", metavar="DIR", help="folder to write: CSV, Markdown, LaTeX")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier comparison")
     return parser
 
 
 def command(argv: Sequence[str]) -> int:
-    """Prints a comparison, and writes it where asked to."""
+    """Prints a comparison."""
     given = parse(_parser(), argv)
     paths = [Path(path) for path in given["results"]]
     files = [path for path in paths if path.suffix == ".csv"]
     if files:
-        if len(files) < len(paths) or given["output"] or given["against"]:
+        if len(files) < len(paths) or given["against"]:
             raise ConfigError(
                 f"{files[0]}: published scores are only checked; give .csv files alone"
             )
         return _check(files)
     try:
-        from lnln_dist.report.comparison import compare, write
+        from lnln_dist.report.comparison import compare
         from lnln_dist.report.terminal import show
     except ImportError as err:
         raise UserError(
             f"compare needs {str(err.name).split('.')[0]}: pip install 'lnln-dist[report]'"
         ) from err
 
-    found = compare(paths, given["metric"], given["against"])
-    if given["output"]:
-        write(found, Path(given["output"]), overwrite=given["overwrite"])
-    show(found)
+    show(compare(paths, given["metric"], given["against"]))
     return 0
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lnln_dist.commands import make_parser, numbers, parse
+from lnln_dist.evaluate.registry import PROTOCOLS
 from lnln_dist.settings import Parser
 
 
@@ -20,16 +21,15 @@ def _parser() -> Parser:
     parser.add_argument("--split", default="test", help="split to score")
     parser.add_argument(
         "--protocol",
-        choices=["paper", "official"],
         default="paper",
-        help="paper: a noise stream per seed, sample and modality; official: the released code's",
+        metavar="NAME|FILE",
+        help=f"what is erased (default paper): {', '.join(PROTOCOLS)}, or a YAML file of your own; "
+        "the four options below change it, and results then say `custom of NAME`",
     )
     parser.add_argument(
-        "--rates", metavar="R,...", help="missing rates in [0, 1] (default 0.0 to 0.9 by 0.1)"
+        "--rates", metavar="R,...", help="missing rates in [0, 1] in place of the protocol's"
     )
-    parser.add_argument(
-        "--seeds", metavar="S,...", help="noise seeds (default 1,2,3; official: 1111)"
-    )
+    parser.add_argument("--seeds", metavar="S,...", help="noise seeds in place of the protocol's")
     parser.add_argument(
         "--missing",
         action="append",
@@ -59,7 +59,7 @@ def command(argv: Sequence[str]) -> int:
     given = parse(_parser(), argv)
     rates = numbers(given["rates"], "--rates", float)
     seeds = numbers(given["seeds"], "--seeds", int)
-    from lnln_dist.evaluate.protocol import RATES, parse_missing
+    from lnln_dist.evaluate.protocol import parse_missing
     from lnln_dist.evaluate.robust import evaluate_runs
     from lnln_dist.evaluate.table import show
     from lnln_dist.runtime import Runtime
@@ -75,7 +75,7 @@ def command(argv: Sequence[str]) -> int:
             data=given["data"],
             split=given["split"],
             protocol=given["protocol"],
-            rates=RATES if rates is None else rates,
+            rates=rates,
             seeds=seeds,
             missing=missing,
             absent=absent,

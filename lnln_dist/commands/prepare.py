@@ -1,10 +1,13 @@
 """``lnln-dist prepare``."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from lnln_dist.commands import make_parser, parse
 from lnln_dist.config import MODALITIES
+from lnln_dist.data.choices import Choices
 from lnln_dist.settings import Parser
 
 LAYOUT = (
@@ -19,12 +22,19 @@ LAYOUT = (
 )
 
 
+def number(text: str) -> float:
+    """Any number, infinite ones and NaN too, for ``find_preset`` to judge."""
+    return float(text)
+
+
 def _parser() -> Parser:
     parser = make_parser(
         "prepare",
         "Turn a feature pickle into memory-mapped Arrow shards. The pickle cannot run code; its "
         f"quirks are repaired, counted and reported. {LAYOUT}",
     )
+    # Python 3.11 takes -1e1 and -inf for options.
+    parser._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
     parser.add_argument("source", metavar="SRC.pkl", help="feature pickle: a path or an fsspec URI")
     parser.add_argument("target", metavar="OUT", help="folder to write")
     parser.add_argument(
@@ -36,38 +46,11 @@ def _parser() -> Parser:
         "--family", choices=["mosi", "sims"], help="how an own data set's scores are computed"
     )
     parser.add_argument(
-        "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of an own data set"
+        "--label-range", nargs=2, type=number, metavar=("LOW", "HIGH"), help="of an own data set"
     )
-    parser.add_argument(
-        "--rescale-labels",
-        action="store_true",
-        help="map --label-range linearly onto the family's range ([-3, 3] or [-1, 1]); without it "
-        "scores that are not defined for other labels are left out",
-    )
-    parser.add_argument(
-        "--clip-labels",
-        action="store_true",
-        help="set labels outside the range to its ends, counted, instead of refusing the file",
-    )
-    parser.add_argument(
-        "--tokenizer",
-        metavar="PATH",
-        help="tokenise raw_text with this BERT-type tokenizer (a folder or a hub name), or with "
-        "`corpus`: a vocabulary made from the training sentences",
-    )
-    parser.add_argument(
-        "--text-source",
-        choices=["auto", "text_bert", "raw_text"],
-        default="auto",
-        help="auto: the file's text_bert unless --tokenizer is given; text_bert with --tokenizer "
-        "says that the file's ids are that tokenizer's",
-    )
-    parser.add_argument(
-        "--label-column",
-        type=int,
-        metavar="K",
-        help="which of several labels per sample is the sentiment, from 0 (CMU-MOSEI's seven: 0)",
-    )
+    for field in (f for f in fields(Choices) if f.metadata):
+        how = {"default": field.default, **field.metadata}
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **how)
     for modality, default in (("text", "; 50 without text_bert"), ("audio", ""), ("vision", "")):
         parser.add_argument(
             f"--max-{modality}",
@@ -75,25 +58,6 @@ def _parser() -> Parser:
             metavar="N",
             help=f"cut {modality} to N places (default: as the file{default})",
         )
-    parser.add_argument(
-        "--encoding",
-        default="utf-8",
-        metavar="E",
-        help="of the byte strings in a file of Python 2: utf-8 (default), latin1, gbk, ...",
-    )
-    parser.add_argument(
-        "--allow-cut",
-        action="store_true",
-        help="where audio_lengths or vision_lengths contradict the frames, drop the frames outside "
-        "them, counted, instead of refusing the file (padding in front is found without this)",
-    )
-    parser.add_argument(
-        "--group-by",
-        metavar="REGEX",
-        help="finds the video at the beginning of an id as its one group, e.g. '(.+)_\\d+', to see "
-        "whether one is in two splits (default: ids are VIDEO$_$CLIP)",
-    )
-    parser.add_argument("--shard-mb", type=float, default=256, help="about this many MB per shard")
     parser.add_argument("--overwrite", action="store_true", help="replace prepared data in OUT")
     return parser
 
@@ -123,18 +87,10 @@ def command(argv: Sequence[str]) -> int:
             dataset=given["dataset"],
             family=given["family"],
             label_range=tuple(given["label_range"]) if given["label_range"] else None,
-            rescale_labels=given["rescale_labels"],
-            clip_labels=given["clip_labels"],
-            tokenizer=given["tokenizer"],
-            text_source=given["text_source"],
-            label_column=given["label_column"],
-            encoding=given["encoding"],
-            max_lengths={m: n for m, n in limits.items() if n is not None} or None,
-            allow_cut=given["allow_cut"],
-            group_by=given["group_by"],
-            shard_mb=given["shard_mb"],
             overwrite=given["overwrite"],
             progress=advance,
+            max_lengths={m: n for m, n in limits.items() if n is not None},
+            **{field.name: given[field.name] for field in fields(Choices) if field.metadata},
         )
     print(describe(index))
     return 0

@@ -122,14 +122,15 @@ def command(argv: Sequence[str]) -> int:
         return 0
     if not given["output"]:
         raise ConfigError("--output is missing: name the folder of the sweep")
-    options = session.Options(
-        resume=given["resume"] or given["retry_failed"],
+    path = session.run(
+        sweep,
+        Path(given["output"]),
+        resume=given["resume"],
         retry_failed=given["retry_failed"],
         address=given["address"],
         cpus=given["cpus"],
         wait_s=given["wait"],
-    )
-    path = session.run(sweep, Path(given["output"]), options).summary
+    ).summary
     print(path.read_text(encoding="utf-8"))
     print(f"{path.parent}: summary.md, summary.csv, sweep.csv, figures/, winner/")
     return 0

@@ -29,7 +29,8 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     given = parse(parser, argv)
-    from lnln_dist.data.synthetic import SPLITS, synthesize
+    from lnln_dist.data.schema import SPLITS
+    from lnln_dist.data.synthetic import synthesize
 
     report = synthesize(
         Path(given["target"]),

@@ -15,9 +15,9 @@ def command(argv: Sequence[str]) -> int:
     )
     parser.add_argument("folder", metavar="DIR", help="folder written by prepare")
     given = parse(parser, argv)
-    from lnln_dist.data.shards import open_dataset
+    from lnln_dist.data.measure import measured
     from lnln_dist.data.summary import describe
-    from lnln_dist.data.verify import measure, verify
+    from lnln_dist.data.verify import verify
 
     findings = verify(given["folder"])
     for finding in findings:
@@ -29,6 +29,6 @@ def command(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 1
-    print(describe(open_dataset(given["folder"]).index, measure(given["folder"])))
+    print(describe(measured(given["folder"])))
     print("all hashes, counts and values are right")
     return 0

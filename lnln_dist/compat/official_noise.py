@@ -15,7 +15,7 @@ from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import Draw, Lengths, Widths, check_rates, valid_places
 
 
-@functools.lru_cache(maxsize=6)  # three modalities of two splits, shared by all rates
+@functools.lru_cache(maxsize=9)  # three modalities under three seeds, shared by all rates
 def uniform_field(seed: int, rows: int, width: int) -> NDArray[np.float64]:
     """Draws in [0, 1) for all places of a split, read-only, [rows, width]."""
     field = np.random.RandomState(seed).uniform(size=(rows, width))

@@ -8,7 +8,6 @@ That folder describes BERT-base (the defaults of its config); weights are not ne
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lnln_dist import console, settings
@@ -26,6 +25,7 @@ SHAPES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
 def _made_for(config: Config, public: str | None) -> tuple[Any, Any]:
     """Tokenizer and shapes, of a public data set or of the prepared data."""
     from lnln_dist.data.presets import PRESETS
+    from lnln_dist.data.remote import on_this_machine
     from lnln_dist.data.schema import read_index
     from lnln_dist.models.shapes import InputShapes
 
@@ -34,10 +34,8 @@ def _made_for(config: Config, public: str | None) -> tuple[Any, Any]:
         return PRESETS[public].tokenizer, InputShapes.of(widths=widths, lengths=lengths)
     if not config.data.path:
         raise ConfigError("data.path is empty: set it to prepared data, or pass --shapes")
-    index = read_index(Path(config.data.path))
-    own = {str(name): width for name, width in index.widths.items()}
-    padded = {str(name): places for name, places in index.padded_lengths.items()}
-    return index.tokenizer, InputShapes.of(widths=own, lengths=padded)
+    index = read_index(on_this_machine(config.data.path))
+    return index.tokenizer, InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
 
 
 def command(argv: Sequence[str]) -> int:
@@ -48,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
     parser.add_argument("--shapes", choices=list(SHAPES), help="a public data set's sizes")
     settings.add_config_arguments(parser, argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
-    config = settings.from_arguments(given)
+    config = settings.from_arguments(parser, given)
     tokenizer, shapes = _made_for(config, given.get("shapes"))
     from lnln_dist.cost import flops, table
     from lnln_dist.cost.memory import sizes_of

@@ -21,7 +21,8 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 HEADROOM = 2**30  # bytes of a card that an estimate leaves alone
 WIDE = 4  # bytes of a float32
 ADAM = 8  # bytes of the two float32 moments of a parameter
-BUCKET = 50_000_000  # elements that DeepSpeed reduces or gathers at once
+# Elements that DeepSpeed reduces or gathers at once: its own 500 million need more than the model.
+BUCKET = 50_000_000
 
 
 @dataclass(frozen=True)

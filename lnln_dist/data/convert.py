@@ -4,15 +4,18 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import Modality
 from lnln_dist.data import repair
+from lnln_dist.data.choices import Choices
 from lnln_dist.data.lengths import Extent, find_extents
+from lnln_dist.data.measure import Measure
 from lnln_dist.data.mmsa import LABELS, RawFile, RawSplit, read_pickle
 from lnln_dist.data.presets import Preset, check_inputs, check_labels, find_preset
 from lnln_dist.data.schema import (
@@ -29,19 +32,11 @@ from lnln_dist.data.schema import (
     write_index,
 )
 from lnln_dist.data.source import local_only
-from lnln_dist.data.text import TextChoice, TextSource, choose_text
+from lnln_dist.data.text import TextSource, choose_text
 from lnln_dist.data.tokens import FOLDER
-from lnln_dist.data.values import UTF_8
-from lnln_dist.data.writer import (
-    ScaleSum,
-    ShardWriter,
-    sequence,
-    shard_schema,
-    strings,
-    vector,
-)
+from lnln_dist.data.writer import ShardWriter, sequence, shard_schema, strings, vector
 from lnln_dist.errors import DataError
-from lnln_dist.files import atomic_folder
+from lnln_dist.files import alone, atomic_folder
 from lnln_dist.metrics import Family
 
 # Padded features handled at once, which is also a record batch: large enough that a big set has
@@ -59,18 +54,9 @@ def prepare(
     dataset: str,
     family: Family | None = None,
     label_range: tuple[float, float] | None = None,
-    rescale_labels: bool = False,
-    clip_labels: bool = False,
-    tokenizer: str | None = None,
-    text_source: TextChoice = "auto",
-    label_column: int | None = None,
-    encoding: str = UTF_8,
-    max_lengths: Mapping[Modality, int] | None = None,
-    allow_cut: bool = False,
-    group_by: str | None = None,
-    shard_mb: float = 256,
     overwrite: bool = False,
     progress: Progress | None = None,
+    **choices: Any,
 ) -> Index:
     """Writes a feature file as shards, whole or not at all; memory peaks at about its size.
 
@@ -78,79 +64,42 @@ def prepare(
         source: MMSA pickle: a path or a URI that fsspec can open.
         target: folder to write.
         dataset: of ``presets``, or an own name with ``family`` (scoring) and ``label_range``.
-        rescale_labels: map ``label_range`` onto the family's, so that all its scores are defined.
-        clip_labels: take labels outside ``label_range`` for its ends.
-        tokenizer: folder or hub name of a BERT-type tokenizer for ``raw_text``, or "corpus"
-            for a vocabulary made from the training sentences.
-        text_source: "text_bert" with a tokenizer says that the ids in the file are its own.
-        label_column: which of several labels per sample is the sentiment, from 0.
-        encoding: of byte strings in the file, which Python 2 wrote.
-        max_lengths: most places kept per modality; longer sequences lose their ends (text keeps
-            [SEP]). Without it the file's padded lengths; 50 for text without ``text_bert``.
-        allow_cut: where frames contradict their lengths, drop what lies outside.
-        group_by: regular expression whose group is the video in an id; None: VIDEO$_$CLIP.
-        shard_mb: about how many megabytes (10^6 bytes) a shard has.
         overwrite: replace an existing ``target``.
         progress: called with the split, its rows done and its rows in all.
+        choices: fields of ``Choices``.
 
     Raises:
         DataError: the file or the choices are wrong.
-        UserError: ``target`` exists or cannot be written.
+        UserError: ``target`` exists, is being written by another process, or cannot be written.
     """
-    preset = find_preset(dataset, family, label_range)
-    folder, limits = local_only(target, what="the shards"), dict(max_lengths or {})
-    _check_choices(folder, limits, shard_mb, overwrite)
-    if rescale_labels and preset.label_range == preset.family_range:
-        raise DataError(f"--rescale-labels: {dataset} has the labels of its family already")
-    low, high = preset.label_range
-    if rescale_labels and low < 0 < high and low != -high:
-        raise DataError(
-            f"--rescale-labels: a range from {low:g} to {high:g} has its middle beside 0: mapping "
-            "it would turn signs; give a --label-range that is symmetric about 0"
-        )
-    pattern = None if group_by is None else _group_pattern(group_by)
-    with atomic_folder(folder, overwrite=overwrite) as pending:
-        return write_shards(
-            read_pickle(source, label_column=label_column, encoding=encoding),
-            pending,
-            preset,
-            tokenizer=tokenizer,
-            text_source=text_source,
-            limits=limits,
-            name=str(source),
-            shard_mb=shard_mb,
-            labels=LabelChoice(rescale=rescale_labels, clip=clip_labels),
-            allow_cut=allow_cut,
-            group_by=pattern,
-            progress=progress,
-        )
-
-
-@dataclass(frozen=True)
-class LabelChoice:
-    """What is done to labels: checked, set to the ends of their range, mapped onto another."""
-
-    check: bool = True
-    clip: bool = False
-    rescale: bool = False
-
-
-AS_GIVEN = LabelChoice()
+    preset, asked = find_preset(dataset, family, label_range), Choices(**choices)
+    if asked.rescale_labels:
+        preset.check_rescaling()
+    folder = local_only(target, what="the shards")
+    if folder.name in ("", ".."):
+        raise DataError(f"{target}: give the name of a folder to write")
+    if overwrite and folder.exists():
+        # A slip of the path must not cost anything but prepared data.
+        held = [folder] if folder.is_file() else sorted(folder.iterdir())
+        other = [p.name for p in held if p.name not in (INDEX, FOLDER) and p.suffix != ".arrow"]
+        if other:
+            raise DataError(
+                f"{folder} holds other things than prepared data ({other[0]}, ...): choose another "
+                "folder"
+            )
+    with alone(folder), atomic_folder(folder, overwrite=overwrite) as pending:
+        raw = read_pickle(source, label_column=asked.label_column, encoding=asked.encoding)
+        return write_shards(raw, pending, preset, asked, name=str(source), progress=progress)
 
 
 def write_shards(
     raw: RawFile,
     folder: Path,
     preset: Preset,
+    choices: Choices,
     *,
-    tokenizer: str | None,
-    text_source: TextChoice,
-    limits: Mapping[Modality, int],
     name: str,
-    shard_mb: float = 256,
-    labels: LabelChoice = AS_GIVEN,
-    allow_cut: bool = False,
-    group_by: re.Pattern[str] | None = None,
+    check: bool = True,
     progress: Progress | None = None,
 ) -> Index:
     """Writes the splits of a file that was read, and last of all the index.
@@ -159,75 +108,50 @@ def write_shards(
         raw: the file; its splits are let go of on the way.
         folder: an empty folder.
         preset: how the data is scored.
-        tokenizer: see ``prepare``.
-        text_source: see ``prepare``.
-        limits: most places kept per modality.
+        choices: see ``prepare``.
         name: of the file, for messages.
-        shard_mb: see ``prepare``.
-        labels: unchecked ones are written as they are, missing ones among them.
-        allow_cut: see ``prepare``.
-        group_by: see ``prepare``.
+        check: the labels, and that they and the inputs are of the preset; else labels are written
+            as they are, missing ones among them.
         progress: see ``prepare``.
 
     Raises:
         DataError: the file or the choices are wrong.
     """
-    layout = find_layout(raw, limits, name=name)
+    layout = find_layout(raw, choices.max_lengths, name=name)
     ids = {split: raw.splits[split].ids for split in SPLITS if split in raw.splits}
-    videos = shared_videos(ids, group_by, name=name)
-    if labels.check:
-        train, where = raw.splits["train"], f"{name}: train"
-        check_inputs(preset, widths=layout.widths, sentences=train.raw_text, name=name)
-        check_labels(preset, _read_label(train, "label", preset, labels, where)[0], name=name)
-    text = choose_text(
-        raw,
-        preset,
-        tokenizer=tokenizer,
-        choice=text_source,
-        limit=limits.get("text"),
-        folder=folder,
-        name=name,
-    )
+    overlap, videos = shared_videos(ids, choices.group_by, name=name)
+    if check:
+        sentences = raw.splits["train"].raw_text
+        check_inputs(preset, widths=layout.widths, sentences=sentences, name=name)
+    text = choose_text(raw, preset, choices, folder=folder, name=name)
+    measure = Measure(layout.widths, text.info.unk_id)
     chunk_bytes = min(MOST_CHUNK, max(LEAST_CHUNK, raw.source.bytes // CHUNK_SHARE))
     conversion = _Conversion(
-        name=name,
-        folder=folder,
-        shard_bytes=int(shard_mb * MEGABYTE),
-        chunk_bytes=chunk_bytes,
-        preset=preset,
-        layout=layout,
-        extents={
-            m: find_extents(raw, m, name=name, chunk_bytes=chunk_bytes, allow_cut=allow_cut)
-            for m in FRAMES
-        },
-        text=text,
-        labels=labels,
-        progress=progress,
+        name, folder, preset, choices, layout, text, measure, chunk_bytes, check, progress
     )
-    index = conversion.run(raw, videos)
+    splits, repairs = conversion.run(raw)
+    index = Index(
+        format_version=1,
+        dataset=preset.dataset,
+        family=preset.family,
+        source=raw.source,
+        extraction=raw.extraction,
+        tokenizer=text.info,
+        text_source="text_bert" if text.tokenizer is None else "raw_text",
+        widths=layout.widths,
+        padded_lengths={"text": text.padded, **layout.lengths},
+        label_range=preset.family_range if choices.rescale_labels else preset.label_range,
+        rescaled_from=preset.label_range if choices.rescale_labels else None,
+        labels=layout.labels,
+        repairs=repairs,
+        overlap=overlap,
+        videos=videos,
+        scales=measure.scales(),
+        gaps=measure.gaps(),
+        splits=splits,
+    )
     write_index(index, folder)
     return index
-
-
-def _check_choices(
-    folder: Path, limits: Mapping[Modality, int], shard_mb: float, overwrite: bool
-) -> None:
-    if not shard_mb > 0:
-        raise DataError(f"--shard-mb {shard_mb}: must be above 0")
-    for m, limit in limits.items():
-        if limit < 1:
-            raise DataError(f"--max-{m} {limit}: must be at least 1")
-    if not (overwrite and folder.exists()):
-        return
-    # A slip of the path must not cost anything but prepared data.
-    known = {INDEX, FOLDER}
-    held = [folder] if folder.is_file() else sorted(folder.iterdir())
-    foreign = [path.name for path in held if path.name not in known and path.suffix != ".arrow"]
-    if foreign:
-        raise DataError(
-            f"{folder} holds other things than prepared data ({foreign[0]}, ...): choose another "
-            "folder"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +159,7 @@ class Layout:
     """Sizes and columns that hold for all splits."""
 
     widths: dict[FrameModality, int]  # features per frame
-    lengths: dict[FrameModality, int]  # most places kept
+    lengths: dict[Modality, int]  # most places kept of audio and vision
     labels: tuple[LabelName, ...]
 
 
@@ -251,7 +175,7 @@ def find_layout(raw: RawFile, limits: Mapping[Modality, int], *, name: str) -> L
         DataError: frames that are not [places, features], widths or labels that differ.
     """
     widths: dict[FrameModality, int] = {}
-    lengths: dict[FrameModality, int] = {}
+    lengths: dict[Modality, int] = {}
     for m in FRAMES:
         shapes = {
             n: repair.sample_shape(split.frames[m], where=f"{name}: {n}: {m}")
@@ -261,7 +185,7 @@ def find_layout(raw: RawFile, limits: Mapping[Modality, int], *, name: str) -> L
             if len(shape) != 2 or not all(shape):
                 raise DataError(
                     f"{name}: {n}: {m} has samples of the shape {shape}, expected (places, "
-                    "features)"
+                    "features); one vector a sample is an array of the shape [n, 1, D]"
                 )
         found = {n: shape[1] for n, shape in shapes.items()}
         if len(set(found.values())) > 1:
@@ -284,137 +208,107 @@ def _label_names(raw: RawFile, name: str) -> tuple[LabelName, ...]:
     return tuple(found)
 
 
-def _group_pattern(group_by: str) -> re.Pattern[str]:
-    try:
-        pattern = re.compile(group_by)
-    except re.error as err:
-        raise DataError(f"--group-by {group_by}: not a regular expression ({err})") from err
-    if pattern.groups != 1:
-        raise DataError(
-            f"--group-by {group_by}: has {pattern.groups} groups; one is needed, the video: "
-            r"'(.+)_\d+' for ids such as VIDEO_12"
-        )
-    return pattern
-
-
 def shared_videos(
-    ids: Mapping[SplitName, Sequence[str]], own: re.Pattern[str] | None, *, name: str
+    ids: Mapping[SplitName, Sequence[str]], group_by: str | None, *, name: str
 ) -> tuple[dict[str, int], VideoCheck]:
     """Number of videos that two splits share, by pair, and how many ids said their video.
 
     Args:
         ids: of each split's samples.
-        own: finds the video at the start of an id, as its only group, and must fit every id;
-            None: ids should be VIDEO$_$CLIP.
+        group_by: regular expression that finds the video at the start of an id, as its only group,
+            and must fit every id; None: ids should be VIDEO$_$CLIP.
         name: of the file, for messages.
 
     Raises:
         DataError: the user's pattern does not fit an id.
     """
-    pattern = own or re.compile(VIDEO)
+    pattern, understood = group_by or VIDEO, 0
     videos: dict[SplitName, set[str]] = {}
-    understood = 0
     for split, samples in ids.items():
-        found = {sample: pattern.match(sample) for sample in samples}
-        missed = [sample for sample, match in found.items() if match is None or match[1] is None]
-        if own and missed:
+        found = [match[1] if (match := re.match(pattern, sample)) else None for sample in samples]
+        missed = [sample for sample, video in zip(samples, found, strict=True) if video is None]
+        if group_by and missed:
             raise DataError(
-                f"{name}: {split}: --group-by {pattern.pattern} does not fit the id {missed[0]!r} "
+                f"{name}: {split}: --group-by {group_by} does not fit the id {missed[0]!r} "
                 f"({len(missed)} such samples)"
             )
         understood += len(found) - len(missed)
-        videos[split] = {m[1] for m in found.values() if m is not None and m[1] is not None}
-        # An id in two splits is one sample twice; a mere number is only its place in the split.
-        videos[split] |= {sample for sample in missed if not sample.isdecimal()}
+        videos[split] = {video for video in found if video is not None}
     overlap = {f"{a}/{b}": len(videos[a] & videos[b]) for a, b in itertools.combinations(videos, 2)}
-    return overlap, VideoCheck(pattern=pattern.pattern, understood=understood)
+    return overlap, VideoCheck(pattern=pattern, understood=understood)
 
 
-def _read_label(
-    split: RawSplit, label: LabelName, preset: Preset, labels: LabelChoice, where: str
-) -> tuple[NDArray[np.float32], int]:
-    return repair.label_column(
-        split.labels[label],
-        ids=split.ids,
-        label_range=preset.label_range,
-        where=f"{where}: {LABELS[label]}",
-        clip=labels.clip,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Conversion:
     """The decisions for a file; ``run`` carries them out."""
 
     name: str  # of the file, for messages
     folder: Path
-    shard_bytes: int
-    chunk_bytes: int
     preset: Preset
+    choices: Choices
     layout: Layout
-    extents: dict[FrameModality, dict[str, Extent]]
     text: TextSource
-    labels: LabelChoice
+    measure: Measure
+    chunk_bytes: int
+    check: bool
     progress: Progress | None
-    scales: dict[FrameModality, ScaleSum] = field(default_factory=dict)
 
-    def run(self, raw: RawFile, videos: tuple[dict[str, int], VideoCheck]) -> Index:
-        """Writes the shards of all splits; returns the index."""
-        preset, text, layout = self.preset, self.text, self.layout
+    def run(
+        self, raw: RawFile
+    ) -> tuple[dict[SplitName, SplitInfo], dict[SplitName, dict[str, int]]]:
+        """Writes the shards of all splits; returns what the index says of them, and the repairs."""
+        if self.check:
+            label_N = self._labels(raw.splits["train"], Counter(), f"{self.name}: train")[0]
+            check_labels(self.preset, label_N, name=self.name)
+        extents = {
+            m: find_extents(
+                raw,
+                m,
+                name=self.name,
+                chunk_bytes=self.chunk_bytes,
+                allow_cut=self.choices.allow_cut,
+            )
+            for m in FRAMES
+        }
         splits: dict[SplitName, SplitInfo] = {}
         repairs: dict[SplitName, dict[str, int]] = {}
-        self.scales.update({m: ScaleSum(layout.widths[m]) for m in FRAMES})
         for split in (split for split in SPLITS if split in raw.splits):
+            counts: Counter[str] = Counter()
             # Taken out of the file, so that its memory is free for the next one.
-            splits[split], repairs[split] = self._split(split, raw.splits.pop(split))
-        padded: dict[Modality, int] = {"text": text.padded}
-        padded.update({m: layout.lengths[m] for m in FRAMES})
-        return Index(
-            format_version=1,
-            dataset=preset.dataset,
-            family=preset.family,
-            source=raw.source,
-            tokenizer=text.info,
-            text_source="text_bert" if text.tokenizer is None else "raw_text",
-            widths=layout.widths,
-            padded_lengths=padded,
-            label_range=preset.family_range if self.labels.rescale else preset.label_range,
-            rescaled_from=preset.label_range if self.labels.rescale else None,
-            labels=layout.labels,
-            repairs=repairs,
-            overlap=videos[0],
-            videos=videos[1],
-            scales={m: found.scale() for m, found in self.scales.items()},
-            splits=splits,
-        )
+            splits[split] = self._split(
+                split, raw.splits.pop(split), {m: extents[m][split] for m in FRAMES}, counts
+            )
+            repairs[split] = {what: n for what, n in sorted(counts.items()) if n}
+        return splits, repairs
 
-    def _split(self, split: SplitName, raw: RawSplit) -> tuple[SplitInfo, dict[str, int]]:
-        """Writes the shards of a split; returns what the index says of it, and the repairs."""
+    def _split(
+        self,
+        split: SplitName,
+        raw: RawSplit,
+        extents: Mapping[FrameModality, Extent],
+        counts: Counter[str],
+    ) -> SplitInfo:
+        """Writes the shards of a split."""
         where, rows = f"{self.name}: {split}", len(raw.ids)
-        extents = {m: self.extents[m][split] for m in FRAMES}
-        counts: Counter[str] = Counter()
         for extent in extents.values():
             counts.update(extent.counts)
         labels = self._labels(raw, counts, where)
-        text = self.text.rows(raw, where=where)
+        if self.choices.rescale_labels:
+            labels = [self.preset.rescale(label_N) for label_N in labels]
+        text = self.text.rows(raw, counts=counts, where=where)
         schema = shard_schema(self.layout.labels, self.layout.widths)
+        shard_bytes = int(self.choices.shard_mb * MEGABYTE)
         longest: Counter[Modality] = Counter()
         total: Counter[Modality] = Counter()
-        with ShardWriter(self.folder, split, schema, shard_bytes=self.shard_bytes) as writer:
-            step = self._step(raw)
+        with ShardWriter(self.folder, split, schema, shard_bytes=shard_bytes) as writer:
+            step = max(1, min(self.chunk_bytes, shard_bytes // 4) // self._row_bytes(raw))
             for start in range(0, rows, step):
                 part = slice(start, min(start + step, rows))
-                encoded = text.piece(part.start, part.stop)
-                columns = [
-                    strings(raw.ids[part]),
-                    strings(raw.raw_text[part]),
-                    *(vector(label_N[part]) for label_N in labels),
-                    sequence(schema.field("tokens").type, encoded.ids_S, encoded.lengths_N),
-                    sequence(schema.field("segments").type, encoded.segments_S, encoded.lengths_N),
-                ]
+                encoded = text.piece(part)
                 lengths: dict[Modality, NDArray[np.int64]] = {"text": encoded.lengths_N}
+                packed: dict[FrameModality, NDArray[np.float32]] = {}
                 for m in FRAMES:
-                    packed_SD, lengths[m] = repair.pack_frames(
+                    packed[m], lengths[m] = repair.pack_frames(
                         repair.frames_of(raw.frames[m], part, where=f"{where}: {m}"),
                         extents[m].length_N[part],
                         extents[m].start_N[part],
@@ -422,37 +316,48 @@ class _Conversion:
                         field=m,
                         counts=counts,
                     )
-                    self.scales[m].add(split, packed_SD)
-                    columns.append(sequence(schema.field(m).type, packed_SD, lengths[m]))
+                columns = [
+                    strings(raw.ids[part]),
+                    strings(raw.raw_text[part]),
+                    *(vector(label_N[part]) for label_N in labels),
+                    sequence(schema.field("tokens").type, encoded.ids_S, encoded.lengths_N),
+                    sequence(schema.field("segments").type, encoded.segments_S, encoded.lengths_N),
+                    *(sequence(schema.field(m).type, packed[m], lengths[m]) for m in FRAMES),
+                ]
                 writer.write(columns, part.stop - part.start)
+                self.measure.add(split, encoded.ids_S, packed, lengths)
                 for modality, lengths_N in lengths.items():
                     longest[modality] = max(longest[modality], int(lengths_N.max()))
                     total[modality] += int(lengths_N.sum())
                 if self.progress is not None:
                     self.progress(split, part.stop, rows)
-        info = SplitInfo(
+        return SplitInfo(
             rows=rows,
             max_lengths=dict(longest),
             total_lengths=dict(total),
             shards=tuple(writer.shards),
         )
-        counts += text.counts
-        return info, {what: n for what, n in sorted(counts.items()) if n}
 
     def _labels(self, raw: RawSplit, counts: Counter[str], where: str) -> list[NDArray[np.float32]]:
-        if not self.labels.check:
-            return [np.asarray(raw.labels[label], np.float32) for label in self.layout.labels]
+        """The label columns of a split in their own range."""
         columns = []
         for label in self.layout.labels:
-            column_N, clipped = _read_label(raw, label, self.preset, self.labels, where)
+            if not self.check:
+                columns.append(np.asarray(raw.labels[label], np.float32))
+                continue
+            column_N, clipped = repair.label_column(
+                raw.labels[label],
+                ids=raw.ids,
+                label_range=self.preset.label_range,
+                where=f"{where}: {LABELS[label]}",
+                clip=self.choices.clip_labels,
+            )
             counts[f"{label}.clipped"] += clipped
-            columns.append(self.preset.rescale(column_N) if self.labels.rescale else column_N)
+            columns.append(column_N)
         return columns
 
-    def _step(self, raw: RawSplit) -> int:
-        """Rows handled at once: a few megabytes, and a part of a shard."""
-        row_bytes = 0
-        for values in raw.frames.values():
-            places, width = repair.sample_shape(values, where=self.name)
-            row_bytes += places * width * getattr(values, "itemsize", 8)
-        return max(1, min(self.chunk_bytes, self.shard_bytes // 4) // row_bytes)
+    def _row_bytes(self, raw: RawSplit) -> int:
+        shapes = {m: repair.sample_shape(raw.frames[m], where=self.name) for m in FRAMES}
+        return sum(
+            shapes[m][0] * shapes[m][1] * getattr(raw.frames[m], "itemsize", 8) for m in FRAMES
+        )

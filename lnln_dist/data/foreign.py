@@ -5,6 +5,7 @@ MMSA-FET: ``video``, no axis of samples), and lists of samples (MAG, MISA: ``((w
 acoustic), label, segment)``).
 """
 
+import reprlib
 from collections.abc import Collection
 from typing import Any
 
@@ -21,17 +22,38 @@ FIELD_NAMES = {
     "visual": "vision",
     "acoustic": "audio",
 }
+# Fields that have one value a sample and no axis beside.
+ROWS = ("id", "raw_text", "regression_labels", "audio_lengths", "vision_lengths")
 ONE_SPLIT = "all"  # name of the samples of a file without splits
 
 
-def by_name(content: dict[Any, Any], others: dict[str, str]) -> dict[str, Any]:
-    """A dict with strings for names, those of other layouts translated."""
-    strings = {k: k.decode("utf-8", "replace") if isinstance(k, bytes) else k for k in content}
-    named = {text(s) if isinstance(s, str) else repr(s): content[k] for k, s in strings.items()}
-    for other, own in others.items():
-        if other in named and named.get(own) is None:
-            named[own] = named.pop(other)
+def _name(key: Any) -> str:
+    string = key.decode("utf-8", "replace") if isinstance(key, bytes) else key
+    return text(string) if isinstance(string, str) else reprlib.repr(string)
+
+
+def by_name(content: dict[Any, Any], others: dict[str, str], where: str) -> dict[str, Any]:
+    """A dict with strings for names, those of other layouts translated.
+
+    Raises:
+        DataError: two entries of one name, or two foreign names for one thing.
+    """
+    named: dict[str, Any] = {}
+    for key, value in content.items():
+        if (name := _name(key)) in named and isinstance(key, str | bytes):
+            raise DataError(f"{where}: two entries are named {shown(name)}: leave one of them out")
+        named[name] = value
+    for own in dict.fromkeys(others.values()):
+        given = [o for o, meant in others.items() if meant == own and named.get(o) is not None]
+        if given and named.get(own) is None:
+            if len(given) > 1:
+                raise _two_names(given, own, where)
+            named[own] = named.pop(given[0])
     return named
+
+
+def _two_names(names: list[str], own: str, where: str) -> DataError:
+    return DataError(f"{where}: {' and '.join(names)} both mean {own}: leave one of them out")
 
 
 def split_name(given: str, names: Collection[str]) -> str:
@@ -56,7 +78,10 @@ def find_splits(content: Any, name: str) -> tuple[dict[str, Any], str]:
         return {ONE_SPLIT: content}, "a list of samples"
     if not isinstance(content, dict):
         raise DataError(f"{name}: holds {kind_of(content)}, not a dict with train, valid and test")
-    named = by_name(content, SPLIT_NAMES)
+    named = by_name(content, SPLIT_NAMES, name)
+    for other in SPLIT_NAMES:
+        if _is_split(named.get(other)):  # its own name is there, too
+            raise _two_names([SPLIT_NAMES[other], other], SPLIT_NAMES[other], name)
     splits = {key: v for key, v in named.items() if key in SPLITS or _is_split(v)}
     if not splits and _is_split(content):
         splits = {ONE_SPLIT: content}
@@ -65,7 +90,7 @@ def find_splits(content: Any, name: str) -> tuple[dict[str, Any], str]:
 
 def _is_split(value: Any) -> bool:
     if isinstance(value, dict):
-        return {"audio", "vision"} <= by_name(value, FIELD_NAMES).keys()
+        return set(FRAMES) <= {FIELD_NAMES.get(name, name) for name in map(_name, value)}
     return _is_samples(value)
 
 
@@ -87,7 +112,7 @@ def split_fields(content: Any, where: str) -> dict[str, Any]:
         DataError: it is neither a dict of fields nor a list of samples.
     """
     if isinstance(content, dict):
-        fields = by_name(content, FIELD_NAMES)
+        fields = by_name(content, FIELD_NAMES, where)
         return _with_sample_axis(fields) if _is_one_clip(fields) else fields
     if _is_samples(content):
         return _transposed(content, where)
@@ -118,7 +143,12 @@ def _is_one_clip(fields: dict[str, Any]) -> bool:
     """Whether the axis of samples is missing, as in a clip on its own."""
     if any(depth(fields.get(m)) != 2 for m in FRAMES):
         return False
-    return fields.get("text_bert") is None or depth(fields["text_bert"]) == 2
+    if fields.get("text_bert") is not None and depth(fields["text_bert"]) != 2:
+        return False
+    # Vectors of several samples look like the frames of one: whatever has as many rows tells.
+    count, *other = {len(fields[m]) for m in FRAMES}
+    ruled = (fields[name] for name in ROWS if depth(fields.get(name)))
+    return bool(other) or count < 2 or all(len(value) != count for value in ruled)
 
 
 def _with_sample_axis(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a file is that is not a pickle, by its bytes, and what to do with it."""
 
+import codecs
 import re
 
 _UNPACK = "unpack it and give the .pkl that is in it"
@@ -105,9 +106,8 @@ def damage(head: bytes, why: str, *, ended: bool) -> str | None:
 
 def _is_text(head: bytes) -> bool:
     try:
-        text = head.decode("utf-8")
-    except UnicodeDecodeError as err:
-        if err.start < max(len(head) - 3, 1):
-            return False
-        text = head[: err.start].decode("utf-8")
+        # The last letter may be cut off, nothing else may be wrong.
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return all(letter.isprintable() or letter in "\t\r\n" for letter in text)

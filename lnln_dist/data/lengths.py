@@ -37,8 +37,8 @@ class _Look(NamedTuple):
     where: str
     ids: Sequence[str]
     filled_NT: NDArray[np.bool_]  # frames that are not zero
-    given_N: NDArray[np.int64] | None  # the file's lengths
-    mask_N: NDArray[np.int64] | None  # lengths of the text, where it has as many places
+    length_N: NDArray[np.int64] | None  # of the file, or of the text where it has as many places
+    given: bool  # of the file
     counts: Counter[str]
 
 
@@ -63,32 +63,26 @@ def find_extents(
     """
     looks = {n: _look(split, m, f"{name}: {n}", chunk_bytes) for n, split in raw.splits.items()}
     every = list(looks.values())
-    given = sum(len(look.ids) for look in every if look.given_N is not None)
+    stated = [look for look in every if look.given]
+    given = sum(len(look.ids) for look in stated)
     over = sum(look.counts[f"{m}.over_padding"] for look in every)
     if over >= max(FEW, 0.9 * given):
         raise DataError(
             f"{name}: {over} of {given} {m}_lengths exceed the places of {m}: its axes may be "
             "[n, D, T], which must be [n, T, D]; otherwise correct the lengths or leave them out"
         )
-    stated = [(look, look.given_N) for look in every if look.given_N is not None]
-    masks = [(look, look.mask_N) for look in every if look.mask_N is not None]
     aligned = False
     if stated:
         front = _dropped(stated, front=True) < _dropped(stated, front=False)
-    elif len(masks) == len(every) and any(_aligned(masks, front=side) for side in (False, True)):
-        aligned, front = True, not _aligned(masks, front=False)
+    elif any(_aligned(every, front=side) for side in (False, True)):
+        aligned, front = True, not _aligned(every, front=False)
     else:
         front = bool(_zeros_in_front(every))
     sides = {n: front if aligned else _side(look, front) for n, look in looks.items()}
-    if stated and not allow_cut:
-        _refuse_contradictions(
-            [
-                (look, look.given_N, sides[n])
-                for n, look in looks.items()
-                if look.given_N is not None
-            ],
-            m,
-        )
+    if not allow_cut:
+        for n, look in looks.items():
+            if look.given:
+                _refuse_contradictions(look, m, front=sides[n])
     extents = {n: _extent(look, m, sides[n], aligned) for n, look in looks.items()}
     return extents if aligned else _unled(looks, extents, m)
 
@@ -97,9 +91,9 @@ def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _L
     values, rows = split.frames[m], len(split.ids)
     counts: Counter[str] = Counter()
     places, width = sample_shape(values, where=f"{where}: {m}")
-    lengths_N = None
-    if split.lengths[m] is not None:
-        lengths_N = given_lengths(
+    given = split.lengths[m] is not None
+    if given:
+        length_N: NDArray[np.int64] | None = given_lengths(
             split.lengths[m],
             padded=places,
             ids=split.ids,
@@ -107,16 +101,15 @@ def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _L
             counts=counts,
             where=f"{where}: {m}_lengths",
         )
+    else:
+        length_N = _mask(split, places)
     step = max(1, chunk_bytes // (places * width * getattr(values, "itemsize", 8)))
     filled = []
     for start in range(0, rows, step):
         chunk_NTD = frames_of(values, slice(start, start + step), where=f"{where}: {m}")
-        seen = chunk_NTD != 0
-        if lengths_N is not None:
-            seen &= np.isfinite(chunk_NTD)  # padding by -inf is padding
-        filled.append(seen.any(axis=2))
-    mask_N = _mask(split, places) if lengths_N is None else None
-    return _Look(f"{where}: {m}", split.ids, np.concatenate(filled), lengths_N, mask_N, counts)
+        # Padding by -inf or NaN is padding.
+        filled.append(((chunk_NTD != 0) & np.isfinite(chunk_NTD)).any(axis=2))
+    return _Look(f"{where}: {m}", split.ids, np.concatenate(filled), length_N, given, counts)
 
 
 def given_lengths(
@@ -151,82 +144,74 @@ def _mask(split: RawSplit, places: int) -> NDArray[np.int64] | None:
     return found.lengths_N if found.ids_NT.shape[1] == places else None
 
 
-def _outside(
-    filled_NT: NDArray[np.bool_], lengths_N: NDArray[np.int64], *, front: bool
-) -> NDArray[np.int64]:
+def _outside(look: _Look, *, front: bool) -> NDArray[np.int64]:
     """Non-zero frames outside the lengths, [N], the padding being at the end or in front."""
-    place_T = np.arange(filled_NT.shape[1])
-    if front:
-        place_T = place_T[::-1]
-    outside_N: NDArray[np.int64] = (filled_NT & (place_T >= lengths_N[:, None])).sum(axis=1)
+    assert look.length_N is not None
+    place_T = np.arange(look.filled_NT.shape[1])[:: -1 if front else 1]
+    outside_N: NDArray[np.int64] = (look.filled_NT & (place_T >= look.length_N[:, None])).sum(
+        axis=1
+    )
     return outside_N
 
 
-def _dropped(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> float:
+def _dropped(looks: Sequence[_Look], *, front: bool) -> float:
     """Share of the non-zero frames outside the lengths."""
-    dropped = sum(int(_outside(look.filled_NT, n_N, front=front).sum()) for look, n_N in parts)
-    return dropped / max(1, sum(int(look.filled_NT.sum()) for look, _ in parts))
+    dropped = sum(int(_outside(look, front=front).sum()) for look in looks)
+    return dropped / max(1, sum(int(look.filled_NT.sum()) for look in looks))
 
 
 def _side(look: _Look, front: bool) -> bool:
     """Whether a split is padded in front, where the file as a whole is so or not."""
-    if look.given_N is None:
+    if not look.given:
         own = _zeros_in_front([look])
         return front if own is None else own
     # The other side only where that one fits and the file's does not.
-    lost, other = (_dropped([(look, look.given_N)], front=f) for f in (front, not front))
+    lost, other = (_dropped([look], front=f) for f in (front, not front))
     return front != (other <= SMALL_SHARE < lost)
 
 
-def _contradicted(
-    look: _Look, lengths_N: NDArray[np.int64], *, front: bool, share: float
-) -> NDArray[np.bool_]:
-    """Samples that contradict their lengths, [N], with ``share`` of all frames outside them."""
-    outside_N = _outside(look.filled_NT, lengths_N, front=front)
+def _contradicted(look: _Look, *, front: bool) -> NDArray[np.bool_]:
+    """Samples that contradict their lengths, [N]."""
     # A few stray frames are harmless, unless they are most of what a sample has.
-    wrong_N: NDArray[np.bool_] = outside_N > (
-        0 if share > SMALL_SHARE else look.filled_NT.sum(axis=1) / 2
+    many = _dropped([look], front=front) > SMALL_SHARE
+    wrong_N: NDArray[np.bool_] = _outside(look, front=front) > (
+        0 if many else look.filled_NT.sum(axis=1) / 2
     )
     return wrong_N
 
 
-def _refuse_contradictions(
-    parts: Sequence[tuple[_Look, NDArray[np.int64], bool]], m: FrameModality
-) -> None:
-    frames = [look.filled_NT.sum(axis=1) for look, _, _ in parts]
-    outside = [_outside(look.filled_NT, n_N, front=front) for look, n_N, front in parts]
-    share = sum(int(n_N.sum()) for n_N in outside) / max(1, sum(int(n_N.sum()) for n_N in frames))
-    for (look, lengths_N, front), all_N, outside_N in zip(parts, frames, outside, strict=True):
-        wrong_N = _contradicted(look, lengths_N, front=front, share=share)
-        if wrong_N.any():
-            row = int(np.argmax(outside_N * wrong_N))
-            raise DataError(
-                f"{look.where}: sample {look.ids[row]!r}: {outside_N[row]} of its {all_N[row]} "
-                f"non-zero frames lie outside its length {lengths_N[row]}, wherever the padding is "
-                f"({wrong_N.sum()} such samples, {share:.1%} of all non-zero frames): correct "
-                f"{m}_lengths, leave it out (the frames then say how long they are), or drop "
-                "these frames with --allow-cut"
-            )
+def _refuse_contradictions(look: _Look, m: FrameModality, *, front: bool) -> None:
+    wrong_N, outside_N = _contradicted(look, front=front), _outside(look, front=front)
+    if wrong_N.any() and look.length_N is not None:
+        row = int(np.argmax(outside_N * wrong_N))
+        raise DataError(
+            f"{look.where}: sample {look.ids[row]!r}: {outside_N[row]} of its "
+            f"{look.filled_NT[row].sum()} non-zero frames lie outside its length "
+            f"{look.length_N[row]}, wherever the padding is ({wrong_N.sum()} such samples, "
+            f"{outside_N.sum() / look.filled_NT.sum():.1%} of the non-zero frames): correct "
+            f"{m}_lengths, leave it out (the frames then say how long they are), or drop these "
+            "frames with --allow-cut"
+        )
 
 
-def _aligned(parts: Sequence[tuple[_Look, NDArray[np.int64]]], *, front: bool) -> bool:
+def _aligned(looks: Sequence[_Look], *, front: bool) -> bool:
     """Whether the frames lie inside the text's mask and most sequences fill it."""
-    share = _dropped(parts, front=front)
-    if share > SMALL_SHARE or any(
-        _contradicted(look, mask_N, front=front, share=share).any() for look, mask_N in parts
-    ):
-        return False
-    near = [mask_N - _span(look.filled_NT) <= NEAR for look, mask_N in parts]
-    has = [look.filled_NT.any(axis=1) for look, _ in parts]
-    told = np.concatenate(near)[np.concatenate(has)]
+    near = []
+    for look in looks:
+        if look.length_N is None or _dropped([look], front=front) > SMALL_SHARE:
+            return False
+        if _contradicted(look, front=front).any():
+            return False
+        span_N = look.filled_NT.shape[1] - sum(_zero_ends(look.filled_NT))
+        near.append((look.length_N - span_N <= NEAR)[look.filled_NT.any(axis=1)])
+    told = np.concatenate(near)
     return bool(len(told)) and bool(told.mean() >= 0.5)
 
 
 def _zeros_in_front(looks: Sequence[_Look]) -> bool | None:
     """Whether zeros lead clearly more often than they trail; None if neither is clear."""
-    filled = [look.filled_NT[look.filled_NT.any(axis=1)] for look in looks]
-    lead_N = np.concatenate([f.shape[1] - _length(f, front=True) for f in filled])
-    trail_N = np.concatenate([f.shape[1] - _length(f, front=False) for f in filled])
+    ends = [_zero_ends(look.filled_NT[look.filled_NT.any(axis=1)]) for look in looks]
+    lead_N, trail_N = (np.concatenate(side) for side in zip(*ends, strict=True))
     # A sequence may begin with zeros of its own (a face not yet found), but seldom does.
     for front, more_N, less_N in ((True, lead_N, trail_N), (False, trail_N, lead_N)):
         more, less = (more_N > 0).sum(), (less_N > 0).sum()
@@ -235,30 +220,21 @@ def _zeros_in_front(looks: Sequence[_Look]) -> bool | None:
     return None
 
 
-def _length(filled_NT: NDArray[np.bool_], *, front: bool) -> NDArray[np.int64]:
-    """Places from the unpadded side to the last frame that is not zero, [N]."""
-    toward_NT = filled_NT if front else filled_NT[:, ::-1]
-    last_N = filled_NT.shape[1] - np.argmax(toward_NT, axis=1)
-    length_N: NDArray[np.int64] = np.where(filled_NT.any(axis=1), last_N, 0).astype(np.int64)
-    return length_N
-
-
-def _span(filled_NT: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Places from the first frame that is not zero to the last, [N]."""
-    both_N = _length(filled_NT, front=False) + _length(filled_NT, front=True)
-    span_N: NDArray[np.int64] = both_N - filled_NT.shape[1]
-    return span_N
+def _zero_ends(filled_NT: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Zeros before the first frame and behind the last, [N] each; T and T where there is none."""
+    places, has_N = filled_NT.shape[1], filled_NT.any(axis=1)
+    lead_N = np.where(has_N, np.argmax(filled_NT, axis=1), places)
+    trail_N = np.where(has_N, np.argmax(filled_NT[:, ::-1], axis=1), places)
+    return lead_N, trail_N
 
 
 def _extent(look: _Look, m: FrameModality, front: bool, aligned: bool) -> Extent:
     counts, (rows, places) = look.counts, look.filled_NT.shape
-    if look.given_N is not None:
-        length_N = look.given_N
-    elif aligned and look.mask_N is not None:
-        length_N = look.mask_N
-        counts[f"{m}.length_from_mask"] = rows
+    if look.length_N is not None and (look.given or aligned):
+        length_N = look.length_N
+        counts[f"{m}.length_from_mask"] = 0 if look.given else rows
     else:
-        length_N = _length(look.filled_NT, front=front)
+        length_N = places - _zero_ends(look.filled_NT)[0 if front else 1]
         counts[f"{m}.length_from_zeros"] = rows
     start_N = np.where(length_N > 0, places - length_N, 0) if front else np.zeros_like(length_N)
     counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
@@ -272,16 +248,22 @@ def _unled(
 
     Lengths may count padding in front, and frames may lie between zeros on both sides.
     """
-    ends = {n: _zero_ends(looks[n].filled_NT, extent) for n, extent in extents.items()}
+    ends = {n: _inner_ends(looks[n].filled_NT, extent) for n, extent in extents.items()}
     whole = _is_led(list(ends.values()))
     out = {}
     for n, (start_N, length_N, counts) in extents.items():
-        lead_N = ends[n][0]
+        lead_N, look = ends[n][0], looks[n]
+        led_N, has_N = lead_N >= FEW, look.filled_NT.any(axis=1)
         if _is_led([ends[n]]) or (whole and len(lead_N) <= 2 * FEW):
-            start_N, length_N = start_N + lead_N, length_N - lead_N
-            counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
+            padding_N = has_N
+        elif not look.given and (has_N & ~led_N).sum() < FEW:
+            # Too few to compare with: a sequence that fills the last place was put there.
+            padding_N = led_N & (start_N + length_N == look.filled_NT.shape[1])
         else:
-            counts[f"{m}.leading_zeros"] = int(lead_N[lead_N >= FEW].sum())
+            padding_N = np.zeros_like(has_N)
+        start_N, length_N = start_N + lead_N * padding_N, length_N - lead_N * padding_N
+        counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
+        counts[f"{m}.leading_zeros"] = int(lead_N[led_N & ~padding_N].sum())
         out[n] = Extent(start_N, length_N, counts)
     return out
 
@@ -293,14 +275,16 @@ def _is_led(ends: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> bool
     return bool(leading >= max(FEW, 0.5 * len(lead_N)) and trailing <= 0.1 * leading)
 
 
-def _zero_ends(
+def _inner_ends(
     filled_NT: NDArray[np.bool_], extent: Extent
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Zero frames that sequences begin and end with, within their extents, [N] each."""
     places, stop_N = filled_NT.shape[1], extent.start_N + extent.length_N
     place_T = np.arange(places)
     inside_NT = filled_NT & (place_T >= extent.start_N[:, None]) & (place_T < stop_N[:, None])
-    has_N = inside_NT.any(axis=1)
-    lead_N = np.where(has_N, places - _length(inside_NT, front=True) - extent.start_N, 0)
-    trail_N = np.where(has_N, stop_N - _length(inside_NT, front=False), 0)
-    return lead_N, trail_N
+    lead_N, trail_N = _zero_ends(inside_NT)
+    has_N = lead_N < places
+    return (
+        np.where(has_N, lead_N - extent.start_N, 0),
+        np.where(has_N, trail_N - (places - stop_N), 0),
+    )

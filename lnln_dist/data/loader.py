@@ -3,8 +3,8 @@
 Workers need no seeds: what a micro-batch holds is decided by its rows and epoch alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,46 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lnln_dist.classes import Targets
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import Lengths, Noise, Widths, valid_places
 from lnln_dist.data.plan import MicroBatch, Step
+from lnln_dist.data.shards import Split
 from lnln_dist.data.workers import start_worker, terminate_held
 from lnln_dist.errors import DataError, UserError
-from lnln_dist.types import Batch, SequenceInput, TextInput
+from lnln_dist.types import Batch, ClassTarget, SequenceInput, TextInput
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
-
-
-class Samples(Protocol):
-    """What the loader needs of a split (``shards.Split`` is one)."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Sample ids in row order."""
-        ...
-
-    @property
-    def labels(self) -> NDArray[np.float32]:
-        """Sentiment of each row, [n]."""
-        ...
-
-    @property
-    def lengths(self) -> Mapping[Modality, NDArray[np.int64]]:
-        """Valid places of each row, [n] per modality."""
-        ...
-
-    def tokens(self, row: int) -> NDArray[np.integer]:
-        """Token ids of one row, [L]."""
-        ...
-
-    def segments(self, row: int) -> NDArray[np.integer]:
-        """Segment ids of one row, [L]."""
-        ...
-
-    def frames(self, modality: Literal["audio", "vision"], row: int) -> NDArray[np.float32]:
-        """Features of one row, [L D]."""
-        ...
 
 
 class LoadedStep(NamedTuple):
@@ -98,6 +69,7 @@ class Collator:
         padded_lengths: most places per modality: the sizes of the model's positional tables.
         unk_id: token id that stands for an erased token.
         pad_id: token id of padding.
+        targets: the classes of the split's labels, where classes are trained.
 
     Raises:
         DataError: a sample is longer than ``padded_lengths``.
@@ -105,13 +77,14 @@ class Collator:
 
     def __init__(
         self,
-        split: Samples,
+        split: Split,
         noise: Noise,
         *,
         padding: Literal["batch", "corpus"],
         padded_lengths: Mapping[Modality, int],
         unk_id: int,
         pad_id: int,
+        targets: Targets | None = None,
     ) -> None:
         for m in MODALITIES:
             too_long = np.flatnonzero(split.lengths[m] > padded_lengths[m])
@@ -124,7 +97,7 @@ class Collator:
                 )
         self._split, self._noise = split, noise
         self._corpus = dict(padded_lengths) if padding == "corpus" else None
-        self._unk_id, self._pad_id = unk_id, pad_id
+        self._unk_id, self._pad_id, self._targets = unk_id, pad_id, targets
 
     def __call__(self, item: MicroBatch) -> Batch:
         """Loads one micro-batch under the noise."""
@@ -146,6 +119,8 @@ class Collator:
             label_B=torch.from_numpy(self._split.labels[rows]),
             weight_B=torch.from_numpy(item.weights.copy()),
             row_B=torch.from_numpy(rows.copy()),
+            target=self._targets
+            and ClassTarget(*(torch.from_numpy(of_split[rows]) for of_split in self._targets)),
         )
 
     def draws(self, item: MicroBatch, noise: Noise) -> Draws:

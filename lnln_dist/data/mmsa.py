@@ -4,17 +4,18 @@
 """
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.foreign import find_splits, listed, split_fields
 from lnln_dist.data.schema import FRAMES, SPLITS, FrameModality, LabelName, SourceInfo
 from lnln_dist.data.source import HashedFile, open_source
 from lnln_dist.data.unpickle import load_plain
 from lnln_dist.data.values import (
-    UTF_8,
     Unpadded,
     frames,
     label_numbers,
@@ -50,6 +51,7 @@ class RawSplit:
     text_bert: Any | None  # [n, 3, T]: ids, attention mask, segments
     labels: dict[LabelName, Any]  # [n]
     unusable: dict[str, str]  # ``raw_text`` or ``text_bert``: why it cannot be used
+    seconds: Any | None = None  # [n], length of each clip; None where the file gives none
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class RawFile:
 
     source: SourceInfo
     splits: dict[str, RawSplit]
+    extraction: dict[str, dict[str, str]] | None = None  # how the features were made, if known
 
 
 @dataclass(slots=True)
@@ -97,7 +100,14 @@ def read_features(source: str | Path, *, encoding: str = UTF_8) -> FeatureFile:
         raise DataError(f"--encoding {encoding}: no encoding of text that Python knows") from err
     name = str(source)
     with open_source(source) as file:
-        content, info = _load(file, name)
+        hashed = HashedFile(file)
+        content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name)
+        try:
+            digest = hashed.finish()
+        except OSError as err:
+            raise DataError(f"{name}: cannot be read ({err.strerror or err})") from err
+    short = name.rstrip("/").rsplit("/", 1)[-1]
+    info = SourceInfo(name=short, sha256=digest, bytes=hashed.size)
     splits, found = find_splits(content, name)
     return FeatureFile(name=name, source=info, splits=splits, found=found, encoding=encoding)
 
@@ -130,7 +140,9 @@ def read_pickle(
             raise DataError(problem)
         if "label" not in found.labels:
             raise DataError(f"{where}: no field {LABELS['label']}: training needs labels")
-        _refuse_duplicates(found.ids, where)
+        sample, times = Counter(found.ids).most_common(1)[0]
+        if times > 1:
+            raise DataError(f"{where}: id {sample!r} occurs more than once: ids must be unique")
         for label, values in found.labels.items():
             found.labels[label] = label_numbers(
                 values,
@@ -141,30 +153,19 @@ def read_pickle(
     return RawFile(source=file.source, splits=splits)
 
 
-def _load(file: BinaryIO, name: str) -> tuple[Any, SourceInfo]:
-    hashed = HashedFile(file)
-    content = load_plain(io.BufferedReader(hashed, 1 << 20), name=name, lenient=True)
-    try:
-        digest = hashed.finish()
-    except OSError as err:
-        raise DataError(f"{name}: cannot be read ({err.strerror or err})") from err
-    short = name.rstrip("/").rsplit("/", 1)[-1]
-    return content, SourceInfo(name=short, sha256=digest, bytes=hashed.size)
-
-
 def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
     # Not emptied on the way: another split may be the same object.
     fields = {f: v for f, v in split_fields(content, where).items() if v is not None}
     missing = [m for m in FRAMES if m not in fields]
     if missing:
         raise DataError(f"{where}: no field {', '.join(missing)} (found: {listed(fields)})")
-    first = _leading(fields)
+    first = "id" if "id" in fields else FRAMES[0]  # says how many samples there are
     size = rows(fields[first], f"{where}: {first}")
     if not size:
         raise DataError(f"{where}: the split is empty; every split needs samples")
     for field in _ALWAYS:
         if field in fields:
-            _check_rows(fields, field, size, where)
+            _check_rows(fields, field, where)
     ids = [f"{split}-{row}" for row in range(size)]
     if "id" in fields:
         ids = sample_ids(fields["id"], f"{where}: id", encoding)
@@ -172,7 +173,7 @@ def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
     text_bert, raw_text = fields.get("text_bert"), [""] * size
     try:
         if text_bert is not None:
-            _check_rows(fields, "text_bert", size, where)
+            _check_rows(fields, "text_bert", where)
     except DataError as err:
         text_bert, unusable["text_bert"] = None, str(err)
     try:
@@ -191,21 +192,19 @@ def _split(content: Any, split: str, where: str, encoding: str) -> RawSplit:
         text_bert=text_bert,
         labels={label: fields[f] for label, f in LABELS.items() if f in fields},
         unusable=unusable,
+        seconds=fields.get("seconds"),
     )
 
 
-def _leading(fields: dict[str, Any]) -> str:
-    """The field that says how many samples there are."""
-    return "id" if "id" in fields else FRAMES[0]
-
-
-def _check_rows(fields: dict[str, Any], field: str, size: int, where: str) -> None:
-    count = rows(fields[field], f"{where}: {field}")
-    if count != size:
+def _check_rows(fields: dict[str, Any], field: str, where: str) -> int:
+    """Rows of a field, which are as many as those of the ids, or of the first frames."""
+    first, count = "id" if "id" in fields else FRAMES[0], rows(fields[field], f"{where}: {field}")
+    if field != first and count != len(fields[first]):
         raise DataError(
-            f"{where}: {field} has {count} rows, {_leading(fields)} has {size}: the fields of a "
+            f"{where}: {field} has {count} rows, {first} has {len(fields[first])}: the fields of a "
             "split must have one row per sample"
         )
+    return count
 
 
 def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str, encoding: str) -> list[str]:
@@ -213,14 +212,6 @@ def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str, encoding: 
     if field not in fields:
         vectors = f"; {_NO_WORDS}" if "text" in fields and "text_bert" not in fields else ""
         raise DataError(f"{where}: no field raw_text (found: {listed(fields)}){vectors}")
-    _check_rows(fields, field, len(ids), where)
+    _check_rows(fields, field, where)
     read = texts if field == "raw_text" else sentences
     return read(fields[field], ids, f"{where}: {field}", encoding)
-
-
-def _refuse_duplicates(ids: Sequence[str], where: str) -> None:
-    seen: set[str] = set()
-    for sample in ids:
-        if sample in seen:
-            raise DataError(f"{where}: id {sample!r} occurs more than once: ids must be unique")
-        seen.add(sample)

@@ -4,6 +4,7 @@ A place is kept iff u > r, with u uniform in (0, 1) and r the sample's missing r
 modality (paper section 3.1, "random data missing"). Because u does not depend on r, masks are
 nested: what is gone at a low rate is gone at any higher one, for every pattern. Because u comes
 from a counter (``philox``), masks do not depend on batch, order, padding, process or restart.
+Noise that the modalities share is the text's: a frame goes with the token spoken at its time.
 """
 
 import math
@@ -16,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.config import MODALITIES, Modality, NoiseConfig, NoisePattern
+from lnln_dist.config import MODALITIES, Modality, NoiseConfig, NoisePattern, Place
 from lnln_dist.data import philox
 from lnln_dist.errors import ConfigError
 
@@ -72,6 +73,8 @@ class Masks:
     modality: Modality
     pattern: NoisePattern
     key: int
+    place: Place = "anywhere"  # of a block
+    spans: int = 1  # blocks
 
     def keep(
         self,
@@ -88,28 +91,103 @@ class Masks:
         place_T = np.arange(width) - margin
         uniforms = partial(philox.uniforms, key=self.key, samples=samples, epoch=epoch)
         valid_BT = valid_places(length_B, width)
-        spared_BT: NDArray[np.bool_]
         if self.pattern == "block":
-            # E[size] = rate * count. Both sizes and starts come from fixed draws: as the size
-            # grows by one the start stays or moves back by one, which keeps masks nested.
-            u_B2 = uniforms(length=2)
-            size_B = np.floor(rate_B * count_B + u_B2[:, 0])
-            start_B = np.floor(u_B2[:, 1] * (count_B - size_B + 1))
-            end_B = start_B + size_B
-            spared_BT = (place_T < start_B[:, None]) | (place_T >= end_B[:, None])
-            return valid_BT & spared_BT
+            u_BS2 = uniforms(length=2 * self.spans).reshape(-1, self.spans, 2)
+            return valid_BT & ~self._blocks(u_BS2, place_T, rate_B, count_B)
         draws = width if self.pattern == "random" else 1
-        spared_BT = uniforms(length=draws) > rate_B[:, None]
+        spared_BT: NDArray[np.bool_] = uniforms(length=draws) > rate_B[:, None]
         if margin:
             spared_BT = spared_BT | (place_T < 0) | (place_T >= count_B[:, None])
         return valid_BT & spared_BT
+
+    def _blocks(
+        self,
+        u_BS2: NDArray[np.float64],
+        place_T: NDArray[np.int64],
+        rate_B: NDArray[np.float64],
+        count_B: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """True within the blocks, one in each of ``spans`` equal parts of the sequence, [B T].
+
+        E[size] = rate * room of a block that lies anywhere; elsewhere chance has no part and the
+        size is rounded. As a size grows by one the start stays or moves back by one, which keeps
+        masks nested.
+        """
+        inside_BT = np.zeros((len(count_B), len(place_T)), dtype=np.bool_)
+        for part in range(self.spans):
+            first_B = count_B * part // self.spans
+            room_B = count_B * (part + 1) // self.spans - first_B
+            chance_B = u_BS2[:, part, 0] if self.place == "anywhere" else 0.5
+            size_B = np.floor(rate_B * room_B + chance_B)
+            if self.place == "anywhere":
+                start_B = first_B + np.floor(u_BS2[:, part, 1] * (room_B - size_B + 1))
+            else:
+                share = {"start": 0.0, "middle": 0.5, "end": 1.0}[self.place]
+                start_B = first_B + np.floor(share * (room_B - size_B))
+            end_B = start_B + size_B
+            inside_BT |= (place_T >= start_B[:, None]) & (place_T < end_B[:, None])
+        return inside_BT
+
+
+def at_the_same_time(
+    keep_BT: NDArray[np.bool_],
+    token_B: NDArray[np.int64],
+    frame_B: NDArray[np.int64],
+    width: int,
+) -> NDArray[np.bool_]:
+    """A text's mask for frames, [B width]: a frame has the mask of the token at its middle.
+
+    Frame t of F lies at token floor((t + 1/2) N / F) of N; where F = N that is token t.
+
+    Args:
+        keep_BT: of the text.
+        token_B: tokens N of each row.
+        frame_B: frames F of each row.
+        width: padded frames.
+    """
+    token_BT = (2 * np.arange(width) + 1) * token_B[:, None] // np.maximum(2 * frame_B, 1)[:, None]
+    kept_BT = np.take_along_axis(keep_BT, np.minimum(token_BT, keep_BT.shape[1] - 1), axis=1)
+    return kept_BT & valid_places(frame_B, width)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The masks of all modalities: each its own, or all of them the text's."""
+
+    masks: Mapping[Modality, Masks]
+    shared: bool
+
+    def draw(
+        self,
+        samples: philox.UInt64,
+        epoch: int,
+        rates: Mapping[Modality, NDArray[np.float64]],
+        lengths: Lengths,
+        width: Widths,
+    ) -> dict[Modality, Draw]:
+        out: dict[Modality, Draw] = {}
+        for m in MODALITIES:
+            drawn: Modality = "text" if self.shared else m
+            keep_BT = self.masks[drawn].keep(
+                samples,
+                epoch=epoch,
+                rate_B=rates[m],
+                length_B=lengths[drawn],
+                width=width[drawn],
+            )
+            if drawn != m:
+                keep_BT = at_the_same_time(keep_BT, lengths[drawn], lengths[m], width[m])
+                keep_BT &= rates[m][:, None] < 1  # the text keeps its ends, frames nothing
+            out[m] = Draw(keep_BT, rates[m].astype(np.float32))
+        return out
 
 
 class TrainingNoise:
     """Fresh noise for every sample and epoch (paper section 4.2).
 
     Per modality and epoch exactly ``clean_count`` samples stay whole, those with the smallest
-    draw of all ids; the others get a rate from U(0, maximum), or the fixed one.
+    draw of all ids; the others get a rate from U(0, maximum), or the fixed one. Where the
+    modalities share their noise all have the rates and the places of the text.
 
     Args:
         config: the noise settings.
@@ -121,18 +199,25 @@ class TrainingNoise:
         self._config = config
         self._seed = seed
         self._samples = philox.sample_keys(ids)
-        self._masks = {}
+        masks = {}
         for m in MODALITIES:
-            pattern = config.of(m).pattern
-            assert pattern is not None
-            key = philox.stream_key("noise", "training", seed, m, pattern)
-            self._masks[m] = Masks(m, pattern, key)
+            own = config.of(m)
+            assert own.pattern is not None
+            assert own.place is not None
+            assert own.spans is not None
+            key = philox.stream_key("noise", "training", seed, m, own.pattern)
+            masks[m] = Masks(m, own.pattern, key, own.place, own.spans)
+        self._stream = _Stream(masks, config.shared)
         self._cache: tuple[int, dict[Modality, NDArray[np.float64]]] | None = None
 
     def rates(self, epoch: int) -> dict[Modality, NDArray[np.float64]]:
         """Missing rate of every sample of the split in one epoch, [n] per modality."""
         if self._cache is None or self._cache[0] != epoch:
-            self._cache = epoch, {m: self._rates(m, epoch) for m in MODALITIES}
+            if self._config.shared:
+                rates = dict.fromkeys(MODALITIES, self._rates("text", epoch))
+            else:
+                rates = {m: self._rates(m, epoch) for m in MODALITIES}
+            self._cache = epoch, rates
         return self._cache[1]
 
     def _rates(self, modality: Modality, epoch: int) -> NDArray[np.float64]:
@@ -154,15 +239,8 @@ class TrainingNoise:
         self, rows: NDArray[np.int64], epoch: int, lengths: Lengths, width: Widths
     ) -> dict[Modality, Draw]:
         """See ``Noise.draw``."""
-        rates, samples = self.rates(epoch), self._samples[rows]
-        out: dict[Modality, Draw] = {}
-        for m, masks in self._masks.items():
-            rate_B = rates[m][rows]
-            keep_BT = masks.keep(
-                samples, epoch=epoch, rate_B=rate_B, length_B=lengths[m], width=width[m]
-            )
-            out[m] = Draw(keep_BT, rate_B.astype(np.float32))
-        return out
+        rates = {m: rate_N[rows] for m, rate_N in self.rates(epoch).items()}
+        return self._stream.draw(self._samples[rows], epoch, rates, lengths, width)
 
 
 def check_rates(rates: Mapping[Modality, float]) -> None:
@@ -186,6 +264,10 @@ class EvaluationNoise:
         seed: seed of the evaluation noise.
         ids: ids of all samples of the split, in row order.
         pattern: what is erased, as ``noise.pattern``.
+        place: as ``noise.place``.
+        spans: as ``noise.spans``.
+        shared: as ``noise.shared``; a modality with another rate than the text's loses the places
+            that the text would lose at that rate.
 
     Raises:
         ConfigError: a rate outside [0, 1].
@@ -198,29 +280,24 @@ class EvaluationNoise:
         seed: int,
         ids: Sequence[str],
         pattern: NoisePattern = "random",
+        place: Place = "anywhere",
+        spans: int = 1,
+        shared: bool = False,
     ) -> None:
         check_rates(rates)
         self._rates = dict(rates)
         self._samples = philox.sample_keys(ids)
-        self._masks = {
-            m: Masks(m, pattern, philox.stream_key("noise", "evaluation", seed, m, pattern))
-            for m in MODALITIES
-        }
+        keys = {m: philox.stream_key("noise", "evaluation", seed, m, pattern) for m in MODALITIES}
+        masks = {m: Masks(m, pattern, key, place, spans) for m, key in keys.items()}
+        self._stream = _Stream(masks, shared)
 
     def draw(
         self, rows: NDArray[np.int64], epoch: int, lengths: Lengths, width: Widths
     ) -> dict[Modality, Draw]:
         """See ``Noise.draw``."""
         del epoch  # every epoch is scored under the same noise
-        samples = self._samples[rows]
-        out: dict[Modality, Draw] = {}
-        for m, masks in self._masks.items():
-            rate_B = np.full(len(rows), self._rates[m])
-            keep_BT = masks.keep(
-                samples, epoch=0, rate_B=rate_B, length_B=lengths[m], width=width[m]
-            )
-            out[m] = Draw(keep_BT, rate_B.astype(np.float32))
-        return out
+        rates = {m: np.full(len(rows), self._rates[m]) for m in MODALITIES}
+        return self._stream.draw(self._samples[rows], 0, rates, lengths, width)
 
 
 class CleanNoise:

@@ -123,10 +123,7 @@ class SamplingPlan:
         largest = -(-len(rows) // self.world)
         pieces = -(-largest // (self._micro_batch or largest))
         parts = np.array_split(rows[rank :: self.world], pieces)
-        return Step(
-            len(rows),
-            [_counted(epoch, part) if len(part) else _filler(epoch, rows[:1]) for part in parts],
-        )
+        return Step(len(rows), [_micro_batch(epoch, part, rows[:1]) for part in parts])
 
     def steps(self, rank: int, *, start: int, stop: int) -> Iterator[Step]:
         """One rank's part of the steps ``start`` to ``stop`` - 1, counted over all epochs."""
@@ -144,12 +141,10 @@ def sequential(size: int, batch_size: int, world: int, rank: int) -> list[MicroB
     rows = np.arange(size, dtype=np.int64)
     mine, longest = rows[rank::world], len(rows[::world])
     parts = [mine[start : start + batch_size] for start in range(0, longest, batch_size)]
-    return [_counted(0, part) if len(part) else _filler(0, rows[:1]) for part in parts]
+    return [_micro_batch(0, part, rows[:1]) for part in parts]
 
 
-def _counted(epoch: int, rows: Rows) -> MicroBatch:
-    return MicroBatch(epoch, rows, np.ones(len(rows), dtype=np.float32))
-
-
-def _filler(epoch: int, rows: Rows) -> MicroBatch:
-    return MicroBatch(epoch, rows, np.zeros(len(rows), dtype=np.float32))
+def _micro_batch(epoch: int, rows: Rows, filler: Rows) -> MicroBatch:
+    """Of rows that count, or of a filler that does not."""
+    weights = np.full(len(rows) or len(filler), bool(len(rows)), dtype=np.float32)
+    return MicroBatch(epoch, rows if len(rows) else filler, weights)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +22,6 @@ MANY = 100  # labels that reach the ends of the range in any real corpus
 BERT_UNCASED = "56ab807c90f9195e8ee3436ceb2fdab015e85dda4e5bf736a9bcd8aedd53854c"
 
 
-def _bert(name: str, size: int, sha256: str | None) -> TokenizerInfo:
-    return TokenizerInfo(
-        name=name,
-        vocab_sha256=sha256,
-        vocab_size=size,
-        pad_id=0,
-        unk_id=100,
-        cls_id=101,
-        sep_id=102,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """A data set: how it is scored, its labels, and the tokenizer of its ``text_bert``."""
@@ -48,6 +37,23 @@ class Preset:
         """Labels for which all scores of the family are defined."""
         return LABEL_RANGE[self.family]
 
+    def check_rescaling(self) -> None:
+        """Refuses to rescale labels for which it is needless or would turn signs.
+
+        Raises:
+            DataError: the label range is the family's, or has its middle beside 0.
+        """
+        low, high = self.label_range
+        if self.label_range == self.family_range:
+            raise DataError(
+                f"--rescale-labels: {self.dataset} has the labels of its family already"
+            )
+        if low < 0 < high and low != -high:
+            raise DataError(
+                f"--rescale-labels: a range from {low:g} to {high:g} has its middle beside 0: "
+                "mapping it would turn signs; give a --label-range that is symmetric about 0"
+            )
+
     def rescale(self, label_N: NDArray[np.float32]) -> NDArray[np.float32]:
         """Labels mapped linearly from ``label_range`` onto ``family_range``."""
         low, high = self.family_range
@@ -57,33 +63,31 @@ class Preset:
         return np.asarray(low + share_N * (high - low), np.float32)
 
 
-_UNCASED = _bert("bert-base-uncased", 30522, BERT_UNCASED)
-
-
-def _public(
-    dataset: str,
-    family: Family,
-    tokenizer: TokenizerInfo | None,
-    widths: tuple[int, int] | None = None,
-) -> Preset:
-    return Preset(
-        dataset=dataset,
+_IDS: dict[str, Any] = {
+    "pad_id": 0,
+    "unk_id": 100,
+    "cls_id": 101,
+    "sep_id": 102,
+}  # of BERT, in any language
+_UNCASED = TokenizerInfo(
+    name="bert-base-uncased", vocab_sha256=BERT_UNCASED, vocab_size=30522, **_IDS
+)
+_CHINESE = TokenizerInfo(name="bert-base-chinese", vocab_sha256=None, vocab_size=21128, **_IDS)
+_PUBLIC: tuple[tuple[str, Family, TokenizerInfo | None, tuple[int, int] | None], ...] = (
+    ("demo", "mosi", None, None),  # the built-in synthetic corpus, which comes as sentences
+    ("mosi", "mosi", _UNCASED, (5, 20)),
+    ("mosei", "mosi", _UNCASED, (74, 35)),
+    ("sims", "sims", _CHINESE, (33, 709)),
+)
+PRESETS = {
+    name: Preset(
+        dataset=name,
         family=family,
         label_range=LABEL_RANGE[family],
         tokenizer=tokenizer,
         widths=widths,
     )
-
-
-PRESETS = {
-    preset.dataset: preset
-    for preset in (
-        # The built-in synthetic corpus, which comes as sentences.
-        _public("demo", "mosi", None),
-        _public("mosi", "mosi", _UNCASED, (5, 20)),
-        _public("mosei", "mosi", _UNCASED, (74, 35)),
-        _public("sims", "sims", _bert("bert-base-chinese", 21128, None), (33, 709)),
-    )
+    for name, family, tokenizer, widths in _PUBLIC
 }
 
 
@@ -112,7 +116,9 @@ def find_preset(
     if family not in ("mosi", "sims"):
         raise DataError(f"--family {family}: choose mosi or sims")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise DataError(f"--label-range {low} {high}: the first must be below the second")
+        raise DataError(
+            f"--label-range {low} {high}: two finite numbers are needed, the first below the second"
+        )
     return Preset(
         dataset=dataset, family=family, label_range=(float(low), float(high)), tokenizer=None
     )

@@ -68,6 +68,15 @@ class Scale(Record):
     """Frames that are wholly zero, per split."""
 
 
+class Gaps(Record):
+    """Runs inside sequences that arrive as if erased: of [UNK] tokens, or of frames of zeros."""
+
+    samples: NotNegative
+    """Samples with such a run."""
+    runs: NotNegative
+    places: NotNegative
+
+
 class VideoCheck(Record):
     """How videos were told from the samples' ids."""
 
@@ -105,6 +114,10 @@ class Index(Record):
     """None in data prepared before this was noted."""
     scales: dict[FrameModality, Scale] | None = None
     """None in data prepared before this was noted."""
+    gaps: dict[Modality, dict[SplitName, Gaps]] | None = None
+    """None in data prepared before this was noted."""
+    extraction: dict[str, dict[str, str]] | None = None
+    """Settings, tool versions and model files behind features extracted from clips here."""
     splits: dict[SplitName, SplitInfo]
 
     @model_validator(mode="after")
@@ -177,10 +190,9 @@ def read_index(folder: Path) -> Index:
         raise DataError(f"{path}: not JSON, so damaged: {remedy}") from err
     if not isinstance(content, dict):
         raise DataError(f"{path}: not an index: {remedy}")
-    if content.get("format_version") != FORMAT_VERSION:
+    if (version := content.get("format_version")) != FORMAT_VERSION:
         raise DataError(
-            f"{path}: format version {content.get('format_version')!r}, this program reads "
-            f"{FORMAT_VERSION}: {remedy}"
+            f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}: {remedy}"
         )
     checksum = content.pop("checksum", None)
     try:

@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.schema import (
-    FRAMES,
     FrameModality,
     Index,
     LabelName,
@@ -23,28 +23,15 @@ from lnln_dist.data.schema import (
     SplitName,
     read_index,
 )
-from lnln_dist.data.source import local_only
-from lnln_dist.data.writer import list_offsets, numbers, shard_schema
+from lnln_dist.data.writer import Ragged, numbers, sequences, shard_schema
 from lnln_dist.errors import DataError
-
-
-class _Sequence(NamedTuple):
-    """A list column of one record batch as views of the file."""
-
-    offsets: NDArray[np.int32]  # [rows + 1]
-    values: NDArray[Any]  # [S] or [S, D]
-
-    def row(self, at: int) -> NDArray[Any]:
-        return self.values[self.offsets[at] : self.offsets[at + 1]]
 
 
 class _Batch(NamedTuple):
     """One record batch."""
 
     record: Any
-    tokens: _Sequence
-    segments: _Sequence
-    frames: dict[FrameModality, _Sequence]
+    sequences: dict[str, Ragged]
 
 
 class _Opened(NamedTuple):
@@ -116,26 +103,28 @@ class Split:
     def lengths(self) -> Mapping[Modality, NDArray[np.int64]]:
         """Valid places of each row, [n] per modality, at least 1."""
         if not self._lengths:
-            batches = self._open().batches
             self._lengths = {
-                m: _lengths([_column(batch, m) for batch in batches]) for m in MODALITIES
+                m: np.concatenate([batch.sequences[m].lengths for batch in self._open().batches])
+                for m in MODALITIES
             }
         return self._lengths
 
     def tokens(self, row: int) -> NDArray[np.int32]:
         """Token ids of a row, [L], read-only."""
-        batch, at = self._locate(row)
-        return batch.tokens.row(at)
+        return self._row("text", row)
 
     def segments(self, row: int) -> NDArray[np.int8]:
         """Segment ids of a row, [L], read-only."""
-        batch, at = self._locate(row)
-        return batch.segments.row(at)
+        return self._row("segments", row)
 
     def frames(self, modality: FrameModality, row: int) -> NDArray[np.float32]:
         """Features of a row, [L, D], a read-only view of the file."""
+        return self._row(modality, row)
+
+    def _row(self, name: str, row: int) -> NDArray[Any]:
         batch, at = self._locate(row)
-        return batch.frames[modality].row(at)
+        offsets, values = batch.sequences[name]
+        return values[offsets[at] : offsets[at + 1]]
 
     def raw_text(self, row: int) -> str:
         """The sentence of a row."""
@@ -165,37 +154,16 @@ class Split:
         try:
             # Offsets and sentences only, no features: a wild offset would end the process.
             record.validate(full=True)
-            return _views(record, self._index.widths)
+            found = sequences(record, self._index.widths)
+            for name, sequence in found.items():
+                if sequence.lengths.min() < 1:
+                    raise ValueError(f"{name} has impossible lengths")
         except (pa.ArrowException, ValueError, IndexError) as err:
             raise DataError(
                 f"{self._folder / shard.file}: the shard is damaged ({err!s:.80}): run lnln-dist "
                 f"verify {self._folder}"
             ) from err
-
-
-def _views(record: Any, widths: Mapping[FrameModality, int]) -> _Batch:
-    def sequence(name: str, dtype: type[np.generic], width: int | None = None) -> _Sequence:
-        column = record.column(name)
-        array = numbers(column.values if width is None else column.values.values, dtype)
-        offsets = list_offsets(column)
-        if np.diff(offsets).min() < 1:
-            raise ValueError(f"{name} has impossible lengths")
-        return _Sequence(offsets, array if width is None else array.reshape(-1, width))
-
-    return _Batch(
-        record=record,
-        tokens=sequence("tokens", np.int32),
-        segments=sequence("segments", np.int8),
-        frames={m: sequence(m, np.float32, widths[m]) for m in FRAMES},
-    )
-
-
-def _column(batch: _Batch, modality: Modality) -> _Sequence:
-    return batch.tokens if modality == "text" else batch.frames[modality]
-
-
-def _lengths(columns: list[_Sequence]) -> NDArray[np.int64]:
-    return np.concatenate([np.diff(column.offsets) for column in columns]).astype(np.int64)
+        return _Batch(record, found)
 
 
 def open_shard(folder: Path, shard: ShardInfo, schema: Any) -> list[Any]:
@@ -257,12 +225,12 @@ def open_dataset(path: str | Path) -> ShardedDataset:
     """Opens prepared data after checks that cost nothing: the index, file names and sizes.
 
     Args:
-        path: local folder or ``file://`` URI.
+        path: folder or URI of one, which is copied to this machine first (``remote``).
 
     Raises:
         DataError: not prepared data, or a shard is missing, cut short, or outside the folder.
     """
-    folder = local_only(path, what="prepared data")
+    folder = on_this_machine(path)
     index = read_index(folder)
     for split in index.splits.values():
         for shard in split.shards:
@@ -273,6 +241,19 @@ def open_dataset(path: str | Path) -> ShardedDataset:
                     "or prepare the data again"
                 )
     return ShardedDataset(folder, index)
+
+
+def find_damage(path: str | Path) -> str:
+    """What is wrong with prepared data as far as ``open_dataset`` tells; empty if nothing is.
+
+    A process that reads a mapped shard which was cut short under it ends by a bare bus error:
+    whoever is left asks this.
+    """
+    try:
+        open_dataset(path)
+    except DataError as err:
+        return str(err)
+    return ""
 
 
 def find_size_problem(folder: Path, shard: ShardInfo) -> str:

@@ -74,27 +74,22 @@ def open_source(source: str | Path) -> Iterator[BinaryIO]:
     local = local_path(source)
     with contextlib.ExitStack() as stack:
         try:
-            opened = local.open("rb") if local is not None else _open_remote(str(source))
-            file = stack.enter_context(opened)
+            if local is not None:
+                file: BinaryIO = stack.enter_context(local.open("rb"))
+            else:
+                import fsspec
+
+                file = stack.enter_context(fsspec.open(str(source), "rb").open())
         except FileNotFoundError as err:
             raise DataError(f"{source}: no such file") from err
         except IsADirectoryError as err:
             raise DataError(f"{source}: a folder; give the feature file itself (.pkl)") from err
         except OSError as err:
             raise DataError(f"{source}: cannot be read ({err.strerror or err})") from err
+        # A missing package, or of a file system errors of its own.
+        except Exception as err:
+            why = (str(err).strip().splitlines() or [type(err).__name__])[0]
+            raise DataError(
+                f"{source}: cannot be opened ({why}); or copy it to this machine"
+            ) from err
         yield file
-
-
-def _open_remote(uri: str) -> contextlib.AbstractContextManager[BinaryIO]:
-    import fsspec
-
-    try:
-        return cast("contextlib.AbstractContextManager[BinaryIO]", fsspec.open(uri, "rb").open())
-    except OSError:
-        raise
-    except (ImportError, ValueError) as err:
-        raise DataError(f"{uri}: cannot be opened ({err}); or copy it to this machine") from err
-    # Every file system raises errors of its own.
-    except Exception as err:
-        why = (str(err).strip().splitlines() or [type(err).__name__])[0]
-        raise DataError(f"{uri}: cannot be opened ({why}); or copy it to this machine") from err

@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES
-from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale
+from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale, SplitName
 from lnln_dist.metrics import left_out
 
 FP16_MOST = float(np.finfo(np.float16).max)
 FAR = 1000  # times the median column: far from the others
 SHOWN = 4  # columns named
 
+GAP = {"text": "[UNK] tokens", "audio": "zero frames", "vision": "zero frames"}
 # Repairs by the part of their name after the field: what happened, and what was counted.
 MEANING = {
     "nan": "values were NaN: set to 0",
@@ -22,24 +23,19 @@ MEANING = {
     "empty": "sequences had no frames: one frame of zeros each",
     "cut": "sequences were longer than the places kept: ends cut off",
     "over_padding": "lengths exceeded the padded sequence: cut to it",
-    "beyond_length": "frames outside their sequence were not zero: dropped",
+    "beyond_length": "frames outside the sequence were not zero: dropped",
     "padded_in_front": "samples were padded in front: moved to the beginning",
     "leading_zeros": "zero frames begin sequences and may be padding, which too few show: kept",
     "length_from_mask": "lengths were missing: taken from the text's attention mask",
     "length_from_zeros": "lengths were missing: taken from where the frames are not zero",
-    "last_not_sep": "sentences do not end with [SEP]: kept as they are",
+    "last_not_sep": "sentences do not end with [SEP]: nothing was changed",
     "no_words": "sentences were empty: [CLS] and [SEP] only",
     "clipped": "labels were outside the range: set to its end",
 }
 
 
-def describe(index: Index, scales: Mapping[FrameModality, Scale] | None = None) -> str:
-    """Rows, lengths, sizes, repairs, scales and shared videos of prepared data, several lines.
-
-    Args:
-        index: of the data.
-        scales: of its features; None: those of the index.
-    """
+def describe(index: Index) -> str:
+    """Rows, lengths, sizes, repairs, scales, gaps and shared videos of prepared data, in lines."""
     low, high = index.label_range
     tokenizer = index.tokenizer
     vocabulary = tokenizer.vocab_sha256[:12] if tokenizer.vocab_sha256 else "hash unknown"
@@ -51,7 +47,8 @@ def describe(index: Index, scales: Mapping[FrameModality, Scale] | None = None) 
         f"features: audio {index.widths['audio']}, vision {index.widths['vision']} per frame",
         *_table(index),
         *_repairs(index),
-        *_scales(index, scales or index.scales or {}),
+        *_scales(index, index.scales or {}),
+        *(line for split in index.splits for line in natural_gaps(index, split)),
         *_videos(index),
     ]
     if index.rescaled_from is not None:
@@ -66,7 +63,8 @@ def _videos(index: Index) -> list[str]:
     """Which splits share videos, and how far the ids could tell."""
     shared = {pair: count for pair, count in index.overlap.items() if count}
     lines = [
-        f"warning: {count} videos are in both splits of {pair}: scores may flatter"
+        f"warning: {count} {'video is' if count == 1 else 'videos are'} in both splits of {pair}: "
+        "scores may flatter"
         for pair, count in shared.items()
     ]
     rows, videos = sum(split.rows for split in index.splits.values()), index.videos
@@ -110,6 +108,17 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
     return lines
 
 
+def natural_gaps(index: Index, split: SplitName) -> list[str]:
+    """What of a split arrives damaged, a line per modality: it is data as it is, not repaired."""
+    return [
+        f"natural gaps in {split}: {m}: {found.places} {GAP[m]} in {found.runs} runs within "
+        f"{found.samples} of {index.splits[split].rows} samples "
+        f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
+        for m, of_split in (index.gaps or {}).items()
+        if (found := of_split[split]).runs
+    ]
+
+
 def _columns(wrong_D: NDArray[np.bool_], largest_D: NDArray[np.float64]) -> str:
     found = np.flatnonzero(wrong_D)
     named = ", ".join(f"{i} ({largest_D[i]:.4g})" for i in found[:SHOWN])
@@ -138,20 +147,28 @@ def _table(index: Index) -> list[str]:
 
 
 def _repairs(index: Index) -> list[str]:
-    lines = [
-        f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index.repairs[name])
-    ]
+    lines = [f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index, name)]
     return lines or ["nothing had to be repaired"]
 
 
-def in_words(repairs: Mapping[str, int], *, unsaid: Collection[str] = ()) -> list[str]:
+def in_words(index: Index, split: SplitName, *, unsaid: Collection[str] = ()) -> list[str]:
     """A split's repairs, a line each but for those of the kinds ``unsaid``."""
-    parts = ((what.rpartition("."), count) for what, count in repairs.items())
-    return [
-        f"{field}: {count} {MEANING.get(kind, kind)}"
-        for (field, _, kind), count in parts
-        if kind not in unsaid
-    ]
+    lines = []
+    for what, count in index.repairs[split].items():
+        field, _, kind = what.rpartition(".")
+        if kind == "beyond_length":
+            kept = {str(m): n for m, n in index.splits[split].total_lengths.items()}[field]
+            share = f" ({count / (count + kept):.1%} of its frames)"
+        else:
+            share = ""
+        if kind not in unsaid:
+            meaning = MEANING.get(kind, kind)
+            if count == 1:
+                noun, _, rest = meaning.partition(" ")
+                rest = rest.replace("were", "was", 1).replace("do not", "does not", 1)
+                meaning = f"{noun.removesuffix('s')} {rest}"
+            lines.append(f"{field}: {count} {meaning}{share}")
+    return lines
 
 
 def _mb(size: int) -> str:

@@ -29,18 +29,17 @@ under the same numpy version and processor type.
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES
 from lnln_dist.data import grammar
-from lnln_dist.data.synthetic_shapes import SHAPES, Shape
+from lnln_dist.data.schema import SPLITS
 from lnln_dist.errors import DataError
 from lnln_dist.files import atomic_file
 
-SPLITS = ("train", "valid", "test")
 WEIGHTS = {"text": 0.65, "audio": 0.32, "vision": 0.26}
 COMMON = 0.3
 CORRELATIONS = {m: WEIGHTS[m] + COMMON * (sum(WEIGHTS.values()) - WEIGHTS[m]) for m in MODALITIES}
@@ -54,6 +53,58 @@ _WHITE = np.float32(0.3)
 _MEMORY = 1 / 8  # of the AR(1) noise, in mean lengths
 _PACE = 0.8  # how much of the spread of log lengths the modalities of an utterance share
 _STREAMS = ("latent", "lengths", "words", "channels", "white", "mixing")
+
+
+class Shape(NamedTuple):
+    """Sizes of a corpus."""
+
+    samples: tuple[int, int, int]  # train, valid, test
+    cuts: dict[str, int]  # longest sequences: text in tokens with [CLS] and [SEP], frames
+    medians: dict[str, float]  # median lengths, text in words
+    widths: dict[str, int]  # features of a frame
+    spread: float  # standard deviation of log lengths
+    high: float  # labels lie in [-high, high]
+    steps: int  # label grid: this many steps per unit
+
+
+SHAPES = {
+    "demo": Shape(
+        samples=(1200, 240, 400),
+        cuts={"text": 24, "audio": 40, "vision": 40},
+        medians={"text": 20, "audio": 16, "vision": 16},
+        widths={"audio": 8, "vision": 12},
+        spread=0.35,
+        high=3.0,
+        steps=5,
+    ),
+    "mosi": Shape(
+        samples=(1284, 229, 686),
+        cuts={"text": 50, "audio": 375, "vision": 500},
+        medians={"text": 16, "audio": 75, "vision": 100},
+        widths={"audio": 5, "vision": 20},
+        spread=0.5,
+        high=3.0,
+        steps=5,
+    ),
+    "mosei": Shape(
+        samples=(16326, 1871, 4659),
+        cuts={"text": 50, "audio": 500, "vision": 500},
+        medians={"text": 22, "audio": 100, "vision": 100},
+        widths={"audio": 74, "vision": 35},
+        spread=0.5,
+        high=3.0,
+        steps=3,
+    ),
+    "sims": Shape(
+        samples=(1368, 456, 457),
+        cuts={"text": 39, "audio": 400, "vision": 55},
+        medians={"text": 16, "audio": 80, "vision": 11},
+        widths={"audio": 33, "vision": 709},
+        spread=0.5,
+        high=1.0,
+        steps=5,
+    ),
+}
 
 
 def synthesize(
@@ -78,8 +129,7 @@ def synthesize(
         overwrite: replace an existing file.
 
     Returns:
-        What was written: dataset, seed, samples, bytes, mean lengths, distinct words, and mean and
-        standard deviation of the labels.
+        What was written: dataset, seed, samples and bytes.
 
     Raises:
         DataError: an unknown data set, or impossible numbers.
@@ -96,14 +146,13 @@ def synthesize(
             name: _split(shape, name, size=size, seed=seed)
             for name, size in zip(SPLITS, sizes, strict=True)
         }
-        report = _report(content) | {"dataset": dataset, "seed": seed, "samples": list(sizes)}
         content["config"] = _description(dataset, shape, seed)
         with pending.open("wb") as file:
             pickler = pickle.Pickler(file, protocol=4)
             pickler.fast = True  # keeps no copy of what is written
             pickler.dump(content)
-        report["bytes"] = pending.stat().st_size
-    return report
+        size = pending.stat().st_size
+    return {"dataset": dataset, "seed": seed, "samples": list(sizes), "bytes": size}
 
 
 def _sizes(
@@ -241,21 +290,4 @@ def _description(dataset: str, shape: Shape, seed: int) -> dict[str, Any]:
         "label_step": 1 / shape.steps,
         "padded_lengths": dict(shape.cuts),
         "channels": _CHANNELS,
-    }
-
-
-def _report(content: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Counts over all splits."""
-    sentences = [s.split() for fields in content.values() for s in fields["raw_text"]]
-    label = np.concatenate([fields["regression_labels"] for fields in content.values()])
-    means = {
-        m: np.concatenate([fields[f"{m}_lengths"] for fields in content.values()]).mean()
-        for m in ("audio", "vision")
-    }
-    means["text"] = np.mean([len(s) for s in sentences])
-    return {
-        "mean_lengths": {m: round(float(means[m]), 2) for m in MODALITIES},
-        "distinct_words": len(set().union(*sentences)),
-        "label_mean": round(float(label.mean()), 4),
-        "label_std": round(float(label.std()), 4),
     }

@@ -4,18 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from lnln_dist.data import tokens
+from lnln_dist.data.choices import Choices
 from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.presets import Preset
 from lnln_dist.data.repair import Tokens, TokensError, read_tokens, sample_shape
 from lnln_dist.errors import DataError
 from lnln_dist.vocabulary import TokenizerInfo
 
-TextChoice = Literal["auto", "text_bert", "raw_text"]
 DEFAULT_TOKENS = 50  # places of a sentence where the file has no text_bert to say so
 
 
@@ -35,73 +35,49 @@ class TextSource:
     declared: bool
     padded: int
 
-    def rows(self, split: RawSplit, *, where: str) -> "TextRows":
-        """The token ids of a split, checked.
+    def rows(self, split: RawSplit, *, counts: Counter[str], where: str) -> tokens.Encoded:
+        """The token ids of a split, checked and cut to ``padded``.
+
+        Args:
+            split: its text.
+            counts: adds ``text.cut``, ``text.no_words`` and ``text.last_not_sep``, in sentences.
+            where: for messages.
 
         Raises:
             DataError: ids of another tokenizer, or a damaged ``text_bert``.
         """
-        if self.tokenizer is not None:
-            return TextRows(split.raw_text, None, self)
-        found = read_tokens(split.text_bert, ids=split.ids, where=f"{where}: text_bert")
-        ends = _check_ids(found, self.info, split.ids, self.declared, f"{where}: text_bert")
-        return TextRows(split.raw_text, found, self, Counter({"text.last_not_sep": ends}))
-
-
-class TextRows:
-    """Token ids of one split, given out in pieces; ``counts`` says what was cut or odd."""
-
-    def __init__(
-        self,
-        sentences: Sequence[str],
-        found: Tokens | None,
-        source: TextSource,
-        counts: Counter[str] | None = None,
-    ) -> None:
-        self._sentences, self._found, self._source = sentences, found, source
-        self.counts: Counter[str] = counts if counts is not None else Counter()
-
-    def piece(self, start: int, stop: int) -> tokens.Encoded:
-        """Ids of the rows ``start`` to ``stop``."""
-        limit = self._source.padded
-        if self._source.tokenizer is not None:
-            sentences = self._sentences[start:stop]
-            encoded = self._source.tokenizer.encode(sentences, limit=limit)
-            self.counts["text.no_words"] += sum(not s.strip() for s in sentences)
+        if self.tokenizer is None:
+            where = f"{where}: text_bert"
+            found = read_tokens(split.text_bert, ids=split.ids, where=where)
+            ends = _check_ids(found, self.info, split.ids, self.declared, where)
+            counts["text.last_not_sep"] += ends
+            encoded = _cut(found, self.padded)
         else:
-            assert self._found is not None
-            encoded = _cut(self._found, slice(start, stop), limit)
-        self.counts["text.cut"] += encoded.cut
+            counts["text.no_words"] += sum(not s.strip() for s in split.raw_text)
+            encoded = self.tokenizer.encode(split.raw_text, limit=self.padded)
+        counts["text.cut"] += encoded.cut
         return encoded
 
 
 def choose_text(
-    raw: RawFile,
-    preset: Preset,
-    *,
-    tokenizer: str | None,
-    choice: TextChoice,
-    limit: int | None,
-    folder: Path,
-    name: str,
+    raw: RawFile, preset: Preset, choices: Choices, *, folder: Path, name: str
 ) -> TextSource:
     """Decides on the token ids and writes the tokenizer's files into ``folder``.
 
     Args:
         raw: the feature file.
         preset: knows the tokenizer of the public sets' ``text_bert``.
-        tokenizer: folder, hub name, "corpus", or None.
-        choice: "auto" takes ``text_bert`` unless a tokenizer is given; "text_bert" with a
+        choices: "auto" takes ``text_bert`` unless a tokenizer is given; "text_bert" with a
             tokenizer declares that the ids are that tokenizer's.
-        limit: most tokens of a sentence; None: as in the file, else 50.
         folder: gets ``tokenizer/``.
         name: of the file, for messages.
 
     Raises:
         DataError: nothing to take the ids from, or the choices contradict each other.
     """
-    _check_choice(raw, preset, tokenizer, choice, name)
-    given = choice == "text_bert" or (choice == "auto" and tokenizer is None)
+    tokenizer, limit = choices.tokenizer, choices.max_lengths.get("text")
+    _check_choice(raw, preset, choices, name)
+    given = tokenizer is None or choices.text_source == "text_bert"
     places = [
         _places(split.text_bert, f"{name}: {n}")
         for n, split in raw.splits.items()
@@ -111,7 +87,10 @@ def choose_text(
     if limit is not None:
         padded = min(padded, limit) if given else limit
     if padded < 2:
-        raise DataError("--max-text: at least 2 places are needed, for [CLS] and [SEP]")
+        raise DataError(
+            f"{name}: {padded} place for text (text_bert, --max-text): at least 2 places are "
+            "needed, for [CLS] and [SEP]"
+        )
     if tokenizer is None:
         assert preset.tokenizer is not None
         return TextSource(preset.tokenizer, None, declared=False, padded=padded)
@@ -123,11 +102,8 @@ def choose_text(
     return TextSource(info, None if given else made, declared=given, padded=padded)
 
 
-def _check_choice(
-    raw: RawFile, preset: Preset, tokenizer: str | None, choice: TextChoice, name: str
-) -> None:
-    if choice not in ("auto", "text_bert", "raw_text"):
-        raise DataError(f"--text-source {choice}: choose auto, text_bert or raw_text")
+def _check_choice(raw: RawFile, preset: Preset, choices: Choices, name: str) -> None:
+    tokenizer, choice = choices.tokenizer, choices.text_source
     if choice == "raw_text" and tokenizer is None:
         raise DataError("--text-source raw_text needs --tokenizer (a folder, a name, or corpus)")
     if choice == "text_bert" and tokenizer == tokens.CORPUS:
@@ -182,14 +158,11 @@ def _check_ids(
     return int(wrong_N.sum())
 
 
-def _cut(found: Tokens, rows: slice, limit: int) -> tokens.Encoded:
-    ids_NT, segments_NT = found.ids_NT[rows].copy(), found.segments_NT[rows]
-    all_N = found.lengths_N[rows]
-    lengths_N = np.minimum(all_N, limit)
-    index = np.arange(len(ids_NT))
+def _cut(found: Tokens, limit: int) -> tokens.Encoded:
+    lengths_N = np.minimum(found.lengths_N, limit)
+    index = np.arange(len(lengths_N))
     # The last token, [SEP], moves to the last place that is kept.
-    ids_NT[index, lengths_N - 1] = found.ids_NT[rows][index, all_N - 1]
-    valid_NT = np.arange(ids_NT.shape[1]) < lengths_N[:, None]
-    return tokens.Encoded(
-        ids_NT[valid_NT], segments_NT[valid_NT], lengths_N, int((all_N > limit).sum())
-    )
+    found.ids_NT[index, lengths_N - 1] = found.ids_NT[index, found.lengths_N - 1]
+    valid_NT = np.arange(found.ids_NT.shape[1]) < lengths_N[:, None]
+    cut = int((found.lengths_N > limit).sum())
+    return tokens.Encoded(found.ids_NT[valid_NT], found.segments_NT[valid_NT], lengths_N, cut)

@@ -23,6 +23,7 @@ from lnln_dist.vocabulary import (
     read_json,
     read_tokenizer,
     vocabulary_sha256,
+    why_offline,
     word_pieces,
 )
 
@@ -35,7 +36,6 @@ _ROLES = {
     "cls": ("[CLS]", "<s>"),
     "sep": ("[SEP]", "</s>"),
 }
-_HUB_TIMEOUT = 5.0  # seconds until the hub counts as out of reach
 
 
 class Encoded(NamedTuple):
@@ -45,6 +45,12 @@ class Encoded(NamedTuple):
     segments_S: NDArray[np.int8]
     lengths_N: NDArray[np.int64]
     cut: int  # sentences that were longer than allowed
+
+    def piece(self, rows: slice) -> "Encoded":
+        """Some of the sentences, one after another."""
+        stops = np.concatenate([[0], np.cumsum(self.lengths_N)])
+        places = slice(stops[rows.start], stops[rows.stop])
+        return Encoded(self.ids_S[places], self.segments_S[places], self.lengths_N[rows], self.cut)
 
 
 @dataclass(frozen=True)
@@ -195,26 +201,20 @@ def _class_name(backend: Any) -> str:
 
 def _download(name: str) -> Path:
     """Folder of a tokenizer's files in the local cache, fetched if they are not there."""
-    from huggingface_hub import constants, get_session, snapshot_download
+    from huggingface_hub import snapshot_download
 
     remedy = f"give a local folder with a BERT-type tokenizer, or --tokenizer {CORPUS}"
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists():
         raise DataError(f"tokenizer {name}: no such folder: {remedy}")
     wanted = [*TOKENIZER_FILES, "config.json"]
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-        if any((folder / file).is_file() for file in READABLE):
-            return folder
-    # Not in the cache, or not even a possible name: the next step says which.
-    except Exception:
-        folder = Path()
-    why = "HF_HUB_OFFLINE is set"
-    if not constants.is_offline_mode():
+    for local in (True, False):
+        if not local and (why := why_offline()):
+            break
         try:
-            # Asked once: the hub's own client would go on retrying for half a minute.
-            get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT)
-            return Path(snapshot_download(name, allow_patterns=wanted))
-        # Of several libraries, whatever stands between us and the hub.
+            found = snapshot_download(name, allow_patterns=wanted, local_files_only=local)
+            if not local or any((Path(found) / file).is_file() for file in READABLE):
+                return Path(found)
+        # Not in the cache, not a possible name, or of several libraries whatever went wrong.
         except Exception as err:
             why = (str(err).strip().splitlines() or [type(err).__name__])[0]
     raise DataError(f"tokenizer {name}: neither a folder nor to be fetched ({why:.120}): {remedy}")

@@ -5,8 +5,8 @@ answered by a small stand-in of this file, so a hostile file can do no more than
 ``numpy.ndarray`` and ``numpy.dtype`` are stand-ins: numpy trusts the state it is given, and a
 forged one (say an object array over raw bytes) would let a file invent pointers.
 
-What a file holds beside that is refused, or, where its reader asks for it, becomes a ``Refused``:
-an object that does nothing, so that a field which nobody reads cannot keep a file from being read.
+What a file holds beside that becomes a ``Refused``: an object that does nothing, so that a field
+which nobody reads cannot keep a file from being read. Readers ask ``refusal`` about what they use.
 """
 
 import contextlib
@@ -27,9 +27,6 @@ from lnln_dist.errors import DataError
 _KIND = re.compile(r"([biufSUO?])(\d*)")
 _BIG = 1 << 20  # bytes from which a memo entry is worth forgetting
 _ARRAY = object()  # what a file gets for the name numpy.ndarray: good for _reconstruct only
-
-
-_SAVE_AGAIN = "save it again with plain numpy arrays, lists and strings only"
 
 
 class RefusedError(Exception):
@@ -57,12 +54,10 @@ def _refused(what: str) -> type[Refused]:
 
 
 def refusal(value: object) -> str | None:
-    """What was refused about a value that was read leniently; None if nothing was."""
-    if isinstance(value, type) and issubclass(value, Refused):
+    """What was refused about a value out of a file; None if nothing was."""
+    if isinstance(value, Refused) or (isinstance(value, type) and issubclass(value, Refused)):
         return value.what
-    if isinstance(value, Refused):
-        return value.what
-    return getattr(value, "refused", None) if isinstance(value, _Array) else None
+    return value.refused if isinstance(value, _Array) else None
 
 
 def kind_of(value: object) -> str:
@@ -108,33 +103,31 @@ class _Dtype:
 
 
 class _Array(np.ndarray[Any, Any]):
-    """An array whose pickled state is checked before numpy sees it."""
+    """An array whose pickled state is checked before numpy sees it.
+
+    It stays empty, and says why, if its state is refused.
+    """
 
     refused: str | None = None
 
     def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, data = state
-        real = _real(dtype)
-        shape = _shape(shape)
-        count = math.prod(shape)
-        if real.hasobject:
-            if not isinstance(data, list) or len(data) != count:
-                raise RefusedError("an array of objects without its objects")
-        elif not isinstance(data, bytes) or len(data) != count * real.itemsize:
-            raise RefusedError("an array whose size is not that of its data")
-        # numpy keeps large ``bytes`` as the array's memory: no copy.
-        state = cast("Any", (1, shape, real, bool(fortran), data))
-        super().__setstate__(state)
-
-
-class _LenientArray(_Array):
-    """One that stays empty and says why if its state is refused."""
-
-    def __setstate__(self, state: Any) -> None:
         try:
-            super().__setstate__(state)
+            super().__setstate__(cast("Any", _checked(state)))
         except RefusedError as err:
             self.refused = str(err)
+
+
+def _checked(state: Any) -> tuple[Any, ...]:
+    _, shape, dtype, fortran, data = state
+    real = _real(dtype)
+    count = math.prod(_shape(shape))
+    if real.hasobject:
+        if not isinstance(data, list) or len(data) != count:
+            raise RefusedError("an array of objects without its objects")
+    elif not isinstance(data, bytes) or len(data) != count * real.itemsize:
+        raise RefusedError("an array whose size is not that of its data")
+    # numpy keeps large ``bytes`` as the array's memory: no copy.
+    return 1, shape, real, bool(fortran), data
 
 
 def _real(dtype: object) -> np.dtype[Any]:
@@ -150,17 +143,9 @@ def _shape(shape: object) -> tuple[int, ...]:
 
 
 def _reconstruct(kind: object, *_: object) -> _Array:
-    return _new_array(_Array, kind)
-
-
-def _reconstruct_lenient(kind: object, *_: object) -> _Array:
-    return _new_array(_LenientArray, kind)
-
-
-def _new_array(own: type[_Array], kind: object) -> _Array:
     if kind is not _ARRAY:
         raise RefusedError("an array of a class of its own")
-    return np.ndarray.__new__(own, (0,), np.dtype("i1"))
+    return np.ndarray.__new__(_Array, (0,), np.dtype("i1"))
 
 
 def _frombuffer(
@@ -198,7 +183,10 @@ def _mapping(items: Any = ()) -> dict[Any, Any]:
 
 
 class _StandIn:
-    """A callable that the file cannot alter: pickles may set attributes of what they get."""
+    """A callable that the file cannot alter, whose refusals become a ``Refused``.
+
+    Pickles may set attributes of what they get.
+    """
 
     __slots__ = ("_function",)
     _function: Callable[..., Any]
@@ -207,20 +195,13 @@ class _StandIn:
         object.__setattr__(self, "_function", function)
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: object) -> None:
-        raise RefusedError("a change of one of the reader's own functions")
-
-
-class _LenientStandIn(_StandIn):
-    """One that answers with a ``Refused`` where the function refuses."""
-
-    def __call__(self, *arguments: Any) -> Any:
         try:
             return self._function(*arguments)
         except RefusedError as err:
             return _refused(str(err))()
+
+    def __setstate__(self, state: object) -> None:
+        raise RefusedError("a change of one of the reader's own functions")
 
 
 def _allowed() -> dict[tuple[str, str], Any]:
@@ -243,34 +224,14 @@ def _allowed() -> dict[tuple[str, str], Any]:
 
 
 _ALLOWED = _allowed()
-_LENIENT = {
-    name: _LenientStandIn(
-        _reconstruct_lenient if value._function is _reconstruct else value._function
-    )
-    if isinstance(value, _StandIn)
-    else value
-    for name, value in _ALLOWED.items()
-}
 
 
 class _Guard:
     """What both unpicklers share: only stand-ins, and nothing outside the file."""
 
-    lenient = False
-
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for a global.
-
-        Raises:
-            DataError: it is not on the list, and the reader is not lenient.
-        """
-        try:
-            return (_LENIENT if self.lenient else _ALLOWED)[module, name]
-        except KeyError:
-            what = shown(f"{module}.{name}")
-            if self.lenient:
-                return _refused(what)
-            raise DataError(f"the file would run code: {what} is refused; {_SAVE_AGAIN}") from None
+        """The stand-in for a global; for one that is not on the list, one that does nothing."""
+        return _ALLOWED.get((module, name)) or _refused(shown(f"{module}.{name}"))
 
     def persistent_load(self, pid: object) -> Any:
         """Refuses references to objects outside the file.
@@ -279,7 +240,8 @@ class _Guard:
             DataError: always.
         """
         raise DataError(
-            f"not a pickle of plain data (it refers to {pid!r:.40}, outside itself): {_SAVE_AGAIN}"
+            f"not a pickle of plain data (it refers to {pid!r:.40}, outside itself): save it again "
+            "with plain numpy arrays, lists and strings only"
         )
 
 
@@ -299,9 +261,7 @@ class _SparingUnpickler(_Guard, pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """As above, with an ``encode`` that forgets the text it was given."""
         found = super().find_class(module, name)
-        if (module, name) != ("_codecs", "encode"):
-            return found
-        return (_LenientStandIn if self.lenient else _StandIn)(self._encode)
+        return _StandIn(self._encode) if (module, name) == ("_codecs", "encode") else found
 
     def _encode(self, text: str, codec: str = "latin1") -> bytes:
         data = _encode(text, codec)
@@ -314,7 +274,7 @@ class _SparingUnpickler(_Guard, pickle._Unpickler):
         return data
 
 
-def load_plain(file: io.BufferedReader, *, name: str, lenient: bool = False) -> Any:
+def load_plain(file: io.BufferedReader, *, name: str) -> Any:
     """Loads numbers, strings, lists, dicts and arrays of a pickle without running anything of it.
 
     Strings of Python 2 arrive as ``bytes``: that keeps their arrays from being copied through
@@ -323,26 +283,21 @@ def load_plain(file: io.BufferedReader, *, name: str, lenient: bool = False) -> 
     Args:
         file: the opened pickle.
         name: of the file, for messages.
-        lenient: put a ``Refused`` where the file holds what is refused, instead of giving up;
-            the reader asks ``refusal`` about what it uses.
+
+    Returns:
+        Its content, with a ``Refused`` wherever it holds something else.
 
     Raises:
-        DataError: it asks for code, is not a pickle, is damaged, or does not fit into memory.
+        DataError: it is not a pickle, is damaged, or does not fit into memory.
     """
     try:
         head = file.peek()
         if kind := foreign(head):
             raise DataError(f"not a pickle but {kind}")
         late = head[:1] == pickle.PROTO and head[1:2] > b"\x02"
-        unpickler = (_FastUnpickler if late else _SparingUnpickler)(file, encoding="bytes")
-        unpickler.lenient = lenient
-        return unpickler.load()
+        return (_FastUnpickler if late else _SparingUnpickler)(file, encoding="bytes").load()
     except DataError as err:
         raise DataError(f"{name}: {err}") from None
-    except RefusedError as err:
-        raise DataError(
-            f"{name}: the file holds {err}, which is refused: save it again with plain numpy arrays"
-        ) from None
     except MemoryError as err:
         raise DataError(
             f"{name}: it does not fit into memory, or is damaged and claims to be larger than it is"

@@ -1,35 +1,46 @@
 """What a row of a field means, however the file spells it: texts, ids, labels, unpadded frames."""
 
+import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.unpickle import kind_of, refusal
 from lnln_dist.errors import DataError
 
-UTF_8 = "utf-8"
 ID_PARTS = "$_$"  # joins the parts of an id, video first
+DEEPEST = 8  # lists within lists; a field has three axes and its samples may be wrapped
+
+Read = TypeVar("Read")
 
 
 def depth(value: Any) -> int:
-    """Axes of an array or nested list, by its first entries."""
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return value.ndim
-    if isinstance(value, np.ndarray):
-        return value.ndim if not value.size else value.ndim + depth(value.flat[0])
-    if isinstance(value, list | tuple):
-        return 1 + (depth(value[0]) if value else 0)
-    return 0
+    """Axes of an array or nested list, by its first entries; of endless ones, a few."""
+    axes = 0
+    for _ in range(DEEPEST):
+        if isinstance(value, np.ndarray):
+            axes += value.ndim
+            if not (value.dtype.hasobject and value.size):
+                break
+            value = value.flat[0]
+        elif isinstance(value, list | tuple):
+            axes += 1
+            if not value:
+                break
+            value = value[0]
+    return axes
 
 
 def rows(value: Any, where: str) -> int:
     """Samples in an array or list.
 
     Raises:
-        DataError: it is something else, or the file holds something refused there.
+        DataError: it is something else, contains itself, or holds something refused.
     """
     if what := refusal(value):
         raise DataError(
@@ -37,8 +48,25 @@ def rows(value: Any, where: str) -> int:
             "numpy array (of a tensor: x.numpy())"
         )
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+        _refuse_endless(value, where)
         return len(value)
     raise DataError(f"{where} is {kind_of(value)}, not an array or list of samples")
+
+
+def _refuse_endless(value: Any, where: str, level: int = 0) -> None:
+    """Refuses what numpy and recursions would go through without end."""
+    if level > DEEPEST:
+        raise DataError(
+            f"{where} holds lists that contain themselves or are nested more than {DEEPEST} deep: "
+            "save it again as a plain numpy array"
+        )
+    if isinstance(value, np.ndarray):
+        value = value.ravel().tolist() if value.dtype.hasobject else ()
+    # By the kinds that occur, so that long lists of numbers cost little.
+    if any(issubclass(kind, list | tuple | np.ndarray) for kind in set(map(type, value))):
+        for part in value:
+            if isinstance(part, list | tuple | np.ndarray):
+                _refuse_endless(part, where, level + 1)
 
 
 def text(value: Any, encoding: str = UTF_8) -> str:
@@ -48,6 +76,7 @@ def text(value: Any, encoding: str = UTF_8) -> str:
         TypeError: it is something else.
         UnicodeDecodeError: bytes of another encoding. Taken for latin1, as others do, they might
             become mojibake that nobody sees.
+        ValueError: a number of thousands of digits.
     """
     if isinstance(value, bytes):
         return value.decode(encoding)
@@ -59,11 +88,29 @@ def text(value: Any, encoding: str = UTF_8) -> str:
     raise TypeError(f"holds {kind_of(value)}")
 
 
-def _not_text(err: UnicodeDecodeError) -> str:
-    return (
-        f"bytes that are not {err.encoding}: say what they are with --encoding, such as "
-        "latin1 or gbk"
-    )
+def _each(
+    values: Iterable[Any],
+    read: Callable[[Any], Read],
+    *,
+    where: str,
+    remedy: str,
+    ids: Sequence[str] | None = None,
+) -> list[Read]:
+    """``read`` of every row, its ``TypeError`` and ``ValueError`` with the row and a remedy."""
+    out = []
+    for row, value in enumerate(values):
+        try:
+            out.append(read(value))
+        except (TypeError, ValueError) as err:
+            sample = f"row {row}" if ids is None else f"sample {ids[row]!r}"
+            problem = f"{err}{remedy}"
+            if isinstance(err, UnicodeDecodeError):
+                problem = (
+                    f"bytes that are not {err.encoding}: say what they are with --encoding, such "
+                    "as latin1 or gbk"
+                )
+            raise DataError(f"{where}: {sample}: {problem}") from err
+    return out
 
 
 def texts(values: Any, ids: Sequence[str], where: str, encoding: str = UTF_8) -> list[str]:
@@ -72,19 +119,12 @@ def texts(values: Any, ids: Sequence[str], where: str, encoding: str = UTF_8) ->
     Raises:
         DataError: another shape, or a row that is no string; the message names the sample.
     """
-    values = _flat(values, f"{where} has the shape %s, not one string per sample")
-    out = []
-    for row, value in enumerate(values):
-        try:
-            out.append(text(value, encoding))
-        except UnicodeDecodeError as err:
-            raise DataError(f"{where}: sample {ids[row]!r}: {_not_text(err)}") from err
-        except TypeError as err:
-            raise DataError(
-                f"{where} {err} in sample {ids[row]!r}, not one string per sample: write an empty "
-                "string where nothing is said"
-            ) from err
-    return out
+    if isinstance(values, np.ndarray):
+        if values.size != len(values):
+            raise DataError(f"{where} has the shape {values.shape}, not one string per sample")
+        values = values.ravel().tolist()
+    remedy = ", not one string per sample: write an empty string where nothing is said"
+    return _each(values, lambda v: text(v, encoding), ids=ids, where=where, remedy=remedy)
 
 
 def sentences(values: Any, ids: Sequence[str], where: str, encoding: str = UTF_8) -> list[str]:
@@ -94,23 +134,19 @@ def sentences(values: Any, ids: Sequence[str], where: str, encoding: str = UTF_8
         DataError: words that are no strings, such as the numbers of a word list, or of another
             encoding.
     """
-    out = []
-    for row, words in enumerate(values):
+
+    def joined(words: Any) -> str:
         listed = words.ravel().tolist() if isinstance(words, np.ndarray) else words
         if isinstance(listed, str | bytes):
             listed = [listed]
         if not isinstance(listed, list | tuple) or not all(
             isinstance(word, str | bytes) for word in listed
         ):
-            raise DataError(
-                f"{where} of sample {ids[row]!r} are no strings but numbers of a word list that is "
-                "not in the file: put the words themselves there (word2id.pickle has them)"
-            )
-        try:
-            out.append(" ".join(text(word, encoding) for word in listed))
-        except UnicodeDecodeError as err:
-            raise DataError(f"{where}: sample {ids[row]!r}: {_not_text(err)}") from err
-    return out
+            raise TypeError("no strings but numbers of a word list that is not in the file")
+        return " ".join(text(word, encoding) for word in listed)
+
+    remedy = ": put the words themselves there (word2id.pickle has them)"
+    return _each(values, joined, ids=ids, where=where, remedy=remedy)
 
 
 def sample_ids(values: Any, where: str, encoding: str = UTF_8) -> list[str]:
@@ -119,28 +155,19 @@ def sample_ids(values: Any, where: str, encoding: str = UTF_8) -> list[str]:
     Raises:
         DataError: an id is none of these; the message says in which row.
     """
+
+    def joined(value: Any) -> str:
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        if isinstance(value, list | tuple) and value:
+            return ID_PARTS.join(map(joined, value))
+        if isinstance(value, float | np.floating) and math.isfinite(value):
+            return str(int(value)) if value == int(value) else repr(float(value))
+        return text(value, encoding)
+
     listed = values.tolist() if isinstance(values, np.ndarray) else values
-    out = []
-    for row, value in enumerate(listed):
-        try:
-            out.append(_id(value, encoding))
-        except UnicodeDecodeError as err:
-            raise DataError(f"{where}: row {row}: {_not_text(err)}") from err
-        except TypeError as err:
-            raise DataError(
-                f"{where} {err} in row {row}: an id is a string, a number or several of them"
-            ) from err
-    return out
-
-
-def _id(value: Any, encoding: str) -> str:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple) and value:
-        return ID_PARTS.join(_id(part, encoding) for part in value)
-    if isinstance(value, float | np.floating) and math.isfinite(value):
-        return str(int(value)) if value == int(value) else repr(float(value))
-    return text(value, encoding)
+    remedy = ": an id is a string, a number or several of them"
+    return _each(listed, joined, where=where, remedy=remedy)
 
 
 def label_numbers(
@@ -163,7 +190,15 @@ def label_numbers(
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         array_NK = values.reshape(count, -1)
     else:
-        array_NK = _label_rows(values, ids, where)
+        remedy = ", not a number: write sentiments as numbers"
+        found = _each(values, _label, ids=ids, where=where, remedy=remedy)
+        for sample, numbers in zip(ids, found, strict=True):
+            if len(numbers) != len(found[0]):
+                raise DataError(
+                    f"{where}: sample {sample!r}: has {len(numbers)} labels, the others have "
+                    f"{len(found[0])}: give all samples as many"
+                )
+        array_NK = np.array(found, dtype=np.float64)
     width = array_NK.shape[1]
     if column is None and width > 1:
         raise DataError(
@@ -175,45 +210,18 @@ def label_numbers(
     return np.asarray(array_NK[:, column or 0], dtype=np.float64)
 
 
-def _label_rows(values: Any, ids: Sequence[str], where: str) -> NDArray[np.float64]:
-    """Labels of a list or of an array of strings or objects, [N, K]."""
-    out: list[list[float]] = []
-    for row, value in enumerate(values):
-        numbers = _label(value)
-        if numbers is None:
-            raise DataError(
-                f"{where}: sample {ids[row]!r} has the label {refusal(value) or ascii(value):.40}, "
-                "not a number: write sentiments as numbers"
-            )
-        if out and len(numbers) != len(out[0]):
-            raise DataError(
-                f"{where}: sample {ids[row]!r} has {len(numbers)} labels, the others have "
-                f"{len(out[0])}: give all samples as many"
-            )
-        out.append(numbers)
-    return np.array(out, dtype=np.float64)
-
-
-def _label(value: Any) -> list[float] | None:
+def _label(value: Any) -> list[float]:
+    """The numbers of a sample; a ``TypeError`` says what is none."""
+    if isinstance(value, np.ndarray | list | tuple):
+        return [number for part in value for number in _label(part)]
     if value is None:
         return [math.nan]
-    if isinstance(value, bytes | str):
-        try:
+    if isinstance(value, bytes | str | int | float | np.number | np.bool_):
+        with contextlib.suppress(ValueError, OverflowError):
             return [float(value)]
-        except ValueError:
-            return None
-    if isinstance(value, np.ndarray | list | tuple):
-        parts = [_label(part) for part in value]
-        return None if None in parts else [x for part in parts if part for x in part]
-    return [float(value)] if isinstance(value, int | float | np.number | np.bool_) else None
-
-
-def _flat(values: Any, complaint: str) -> Any:
-    if not isinstance(values, np.ndarray):
-        return values
-    if values.size != len(values):
-        raise DataError(complaint % (values.shape,))
-    return values.ravel().tolist()
+    # Bounded in length and depth, whatever it is.
+    what = refusal(value) or reprlib.repr(value).encode("ascii", "backslashreplace").decode()
+    raise TypeError(f"has the label {what}")
 
 
 class Unpadded:

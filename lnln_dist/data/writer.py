@@ -1,11 +1,10 @@
 """Arrow IPC files of about one size: the columns of a shard and the writing of it."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +14,7 @@ from lnln_dist.data.schema import (
     FRAMES,
     FrameModality,
     LabelName,
-    Scale,
     ShardInfo,
-    SplitName,
 )
 
 # pyarrow carries no types of its own.
@@ -87,35 +84,40 @@ def list_offsets(column: Any) -> NDArray[np.int32]:
     return np.frombuffer(column.buffers()[1], dtype=np.int32, count=len(column) + 1)
 
 
+class Ragged(NamedTuple):
+    """A list column of one record batch as views of its memory."""
+
+    offsets: NDArray[np.int32]  # [N + 1]
+    values: NDArray[Any]  # [S] or [S, D]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Places of each row."""
+        return np.diff(self.offsets).astype(np.int64)
+
+
+def sequences(record: Any, widths: Mapping[FrameModality, int]) -> dict[str, Ragged]:
+    """The list columns of a record batch: of every modality, and ``segments``."""
+    found = {
+        name: Ragged(list_offsets(column), numbers(column.values, dtype))
+        for name, column, dtype in (
+            ("text", record.column("tokens"), np.int32),
+            ("segments", record.column("segments"), np.int8),
+        )
+    }
+    for m in FRAMES:
+        column = record.column(m)
+        values_SD = numbers(column.values.values, np.float32).reshape(-1, widths[m])
+        found[m] = Ragged(list_offsets(column), values_SD)
+    return found
+
+
 def sequence(kind: Any, values: NDArray[Any], lengths_N: NDArray[np.int64]) -> Any:
     """A list column from values [S] or [S, D] put one after another, without copying them."""
     inner = vector(values.reshape(-1))
     if values.ndim == 2:
         inner = pa.FixedSizeListArray.from_arrays(inner, type=kind.value_type)
     return pa.ListArray.from_arrays(vector(_offsets(lengths_N)), inner, type=kind)
-
-
-class ScaleSum:
-    """How large the features of a modality are, and how many of its frames are zero.
-
-    Args:
-        width: features per frame.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._largest_D = np.zeros(width, np.float32)
-        self._zero: Counter[SplitName] = Counter()
-
-    def add(self, split: SplitName, frames_SD: NDArray[np.float32]) -> None:
-        """Counts frames of a split in."""
-        # Two passes without a copy of the values: abs would make one.
-        for most_D in (frames_SD.max(axis=0), -frames_SD.min(axis=0)):
-            np.maximum(self._largest_D, most_D, out=self._largest_D)
-        self._zero[split] += int((~frames_SD.any(axis=1)).sum())
-
-    def scale(self) -> Scale:
-        """What was counted."""
-        return Scale(largest=tuple(map(float, self._largest_D)), zero_frames=dict(self._zero))
 
 
 class _HashedSink:

@@ -1,5 +1,6 @@
 """``lnln-dist doctor``, also across hosts as ``accelerate launch -m lnln_dist.doctor``."""
 
+import dataclasses
 import os
 import re
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lnln_dist import console, settings
+from lnln_dist.config import Config
 
 DATA = re.compile(r"--data(=|$)")
 EXIT_FOUND = 1  # something is wrong that a run would stumble over
@@ -44,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
     from lnln_dist.doctor import findings, ranks
     from lnln_dist.errors import TrainingError
 
-    own, facts = _own_findings(given)
+    own, facts = _own_findings(parser, given)
     try:
         with ranks.grouped() as group:
             if group.world > 1:
@@ -65,20 +67,27 @@ def command(argv: Sequence[str]) -> int:
     return EXIT_FOUND if findings.worst(merged) == "fail" else 0
 
 
-def _own_findings(given: Mapping[str, Any]) -> tuple[list[Any], dict[str, object]]:
+def _own_findings(
+    parser: settings.Parser, given: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, object]]:
     """What one rank finds, and what it has to have in common with the others."""
     from lnln_dist.doctor import findings, host, job, software
-    from lnln_dist.errors import ConfigError
+    from lnln_dist.errors import ConfigError, TrainingError
     from lnln_dist.train.consistency import facts_of
 
     found: list[findings.Finding] = []
+    sections = {field.name for field in dataclasses.fields(Config)}
+    named = bool(parser.layers) or not sections.isdisjoint(given)
     try:
-        config = settings.from_arguments(given)
+        config = settings.from_arguments(parser, given)
         name = f"{', '.join(given.get('config', [])) or 'defaults'}, hash"
         found.append(findings.ok("config", f"{name} {settings.config_hash(config)}"))
+        if not named:
+            remedy = "give those of the run, as to train: --config FILE, or single settings"
+            found[-1] = findings.warn("config", "no settings given: no encoder is checked", remedy)
     except ConfigError as err:
         found.append(findings.fail("config", str(err), "correct the file or the option"))
-        config = settings.build({})  # the rest can still be checked
+        config, named = settings.build({}), False  # the rest can still be checked
     index, data = job.open_data(config.data.path)
     planned = job.Job(
         config=config,
@@ -89,18 +98,19 @@ def _own_findings(given: Mapping[str, Any]) -> tuple[list[Any], dict[str, object
             given.get("gpus"), planned=bool(given.get("gpus") or given.get("card"))
         ),
     )
+    launch = job.launch_of(config)
     needs = {"deepspeed"} if config.train.strategy.startswith("zero") else set()
-    found += [*software.check_software(needed=frozenset(needs)), job.check_launch(config)]
-    found += [data, job.check_encoder(config)]
+    found += [*software.check_software(needed=frozenset(needs)), job.check_launch(launch)]
+    found += [data, *([job.check_encoder(config)] if named else [])]
     counted, memory = job.check_memory(planned)
     found += memory
     if os.environ.get("LOCAL_RANK", "0") == "0":  # once per host
         found += host.check_host(
             workers=config.data.workers,
-            folder=job.runs_folder(given.get("output")),
+            folder=Path(given.get("output") or Path.cwd()),
             disk_bytes=job.disk_bytes(planned, counted),
         )
-    return found, facts_of(config, index, job.launch_of(config))
+    return found, facts_of(config, index, None if isinstance(launch, TrainingError) else launch)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import functools
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -20,15 +19,13 @@ from lnln_dist.cost.memory import (
     footprint,
     sizes_of,
 )
-from lnln_dist.cost.skeleton import Lengths, Skeleton
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.doctor.findings import Finding, fail, from_error, ok, warn
 from lnln_dist.errors import TrainingError, UserError
 from lnln_dist.models.encoder import EncoderSource
-from lnln_dist.models.shapes import InputShapes
 from lnln_dist.runtime.launch import Launch, read_launch
-from lnln_dist.train.micro_batch import largest_that_fits
+from lnln_dist.train.micro_batch import largest_that_fits, planned
 
 GIB = 2**30
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -62,29 +59,24 @@ def open_data(path: str) -> tuple[Index | None, Finding]:
     return index, ok("data", f"{index.dataset}: {rows}, hash {index.data_hash()[:12]}")
 
 
-def check_launch(config: Config, *, cpu: bool | None = None) -> Finding:
-    """Whether training would refuse this launch."""
-    train = config.train
-    try:
-        launch = read_launch(
-            precision=train.precision, strategy=train.strategy, offload=train.offload, cpu=cpu
-        )
-    except TrainingError as err:
-        return from_error("launch", err)
-    where = "CPU" if launch.on_cpu else "GPU"
-    offload = ", optimizer in host memory" if launch.offload else ""
-    return ok("launch", f"{launch.strategy} in {launch.precision} on {where}{offload}")
-
-
-def launch_of(config: Config) -> Launch | None:
-    """What training would set up; None if it would refuse."""
+def launch_of(config: Config, *, cpu: bool | None = None) -> Launch | TrainingError:
+    """What training would set up, or why it would refuse."""
     train = config.train
     try:
         return read_launch(
-            precision=train.precision, strategy=train.strategy, offload=train.offload
+            precision=train.precision, strategy=train.strategy, offload=train.offload, cpu=cpu
         )
-    except TrainingError:
-        return None
+    except TrainingError as err:
+        return err
+
+
+def check_launch(launch: Launch | TrainingError) -> Finding:
+    """Whether training would refuse this launch."""
+    if isinstance(launch, TrainingError):
+        return from_error("launch", launch)
+    where = "CPU" if launch.on_cpu else "GPU"
+    offload = ", optimizer in host memory" if launch.offload else ""
+    return ok("launch", f"{launch.strategy} in {launch.precision} on {where}{offload}")
 
 
 def check_encoder(config: Config) -> Finding:
@@ -125,7 +117,7 @@ def check_memory(job: Job) -> tuple[Parameters | None, list[Finding]]:
     if index is None:
         return None, []
     try:
-        skeleton, longest = _skeleton(config, index)
+        skeleton, longest = planned(config, index)
     except UserError as err:
         return None, [from_error("model", err)]
     counted = sizes_of(skeleton.model)
@@ -162,22 +154,10 @@ def check_memory(job: Job) -> tuple[Parameters | None, list[Finding]]:
     return counted, findings
 
 
-def _skeleton(config: Config, index: Index) -> tuple[Skeleton, Lengths]:
-    shapes = InputShapes.of(
-        widths={str(k): v for k, v in index.widths.items()},
-        lengths={str(k): v for k, v in index.padded_lengths.items()},
-    )
-    made = Skeleton(config, tokenizer=index.tokenizer, shapes=shapes)
-    if config.data.padding == "corpus":
-        return made, Lengths.longest(shapes)
-    places = index.splits["train"].max_lengths
-    return made, Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
-
-
 def _chosen(config: Config) -> tuple[Strategy, bool]:
     """The strategy of this launch; DDP if it is refused anyway."""
     train, launch = config.train, launch_of(config)
-    if launch is None:
+    if isinstance(launch, TrainingError):
         return "ddp" if train.strategy == "auto" else train.strategy, train.offload
     return launch.strategy, launch.offload
 
@@ -267,8 +247,3 @@ def host_bytes(gpus: int | None, *, planned: bool) -> int | None:
 def processes(given: int | None) -> int:
     """Processes of the planned run: as given, or of this launch."""
     return given if given is not None else int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def runs_folder(output: str | None) -> Path:
-    """Where runs would be written."""
-    return Path(output) if output else Path.cwd()

@@ -9,21 +9,11 @@ import socket
 import subprocess
 import sys
 from datetime import timedelta
-from typing import Any, Protocol
 
 import torch
 from torch import distributed
 
-
-class Ranks(Protocol):
-    """The ranks of this launch."""
-
-    world: int
-    rank: int
-
-    def gather_objects(self, value: object) -> list[Any]:
-        """One value per rank, in rank order, on every rank."""
-        ...
+from lnln_dist.runtime.meeting import Peers
 
 
 def free_port() -> int:
@@ -33,7 +23,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def sum_over_gpus(group: Ranks, *, timeout_s: float, backend: str = "nccl") -> str:
+def sum_over_gpus(group: Peers, *, timeout_s: float, backend: str = "nccl") -> str:
     """What is wrong with a sum over all ranks; empty if it is right (collective).
 
     Args:

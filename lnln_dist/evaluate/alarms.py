@@ -1,4 +1,6 @@
-"""Signs that scores mean less than they seem to: collapsed predictions, swapped F1 arguments."""
+"""Signs that scores mean less than they seem to: collapsed predictions, scores that a constant
+reaches, swapped F1 arguments.
+"""
 
 from collections.abc import Sequence
 
@@ -6,8 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from lnln_dist.classes import Family, class_values, cut
+from lnln_dist.metrics import DIRECTION
+from lnln_dist.report.seeds import floor_of, over_rates
+
 SMALL_SPREAD = 0.05  # of the labels' standard deviation
-ONE_SIDED = 0.95  # share of the predictions on one side of zero
+ONE_SIDED = 0.95  # share of the predictions on one side of zero, or of one class
+OFTEN = 0.05  # share of the labels from which a class should be told sometimes
 HEAVY = 0.5  # missing rate from which noise is heavy
 CLEARLY = 0.05  # F1 above accuracy: more than honest predictors of MOSI-like balance show
 PAIRS = (("acc2_non0", "f1_non0"), ("acc2_has0", "f1_has0"), ("acc2", "f1"))
@@ -27,6 +34,43 @@ def collapse(prediction: ArrayLike, label: ArrayLike) -> str:
         if predicted > ONE_SIDED >= real:
             return f"{predicted:.0%} of them {side} 0"
     return ""
+
+
+def collapse_of_classes(prediction: ArrayLike, label: ArrayLike, family: Family, count: int) -> str:
+    """How far decisions [n] on a class have become one, or leave one out; empty if they have not.
+
+    Args:
+        prediction: the value of the class decided on.
+        label: the true sentiment.
+        family: whose classes.
+        count: how many.
+    """
+    told_C, real_C = (
+        np.bincount(cut(x, family, count), minlength=count) / np.size(x)
+        for x in (prediction, label)
+    )
+    for value, told, real in zip(class_values(family, count), told_C, real_C, strict=True):
+        if told > ONE_SIDED >= real:
+            return f"{told:.0%} of them class {value:g}"
+        if told == 0 and real >= OFTEN:
+            return f"none is class {value:g}, which {real:.0%} of the labels are"
+    return ""
+
+
+def no_better_than_constant(metrics: pd.DataFrame, names: Sequence[str]) -> str:
+    """Which mean scores over the missing rates the best constant reaches; empty if none.
+
+    Args:
+        metrics: one run's rows of metrics.csv, the best constants' among them.
+        names: the scores.
+    """
+    means, floors = over_rates(metrics), floor_of(metrics)
+    reached = [
+        f"mean {name} {means[name]:.4f} (best constant {floors[name]:.4f})"
+        for name in names
+        if name in means and (means[name] - floors[name]) * DIRECTION[name] <= 0
+    ]
+    return f"no better than a constant: {', '.join(reached)}" if reached else ""
 
 
 def collapse_line(run: str, found: Sequence[tuple[str, str]]) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from torch import nn
 
 from lnln_dist.config import MODALITIES, Modality
@@ -14,8 +13,8 @@ from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, Split, open_dataset
 from lnln_dist.errors import CheckpointError, DataError, UserError
 from lnln_dist.evaluate.compatible import check_compatible
-from lnln_dist.evaluate.predict import Predictions, predict
-from lnln_dist.metrics import METRICS, defined
+from lnln_dist.evaluate.predict import Predictions, decided, predict
+from lnln_dist.metrics import MACRO, defined, names
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 from lnln_dist.settings import config_hash
@@ -105,11 +104,12 @@ def predict_case(
     runtime: Runtime,
     batch_size: int,
     workers: int = 0,
+    thresholds: Sequence[float] | None = None,
     before_pass: Callable[[float], object] = lambda _: None,
 ) -> list[Predictions]:
     """A run's predictions for its split under each noise, padded as in its training.
 
-    See ``predict``.
+    See ``predict`` and ``decided``; ``thresholds`` are in the note of a checkpoint.
 
     Raises:
         CheckpointError: a prediction is not finite.
@@ -129,14 +129,22 @@ def predict_case(
         before_pass=before_pass,
     )
     check_extras(found[0].extras, model=case.run.config.model.name)
+    check_finite(found, case.run.folder)
+    return [decided(one, case.index.family, thresholds) for one in found]
+
+
+def check_finite(found: Sequence[Predictions], run: Path) -> None:
+    """Refuses predictions that are no numbers.
+
+    Raises:
+        CheckpointError: names the run.
+    """
     for one in found:
-        bad = int(np.count_nonzero(~np.isfinite(one.sentiment)))
-        if bad:
+        if one.lost:
             raise CheckpointError(
-                f"{case.run.folder}: {bad} of {len(one.sentiment)} predictions are not finite: "
+                f"{run}: {one.lost} of {len(one.sentiment)} predictions are not finite: "
                 "this checkpoint is of no use, take an earlier one or train again"
             )
-    return found
 
 
 def run_names(runs: Sequence[Path]) -> list[str]:
@@ -156,9 +164,12 @@ def run_names(runs: Sequence[Path]) -> list[str]:
 
 
 def _checkpoints(run: Run, wanted: str) -> dict[str, tuple[str, ...]]:
+    family, count = run.info.family, run.config.task.classes
     if wanted != PER_METRIC:
-        return {wanted: METRICS[run.info.family]}
-    metrics = defined(run.info.family, run.info.label_range)
+        return {wanted: names(family, count)}
+    metrics = defined(family, run.info.label_range, count)
+    if not count:  # runs of before there was a macro-F1 keep no checkpoint for it
+        metrics = tuple(m for m in metrics if m not in MACRO[family] or m in run.best_names())
     lacking = [name for name in metrics if name not in run.best_names()]
     if lacking:
         raise CheckpointError(

@@ -9,6 +9,7 @@ from lnln_dist.errors import DataError
 from lnln_dist.evaluate.load import encoder_vocabulary_size
 from lnln_dist.metrics import left_out
 from lnln_dist.runs import Run, RunInfo
+from lnln_dist.specs import registry
 
 
 def check_compatible(run: Run, dataset: ShardedDataset, split: str) -> list[str]:
@@ -39,10 +40,10 @@ def check_compatible(run: Run, dataset: ShardedDataset, split: str) -> list[str]
 
 def _check_labels(run: Run, index: Index) -> None:
     info = run.info
-    differ = info.label_range != index.label_range
-    if info.rescaling_known and info.data_hash != index.data_hash():
-        differ = differ or info.rescaled_from != index.rescaled_from
-    if not differ:
+    # Of one data set, what was mapped from another range has another unit; two sets in one range
+    # are what a transfer compares (a note tells of it).
+    same_set = info.dataset == index.dataset
+    if info.label_range == index.label_range and not (same_set and _rescaled_otherwise(run, index)):
         return
     remedy = "give data whose labels have the unit of its training with --data"
     if info.rescaled_from is not None:
@@ -51,6 +52,12 @@ def _check_labels(run: Run, index: Index) -> None:
     raise DataError(
         f"{run.folder} was trained on {_unit(info)}, the data has {_unit(index)}: {remedy}"
     )
+
+
+def _rescaled_otherwise(run: Run, index: Index) -> bool:
+    info = run.info
+    other = info.rescaling_known and info.data_hash != index.data_hash()
+    return other and info.rescaled_from != index.rescaled_from
 
 
 def _unit(known: RunInfo | Index) -> str:
@@ -98,6 +105,18 @@ def _check_vocabulary(run: Run, index: Index, split: Split) -> None:
         )
 
 
+def other_code(run: Run) -> list[str]:
+    """A note if the file of a user's model is not the one the run was trained with."""
+    name, there = run.config.model.name, run.info.model_sha256
+    here = registry.code_sha256(name)
+    if there is None or here is None or there == here:
+        return []
+    return [
+        f"trained with another file of model {name} (sha256 {there[:12]} there, {here[:12]} here): "
+        "this need not be the network that was trained"
+    ]
+
+
 def _notes(run: Run, index: Index) -> list[str]:
     notes = []
     if run.info.data_hash is None:
@@ -109,6 +128,9 @@ def _notes(run: Run, index: Index) -> list[str]:
             if same
             else f"trained on {run.info.dataset}, evaluated on {index.dataset}"
         )
+        if not same and _rescaled_otherwise(run, index):
+            notes.append(f"trained on {_unit(run.info)}, the data has {_unit(index)}")
+    notes += other_code(run)
     if run.info.vocab_sha256 is None or index.tokenizer.vocab_sha256 is None:
         notes.append("the tokenizer of the run or of the data is not known: ids were not compared")
     if lacking := left_out(index.family, index.label_range):

@@ -1,15 +1,19 @@
 """The network of a run folder, rebuilt from what the folder says and filled with its weights."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lnln_dist.errors import CheckpointError
 from lnln_dist.models import build_network
 from lnln_dist.models.text import load_encoder_skeleton
 from lnln_dist.runs import Run
+
+WEIGHTS = "weights_sha256"
 
 
 def build_model(run: Run) -> nn.Module:
@@ -25,6 +29,8 @@ def build_model(run: Run) -> nn.Module:
 def load_weights(model: nn.Module, run: Run, name: str = "best") -> dict[str, Any]:
     """Fills a network with one of the run's best checkpoints and returns the note saved with it.
 
+    The note gets ``weights_sha256``, by which the weights are known wherever they lie.
+
     Raises:
         CheckpointError: no such checkpoint, damaged, or of another network.
     """
@@ -36,19 +42,28 @@ def load_weights(model: nn.Module, run: Run, name: str = "best") -> dict[str, An
             f"run.json and encoder/ describe: {problem}; copy the run folder anew"
         )
     model.load_state_dict(state, strict=True)
-    return note
+    return {**note, WEIGHTS: weights_sha256(state)}
 
 
-def load_model(run: Run, name: str = "best") -> nn.Module:
-    """The run's network with the weights of one best checkpoint, ready to predict on the CPU.
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hex digest of tensors with their names, kinds and shapes; independent of their order."""
+    found = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def load_model(run: Run, name: str = "best") -> tuple[nn.Module, dict[str, Any]]:
+    """The run's network with the weights of one best checkpoint, ready to predict on the CPU; and
+    the note saved with them.
 
     Raises:
         CheckpointError: no such checkpoint, damaged, or of another network.
         ConfigError: the run's encoder folder is missing or damaged.
     """
     model = build_model(run)
-    load_weights(model, run, name)
-    return model
+    return model, load_weights(model, run, name)
 
 
 def encoder_vocabulary_size(run: Run) -> int | None:

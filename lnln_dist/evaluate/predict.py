@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from lnln_dist.classes import Family, class_values, decide
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.loader import Collator, Draws, Erased, Loader, under
 from lnln_dist.data.noise import CleanNoise, Noise
@@ -31,8 +32,15 @@ PREFETCH = 2  # batches, with the noise of all conditions, that a loader process
 class Predictions(NamedTuple):
     """One split's outputs under one condition in row order, the same on every rank."""
 
-    sentiment: NDArray[np.float32]  # [n], in the label's unit
+    sentiment: NDArray[np.float32]  # [n], in the label's unit; or class probabilities, [n, C]
     extras: dict[str, NDArray[np.float32]]  # [n] each, what the model tells beside it
+    erased: dict[Modality, NDArray[np.int64]]  # [n] each, places that the noise has taken
+
+    @property
+    def lost(self) -> int:
+        """Samples whose sentiment is not finite."""
+        finite = np.isfinite(self.sentiment).reshape(len(self.sentiment), -1).all(axis=1)
+        return int(np.count_nonzero(~finite))
 
 
 class _Part(NamedTuple):
@@ -40,7 +48,8 @@ class _Part(NamedTuple):
 
     rows: NDArray[np.int64]  # [b]
     names: tuple[str, ...]  # of the extras
-    values_COB: NDArray[np.float32]  # conditions, outputs (sentiment, then extras), rows
+    values_COB: NDArray[np.float32]  # conditions, outputs (extras, then sentiment), rows
+    erased_CMB: NDArray[np.int64]  # conditions, modalities, rows
 
 
 def predict(
@@ -114,7 +123,7 @@ def predict(
                     before_pass((len(found) + len(outputs) / len(noises)) / len(items))
                     with runtime.autocast():
                         outputs.append(forward(under(batch, condition, unk_id=unk_id)))
-            found.append(_part(batch, outputs))
+            found.append(_part(batch, outputs, draws))
     parts = [part for of_rank in runtime.gather_objects(found) for part in of_rank]
     return _in_row_order(parts, len(split))
 
@@ -151,17 +160,52 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _part(batch: Batch, outputs: Sequence[Prediction]) -> _Part:
+def _part(batch: Batch, outputs: Sequence[Prediction], draws: Draws) -> _Part:
     """Brings a batch's outputs to the host at once, without those that only fill it up."""
     values_COB = torch.stack(
-        [torch.stack([own.sentiment_B, *own.extras.values()]).float() for own in outputs]
+        [
+            torch.stack([*own.extras.values(), *_per_output(own.sentiment)]).float()
+            for own in outputs
+        ]
+    )
+    places = [own.valid_BT.sum(1) for own in (batch.text, batch.audio, batch.vision)]
+    erased_CMB = torch.stack(
+        [n_B - draws[m].keep_BT.sum(-1) for m, n_B in zip(MODALITIES, places, strict=True)], dim=1
     )
     counts = (batch.weight_B > 0).cpu().numpy()
     return _Part(
         batch.row_B.cpu().numpy()[counts],
         tuple(outputs[0].extras),
         values_COB.cpu().numpy()[:, :, counts],
+        erased_CMB.cpu().numpy()[:, :, counts],
     )
+
+
+def _per_output(sentiment: Tensor) -> tuple[Tensor, ...]:
+    return sentiment.unbind(1) if sentiment.ndim == 2 else (sentiment,)
+
+
+def decided(
+    found: Predictions, family: Family, threshold_C: Sequence[float] | None = None
+) -> Predictions:
+    """Class probabilities as the value of the class decided on; numbers as they are.
+
+    Args:
+        found: as ``predict`` gave them.
+        family: whose classes.
+        threshold_C: as ``classes.decide`` takes them.
+
+    Returns:
+        The sentiment [n] in the label's unit, and among the extras the probability of each class,
+        ``p_`` and the class's value.
+    """
+    probability_NC = found.sentiment
+    if probability_NC.ndim == 1:
+        return found
+    value_C = class_values(family, probability_NC.shape[1])
+    told = {f"p_{value:g}": probability_NC[:, c] for c, value in enumerate(value_C)}
+    sentiment = value_C[decide(probability_NC, threshold_C)]
+    return found._replace(sentiment=sentiment, extras={**told, **found.extras})
 
 
 def check_sizes(batch_size: int, workers: int) -> None:
@@ -204,8 +248,16 @@ def _in_row_order(parts: Iterable[_Part], size: int) -> list[Predictions]:
         )
     values_CON = np.concatenate([part.values_COB for part in parts], axis=-1)
     values_CON[:, :, rows] = values_CON.copy()
+    erased_CMN = np.concatenate([part.erased_CMB for part in parts], axis=-1)
+    erased_CMN[:, :, rows] = erased_CMN.copy()
     names = parts[0].names
     return [
-        Predictions(of_sentiment, dict(zip(names, extras, strict=True)))
-        for of_sentiment, *extras in values_CON
+        Predictions(
+            sentiment[0] if len(sentiment) == 1 else np.ascontiguousarray(sentiment.T),
+            dict(zip(names, extras, strict=True)),
+            dict(zip(MODALITIES, erased_MN, strict=True)),
+        )
+        for (extras, sentiment), erased_MN in zip(
+            ((one[: len(names)], one[len(names) :]) for one in values_CON), erased_CMN, strict=True
+        )
     ]

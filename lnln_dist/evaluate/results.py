@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lnln_dist.config import MODALITIES
+from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.shards import Split
 from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.evaluate.protocol import Cell
@@ -21,8 +21,9 @@ from lnln_dist.report.seeds import CONSTANT
 
 SUMMARY = "evaluation.json"  # makes a folder an evaluation; written last
 COLUMNS = (
-    *("run", "model", "train_seed", "split", "protocol", "pattern"),
-    *("rate_text", "rate_audio", "rate_vision", "noise_seed"),
+    *("run", "model", "train_seed", "split", "protocol", "pattern", "rate"),
+    *("rate_text", "rate_audio", "rate_vision"),
+    *("erased_text", "erased_audio", "erased_vision", "noise_seed"),
     *("metric", "value", "n", "checkpoint", "selected_on"),
 )
 
@@ -51,12 +52,19 @@ class Results:
         values: Mapping[str, float],
         *,
         label: NDArray[np.float32],
+        erased: Mapping[Modality, float],
         checkpoint: str,
         selected_on: str,
     ) -> None:
-        """Scores of one condition by one checkpoint."""
+        """Scores of one condition by one checkpoint.
+
+        Beside the nominal rates stands ``erased``, the share of all places of a modality that
+        the noise has taken from the split (the ends of the texts, which are spared, count).
+        """
         rates = {f"rate_{m}": cell.rates[m] for m in MODALITIES}
-        noise = {"pattern": cell.pattern, **rates, "noise_seed": cell.seed}
+        realised = {f"erased_{m}": erased[m] for m in MODALITIES}
+        noise = {"pattern": cell.pattern, "rate": cell.rate, **rates, **realised}
+        noise["noise_seed"] = cell.seed
         chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
         row = {**subject._asdict(), **noise, **chosen}
         self._add(row, values, label)
@@ -85,7 +93,8 @@ class Results:
     ) -> None:
         """One condition's outputs for every sample; ``rate`` is the largest of the three.
 
-        The model's extras stand between the prediction and the checkpoint under their names.
+        Each sample's own count of erased places is told, too. The model's extras stand between
+        these and the checkpoint under their names.
         """
 
         def same(value: str) -> pa.DictionaryArray:
@@ -98,11 +107,13 @@ class Results:
                     "run": same(subject.run),
                     "id": pa.array(split.ids, pa.string()),
                     "split": same(subject.split),
+                    "protocol": same(subject.protocol),
                     "pattern": same(cell.pattern),
                     "rate": np.full(len(split), cell.rate),
                     "noise_seed": np.full(len(split), cell.seed, np.int64),
                     "label": split.labels,
                     "prediction": found.sentiment,
+                    **{f"erased_{m}": found.erased[m] for m in MODALITIES},
                     **found.extras,
                     "checkpoint": same(checkpoint),
                 }
@@ -124,6 +135,8 @@ class Results:
             self.metrics().to_csv(folder / "metrics.csv", index=False, lineterminator="\n")
             # What only some runs' models tell is missing for the others.
             table = pa.concat_tables(self._tables, promote_options="default").unify_dictionaries()
+            definition = json.dumps(summary.get("protocol_definition"))
+            table = table.replace_schema_metadata({"protocol_definition": definition})
             pq.write_table(table, folder / "predictions.parquet", compression="zstd")
             text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
             (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")

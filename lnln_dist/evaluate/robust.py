@@ -12,29 +12,27 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
-from lnln_dist import __version__
 from lnln_dist.config import Modality
+from lnln_dist.data.summary import natural_gaps
 from lnln_dist.errors import UserError
-from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
+from lnln_dist.evaluate.again import asked, circumstances, command
+from lnln_dist.evaluate.alarms import (
+    collapse,
+    collapse_line,
+    collapse_of_classes,
+    no_better_than_constant,
+    swapped,
+)
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.load import build_model, load_weights
 from lnln_dist.evaluate.predict import Predictions
-from lnln_dist.evaluate.protocol import (
-    RANDOM,
-    RATES,
-    SEEDS,
-    Cell,
-    ProtocolName,
-    distinct,
-    grid,
-    missing_cells,
-    noises_for,
-)
+from lnln_dist.evaluate.protocol import Condition, Protocol, distinct, noises_for
+from lnln_dist.evaluate.registry import customised, find_protocol
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
-from lnln_dist.metrics import floors, scores
+from lnln_dist.metrics import floors, names, scores
 from lnln_dist.report.calibration import COMPLETENESS, alarm, calibration
-from lnln_dist.runs import git_commit, installed_versions
+from lnln_dist.report.seeds import RANDOM, condition_name
 from lnln_dist.runtime import Runtime
 
 
@@ -52,8 +50,8 @@ def evaluate_runs(
     runtime: Runtime,
     data: Path | str | None = None,
     split: str = "test",
-    protocol: ProtocolName = "paper",
-    rates: Sequence[float] = RATES,
+    protocol: Protocol | str = "paper",
+    rates: Sequence[float] | None = None,
     seeds: Sequence[int] | None = None,
     missing: Sequence[Sequence[Modality]] = (),
     absent: Sequence[Modality] = (),
@@ -71,11 +69,11 @@ def evaluate_runs(
         runtime: this process and its peers.
         data: prepared data; None takes each run's own.
         split: the split to score.
-        protocol: whose evaluation noise.
-        rates: missing rates in [0, 1], each for all modalities alike.
-        seeds: noise seeds; None takes the protocol's.
-        missing: groups of modalities to leave out entirely, beside the rates.
-        absent: modalities that are wholly absent at every rate.
+        protocol: what is erased; its name, a YAML file, or itself.
+        rates: missing rates in [0, 1]; None takes the protocol's, as do the next three.
+        seeds: noise seeds.
+        missing: groups of modalities to leave out entirely, beside the protocol's conditions.
+        absent: modalities that are wholly absent from all conditions.
         checkpoint: name of a run's best checkpoint, or ``per-metric``.
         batch_size: samples per forward pass and rank.
         workers: loader processes per rank.
@@ -86,49 +84,55 @@ def evaluate_runs(
         UserError: one of these is impossible, a run or its data cannot be used, they do not fit
             together, or the output cannot be written.
     """
-    seeds = SEEDS[protocol] if seeds is None else seeds
-    cells = [*grid(rates, seeds, absent), *missing_cells(missing, (*seeds, *SEEDS[protocol])[0])]
-    if not runs or not cells:
-        raise UserError("nothing to evaluate: give a run, and a rate with a seed or --missing")
+    if not runs:
+        raise UserError("nothing to evaluate: give a run")
+    noise = {"rates": rates, "seeds": seeds, "missing": missing, "absent": absent}
+    choices = {"split": split, "checkpoint": checkpoint, "batch_size": batch_size, **noise}
+    wanted = asked(protocol=protocol, **choices)
+    protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
+    protocol = customised(protocol, rates=rates, seeds=seeds, missing=missing, absent=absent)
     runtime.on_main(lambda: _check_output(output, overwrite=overwrite))
     cases = open_cases(
         runs, data=None if data is None else str(data), split=split, checkpoint=checkpoint
     )
-    scorer = _Scorer(
-        cells, protocol=protocol, runtime=runtime, batch_size=batch_size, workers=workers
-    )
+    scorer = _Scorer(protocol, runtime=runtime, batch_size=batch_size, workers=workers)
     records = scorer.score_all(cases, progress=progress)
     metrics = scorer.results.metrics()
     summary = {
         "format": 1,
         "split": split,
-        "protocol": protocol,
-        "absent": list(absent),
-        "rates": list(rates),
-        "noise_seeds": list(seeds),
-        "missing": ["+".join(group) for group in missing],
+        "protocol": protocol.title,
+        "protocol_words": protocol.words(),
+        "protocol_definition": protocol.definition(),
+        "absent": list(protocol.absent),
+        "noise_seeds": list(protocol.seeds),
         "checkpoint": checkpoint,
         "runs": records,
-        "alarms": scorer.alarms + _swapped_arguments(cases, metrics),
-        **_circumstances(runtime),
+        "alarms": scorer.alarms + _of_scores(cases, metrics),
+        "asked": wanted,
+        **circumstances(runtime),
     }
+    summary["command"] = command(summary)
     runtime.on_main(lambda: scorer.results.write(output, summary, overwrite=overwrite))
     return Evaluation(metrics, summary)
 
 
-def _circumstances(runtime: Runtime) -> dict[str, Any]:
-    return {
-        "world_size": runtime.world,
-        "precision": runtime.precision,
-        "lnln_dist": __version__,
-        "git_commit": git_commit(),
-        "versions": installed_versions(),
-    }
+def _of_scores(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:
+    """The alarms that the scores of a run raise."""
+    found = []
+    for case in cases:
+        own, count = metrics[metrics["run"] == case.name], case.run.config.task.classes
+        chosen = [f"acc{count}", f"f1_macro{count}"] if count else ["mae"]
+        lines = [swapped(own), no_better_than_constant(own, chosen)]
+        found += [f"{case.name}: {line}" for line in lines if line]
+    return found
 
 
-def _swapped_arguments(cases: Sequence[Case], metrics: pd.DataFrame) -> list[str]:
-    found = {case.name: swapped(metrics[metrics["run"] == case.name]) for case in cases}
-    return [f"{name}: {line}" for name, line in found.items() if line]
+def _collapse(case: Case, sentiment_N: NDArray[np.float32]) -> str:
+    label_N, count = case.split.labels, case.run.config.task.classes
+    if count:
+        return collapse_of_classes(sentiment_N, label_N, case.index.family, count)
+    return collapse(sentiment_N, label_N)
 
 
 class _Scorer:
@@ -136,14 +140,13 @@ class _Scorer:
 
     def __init__(
         self,
-        cells: Sequence[Cell],
+        protocol: Protocol,
         *,
-        protocol: ProtocolName,
         runtime: Runtime,
         batch_size: int,
         workers: int,
     ) -> None:
-        self._cells, self._protocol, self._runtime = cells, protocol, runtime
+        self._cells, self._protocol, self._runtime = protocol.cells(), protocol, runtime
         self._batch_size, self._workers = batch_size, workers
         self.results = Results()
         self.alarms: list[str] = []
@@ -168,7 +171,7 @@ class _Scorer:
             model=case.run.config.model.name,
             train_seed=case.train_seed,
             split=case.split.name,
-            protocol=self._protocol,
+            protocol=self._protocol.title,
         )
         label, scored = case.split.labels, (case.index.family, case.index.label_range)
         model = build_model(case.run).to(self._runtime.device)
@@ -178,50 +181,83 @@ class _Scorer:
             note = notes[checkpoint] = load_weights(model, case.run, checkpoint)
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
-            by_condition = self._predict(case, model, show)
+            self._note_choice(case, selected_on)
+            by_condition = self._predict(case, model, show, note.get("thresholds"))
             told: dict[float, list[NDArray[np.float32]]] = {}  # predicted completeness, by rate
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
                 values = scores(found.sentiment, label, *scored)
                 values = {name: values[name] for name in wanted}
-                self.results.add_scores(subject, cell, values, label=label, **chosen)
+                erased = {
+                    m: _share(taken, case.split.lengths[m]) for m, taken in found.erased.items()
+                }
+                self.results.add_scores(subject, cell, values, label=label, erased=erased, **chosen)
                 if self._runtime.is_main:
                     self.results.add_predictions(
                         subject, cell, found, split=case.split, checkpoint=checkpoint
                     )
                 if COMPLETENESS in found.extras and cell.pattern == RANDOM:
                     told.setdefault(cell.rates["text"], []).append(found.extras[COMPLETENESS])
-                if reason := collapse(found.sentiment, label):
-                    collapsed.append((_condition(cell), reason))
+                if reason := _collapse(case, found.sentiment):
+                    collapsed.append((condition_name(cell.pattern, cell.rate), reason))
             if told:
-                found_slope = calibration(told)
-                notes[checkpoint] = {**note, COMPLETENESS: found_slope.plain()}
-                self.alarms += filter(None, [alarm(case.name, found_slope.slope)])
-        self.results.add_floors(subject, floors(label, *scored), label=label)
+                shares = calibration(told)
+                notes[checkpoint] = {**note, COMPLETENESS: shares.plain()}
+                self.alarms += filter(None, [alarm(case.name, shares.slope)])
+        floor = floors(label, *scored)
+        known = names(case.index.family, case.run.config.task.classes)
+        self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)
+        self._note_gaps(case)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
 
+    def _note_choice(self, case: Case, selected_on: str) -> None:
+        """Says where a checkpoint was chosen on another split than the protocol asks for."""
+        asked = self._protocol.selected_on
+        line = f"the checkpoint was chosen on {selected_on}, the protocol asks for {asked}"
+        if asked not in ("any", selected_on) and line not in case.notes:
+            case.notes.append(line)
+
+    def _note_gaps(self, case: Case) -> None:
+        """Says what was missing before anything was erased, which no share of ours counts."""
+        case.notes.extend(natural_gaps(case.index, case.split.name))
+        if case.index.gaps is None and all(grid.pattern == "none" for grid in self._protocol.grids):
+            case.notes.append("the natural gaps of these data were not counted: prepare them anew")
+
     def _predict(
-        self, case: Case, model: nn.Module, show: Callable[[float], None]
-    ) -> dict[tuple[float, ...], Predictions]:
+        self,
+        case: Case,
+        model: nn.Module,
+        show: Callable[[float], None],
+        thresholds: Sequence[float] | None,
+    ) -> dict[Condition, Predictions]:
         """One checkpoint's predictions under every condition."""
         cells = distinct(self._cells)
         found = predict_case(
             case,
             model,
-            noises_for(cells, self._protocol, case.split, case.index.padded_lengths),
+            noises_for(cells, self._protocol.generator, case.split, case.index.padded_lengths),
             runtime=self._runtime,
             batch_size=self._batch_size,
             workers=self._workers,
+            thresholds=thresholds,
             before_pass=show,
         )
         return {cell.condition: one for cell, one in zip(cells, found, strict=True)}
 
 
-def _condition(cell: Cell) -> str:
-    return f"{cell.rate:g}" if cell.pattern == RANDOM else cell.pattern
+def _gaps(case: Case) -> dict[str, Any] | None:
+    """Runs that arrived as if erased, per modality of the split; None where nobody counted."""
+    if case.index.gaps is None:
+        return None
+    return {m: of[case.split.name].model_dump() for m, of in case.index.gaps.items()}
+
+
+def _share(erased_N: NDArray[np.int64], length_N: NDArray[np.int64]) -> float:
+    """Erased places over all places of a split; 0 where there are none."""
+    return float(erased_N.sum() / max(int(length_N.sum()), 1))
 
 
 def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -232,6 +268,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "folder": str(run.folder.resolve()),
         "group": case.group,
         "recipe": run.config.recipe,
+        "task": run.config.task.kind,
         "train_seed": case.train_seed,
         "config_hash": run.info.config_hash,
         "origin": run.info.origin,
@@ -243,6 +280,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "family": case.index.family,
         "label_range": list(case.index.label_range),
         "samples": len(case.split),
+        "natural_gaps": _gaps(case),
         "padding": run.config.data.padding,
         "checkpoints": dict(checkpoints),
         "notes": case.notes,

@@ -1,39 +1,45 @@
 """Predictions of one run for one split of prepared data or of a feature file, as a CSV file."""
 
 import contextlib
+import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from lnln_dist.clips.single import as_feature_file, draw, find_clips
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.convert import LabelChoice, write_shards
+from lnln_dist.data.choices import UTF_8, Choices, TextChoice
+from lnln_dist.data.convert import write_shards
 from lnln_dist.data.foreign import listed, split_name
 from lnln_dist.data.mmsa import LABELS, FeatureFile, RawFile, RawSplit, read_features
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.presets import PRESETS, Preset
-from lnln_dist.data.repair import TokensError, sample_shape
-from lnln_dist.data.schema import FRAMES, SPLITS, Index, SourceInfo, SplitName
+from lnln_dist.data.repair import TokensError, one_per_sample, sample_shape
+from lnln_dist.data.schema import FRAMES, INDEX, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
 from lnln_dist.data.summary import in_words
-from lnln_dist.data.text import TextChoice
-from lnln_dist.data.values import UTF_8, label_numbers
+from lnln_dist.data.values import label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
-from lnln_dist.evaluate.compatible import check_compatible
+from lnln_dist.evaluate.compatible import check_compatible, other_code
+from lnln_dist.evaluate.explain import Plan
 from lnln_dist.evaluate.load import load_model
-from lnln_dist.files import atomic_write
+from lnln_dist.files import atomic_file, atomic_write
 from lnln_dist.metrics import LABEL_RANGE
 from lnln_dist.runs import Run, RunInfo
 from lnln_dist.runtime import Runtime
-from lnln_dist.vocabulary import TokenizerInfo
+from lnln_dist.vocabulary import TokenizerInfo, finder, read_tokenizer
 
 # The split to predict if nothing is said, and the name a file's split is stored under.
 SPLIT: SplitName = "test"
+EXPLAINED = ".explain.jsonl"
 
 
 class Predicted(NamedTuple):
@@ -42,6 +48,15 @@ class Predicted(NamedTuple):
     table: pd.DataFrame
     split: str
     notes: list[str]
+    explained: Path | None  # what each place did, one line of JSON per sample
+
+
+class _Opened(NamedTuple):
+    """A run with the samples to predict."""
+
+    case: Case
+    split: str  # its name in the file
+    seconds_N: NDArray[np.float64] | None  # length of each clip, nan where unknown
 
 
 def predict_file(
@@ -51,92 +66,214 @@ def predict_file(
     output: Path,
     runtime: Runtime,
     split: str | None = None,
+    spoken: "Spoken | None" = None,
+    figure: Path | None = None,
     checkpoint: str = "best",
     batch_size: int = 128,
     encoding: str = UTF_8,
     allow_cut: bool = False,
+    explain: bool = False,
     overwrite: bool = False,
 ) -> Predicted:
     """Predicts a split without added noise; call it on all ranks.
 
     Args:
         run: run folder.
-        data: prepared data, or a feature file with or without labels and splits, a path or URI.
+        data: prepared data, a feature file with or without labels and splits (a path or URI), a
+            clip, or a folder of clips.
         output: CSV file to write: id, label (empty where there is none), prediction, and what the
             model tells beside it.
         runtime: this process and its peers.
         split: the split to predict; None: test, or else the only one there.
+        spoken: what is said in a clip.
+        figure: picture to write of a single clip: what was heard, seen and said.
         checkpoint: name of a best checkpoint.
         batch_size: samples per forward pass and rank.
         encoding: of byte strings in a feature file.
         allow_cut: where a feature file's frames contradict their lengths, drop what lies outside.
+        explain: also say how much each modality did, in columns, and each place, in a file beside
+            ``output`` (see ``evaluate.explain``).
         overwrite: replace an existing file.
 
     Raises:
-        UserError: run or data cannot be used, they do not fit, or the file cannot be written.
+        UserError: run or data cannot be used, they do not fit, or a file cannot be written.
     """
-    if output.exists() and not overwrite:
-        raise UserError(f"{output} exists: choose another file, remove it or pass --overwrite")
+    places, clips = output.with_suffix(EXPLAINED) if explain else None, _clips(data)
+    _check_outputs(output, places, figure, overwrite=overwrite)
+    if figure is not None and len(clips) != 1:
+        raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
     with contextlib.ExitStack() as stack:
-        opened, place = Run(run), local_path(data)
-        if place is not None and not place.exists():
-            raise DataError(f"{data}: no such folder or file")
-        if place is None or place.is_file():
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            case, split = _file_case(opened, data, folder, split, encoding, allow_cut)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if clips or not _is_prepared(data):
+            file = _read(Run(run), data, clips, spoken or Spoken(), encoding)
+            opened = _file_case(Run(run), *file, str(data), folder, split, allow_cut)
         else:
             if encoding != UTF_8 or allow_cut:
                 raise UserError(
                     f"{data} is prepared already: --encoding and --allow-cut are for feature files"
                 )
             split = split_name(split or SPLIT, SPLITS)
-            (case,) = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
-        model = load_model(case.run, checkpoint).to(runtime.device)
-        (found,) = predict_case(case, model, [CleanNoise()], runtime=runtime, batch_size=batch_size)
-        table = pd.DataFrame(
-            {
-                "id": list(case.split.ids),
-                "label": np.array(case.split.labels),
-                "prediction": found.sentiment,
-                **found.extras,
-            }
-        )
+            cases = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
+            opened = _Opened(cases[0], split, None)
+        table, records = _outputs(opened, runtime, checkpoint, batch_size, explain=explain)
+        if figure is not None:
+            first = opened.case.split
+            heard_and_seen = first.frames("vision", 0), first.raw_text(0)
+            runtime.on_main(lambda: _draw(clips[0], table, *heard_and_seen, figure))
+    if places is not None:
+        lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        runtime.on_main(lambda: atomic_write(places, lines))
     text = table.to_csv(index=False, lineterminator="\n")
     runtime.on_main(lambda: atomic_write(output, text))
-    return Predicted(table, split, case.notes)
+    return Predicted(table, opened.split, opened.case.notes, places)
+
+
+def _outputs(
+    opened: _Opened, runtime: Runtime, checkpoint: str, batch_size: int, *, explain: bool
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """The table, and the records of what each place did, if asked for."""
+    case = opened.case
+    model, note = load_model(case.run, checkpoint)
+    plan = Plan(case.split) if explain else None
+    noises = plan.noises if plan else [CleanNoise()]
+    found = predict_case(
+        case,
+        model.to(runtime.device),
+        noises,
+        runtime=runtime,
+        batch_size=batch_size,
+        thresholds=note.get("thresholds"),
+    )
+    effects = plan.effects(found) if plan else {}
+    table = pd.DataFrame(
+        {
+            "id": list(case.split.ids),
+            "label": np.array(case.split.labels),
+            "prediction": found[0].sentiment,
+            **found[0].extras,
+            **effects,
+        }
+    )
+    words = words_of(case.run) if plan else {}
+    return table, plan.records(found, words, opened.seconds_N) if plan else []
+
+
+def _clips(data: str | Path) -> list[Path]:
+    """The clips that are to be predicted; none if it is features.
+
+    Raises:
+        DataError: there is nothing.
+    """
+    place = local_path(data)
+    if place is None or (place / INDEX).is_file():
+        return []
+    if not place.exists():
+        raise DataError(f"{data}: no such folder or file")
+    return find_clips(place)
+
+
+def _is_prepared(data: str | Path) -> bool:
+    place = local_path(data)
+    return place is not None and not place.is_file()
+
+
+def _check_outputs(*paths: Path | None, overwrite: bool) -> None:
+    for path in paths:
+        if path is not None and path.exists() and not overwrite:
+            raise UserError(f"{path} exists: choose another file, remove it or pass --overwrite")
+
+
+def words_of(run: Run) -> dict[int, str]:
+    """The tokens of a run's vocabulary by id; empty if its tokenizer is not known.
+
+    Raises:
+        DataError: the tokenizer's files are damaged.
+    """
+    backend = read_tokenizer(str(run.encoder_folder), finder(run.encoder_folder))
+    return {} if backend is None else {i: word for word, i in backend.get_vocab().items()}
+
+
+def _draw(
+    clip: Path, table: pd.DataFrame, vision_TD: NDArray[np.float32], text: str, target: Path
+) -> None:
+    told = [f"{name} {value:.2f}" for name, value in table.iloc[0, 2:].items()]
+    with atomic_file(target) as pending:
+        draw(clip, vision_TD, f"{clip.name}: {', '.join(told)}", text, pending)
+
+
+class Spoken(NamedTuple):
+    """What is said in a clip that is given by itself."""
+
+    text: str | None = None
+    subtitles: Path | None = None
+
+
+def _read(
+    run: Run, data: str | Path, clips: list[Path], spoken: Spoken, encoding: str
+) -> tuple[FeatureFile, list[str]]:
+    if not clips:
+        if spoken != Spoken():
+            raise UserError(f"{data}: --text and --srt are for a clip (.mp4, .wav, ...)")
+        return read_features(data, encoding=encoding), []
+    place = Path(data)
+    return as_feature_file(
+        clips,
+        place.parent if place.is_file() else place,
+        run.info.extraction,
+        text=spoken.text,
+        subtitles=spoken.subtitles,
+        workers=len(os.sched_getaffinity(0)),
+    )
 
 
 def _file_case(
-    run: Run, data: str | Path, folder: Path, split: str | None, encoding: str, allow_cut: bool
-) -> tuple[Case, str]:
-    """A split of a feature file, prepared for a run in ``folder``; and the split's name."""
-    file = read_features(data, encoding=encoding)
+    run: Run,
+    file: FeatureFile,
+    notes: list[str],
+    data: str,
+    folder: Path,
+    split: str | None,
+    allow_cut: bool,
+) -> _Opened:
+    """A split of a feature file, prepared for a run in ``folder``; ``notes`` are gone on with."""
     split = _choose_split(file, split)
-    raw, notes = file.take(split), []
+    raw = file.take(split)
     if split != SPLIT:
         notes.append(f"the file has no split {SPLIT}: predicting {listed([split])}")
-    _check_widths(run, raw, str(data))
-    notes += _only_the_label(raw, str(data))
+    _check_widths(run, raw, data)
+    seconds_N = _seconds(raw, data)
+    notes += _only_the_label(raw, data)
     notes += _to_the_unit_of(run.info, raw)
     # The other splits' memory is free from here on.
     source = file.source
     del file
-    index, text_note = _prepare(source, raw, folder, run, str(data), allow_cut=allow_cut)
+    index, text_note = _prepare(source, raw, folder, run, data, allow_cut=allow_cut)
     # float64 loses nothing that counts here, and what is cut is told in the run's terms.
-    repaired = in_words(index.repairs[SPLIT], unsaid=("float64", "cut"))
+    repaired = in_words(index, SPLIT, unsaid=("float64", "cut"))
     notes += [*text_note, *repaired, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)
+    notes += other_code(run)
     case = Case(
         name=run.folder.name,
         run=run,
-        data=str(data),
+        data=data,
         index=index,
         split=dataset.split(SPLIT),
         notes=notes,
         checkpoints={},
     )
-    return case, split
+    return _Opened(case, split, seconds_N)
+
+
+def _seconds(raw: RawSplit, name: str) -> NDArray[np.float64] | None:
+    """Length of each clip as the file gives it."""
+    if raw.seconds is None:
+        return None
+    seconds_N = one_per_sample(raw.seconds, where=f"{name}: seconds").astype(np.float64)
+    if len(seconds_N) != len(raw.ids) or (seconds_N <= 0).any():
+        raise DataError(f"{name}: seconds: one length above 0 per sample is needed")
+    return seconds_N
 
 
 def _choose_split(file: FeatureFile, wanted: str | None) -> str:
@@ -227,12 +364,14 @@ def _prepare(
             RawFile(source=source, splits={SPLIT: split}),
             folder,
             _preset(info, info.label_range, own),
-            tokenizer=tokenizer,
-            text_source=text_source,
-            limits=limits,
+            Choices(
+                tokenizer=tokenizer,
+                text_source=text_source,
+                max_lengths=limits,
+                allow_cut=allow_cut,
+            ),
             name=name,
-            labels=LabelChoice(check=False),
-            allow_cut=allow_cut,
+            check=False,
         )
         # Padding ``corpus`` pads to the run's places, however short the file's sequences are.
         return index.model_copy(

@@ -11,12 +11,23 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from lnln_dist.metrics import DIRECTION, METRICS
+from lnln_dist.config import CLASSES
+from lnln_dist.metrics import DIRECTION, headlines
 from lnln_dist.report.calibration import COMPLETENESS, described
-from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, over_rates, over_runs, over_seeds
+from lnln_dist.report.seeds import (
+    CONSTANT,
+    RANDOM,
+    condition_name,
+    floor_of,
+    over_rates,
+    over_runs,
+    over_seeds,
+    with_rate,
+)
 
 # A line under the head, blank lines between sections; ASCII, so that any terminal shows it.
 PLAIN = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+ERASED = ["erased_text", "erased_audio", "erased_vision"]
 WIDE = 100_000  # columns no table reaches, to ask for its natural width
 
 
@@ -46,29 +57,33 @@ def render(
     metrics: pd.DataFrame, summary: Mapping[str, Any], *, unicode: bool = True
 ) -> Iterator[str | Table]:
     """The lines and tables that ``show`` prints."""
+    yield f"protocol {summary['protocol_words']}"
     for record in summary["runs"]:
         own = metrics[metrics["run"] == record["run"]]
         yield f"{record['run']}: {_heading(own, record, summary)}"
         yield from (f"note: {note}" for note in record["notes"])
         yield from _completeness(record)
-        yield run_table(own, family=record["family"], unicode=unicode)
-    if len(summary["runs"]) > 1 and summary["rates"]:
-        for family in dict.fromkeys(record["family"] for record in summary["runs"]):
-            groups = {r["run"]: r["group"] for r in summary["runs"] if r["family"] == family}
+        yield run_table(own, names=_names(record), unicode=unicode)
+    if len(summary["runs"]) > 1:
+        for names in dict.fromkeys(map(_names, summary["runs"])):
+            groups = {r["run"]: r["group"] for r in summary["runs"] if _names(r) == names}
             yield "all runs:"
-            yield comparison_table(metrics, groups, family=family, unicode=unicode)
+            yield comparison_table(metrics, groups, names=names, unicode=unicode)
     yield f"{CONSTANT}: the best that any constant prediction reaches, for each score apart"
     yield from (f"alarm: {line}" for line in summary["alarms"])
 
 
+def _names(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The scores of a run that its table shows."""
+    return headlines(record["family"], CLASSES.get(record["task"], 0))
+
+
 def _heading(own: pd.DataFrame, record: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     chosen = ", ".join(dict.fromkeys(own["selected_on"].dropna()))
-    seeds = ", ".join(map(str, summary["noise_seeds"]))
-    absent = f", without {' and '.join(summary['absent'])}" if summary.get("absent") else ""
+    kind = "" if record["task"] == "regression" else f", {record['task']}"
     return (
-        f"{record['dataset']} {summary['split']} (n = {record['samples']}), protocol "
-        f"{summary['protocol']}{absent}, noise seeds {seeds}, checkpoint {summary['checkpoint']} "
-        f"(selected on: {chosen})"
+        f"{record['dataset']} {summary['split']} (n = {record['samples']}){kind}, protocol "
+        f"{summary['protocol']}, checkpoint {summary['checkpoint']} (selected on: {chosen})"
     )
 
 
@@ -80,46 +95,47 @@ def _completeness(record: Mapping[str, Any]) -> Iterator[str]:
             yield f"predicted completeness{of}: {described(told)}"
 
 
-def run_table(metrics: pd.DataFrame, *, family: str, unicode: bool = True) -> Table:
+def run_table(metrics: pd.DataFrame, *, names: Sequence[str], unicode: bool = True) -> Table:
     """One run: a row per condition, the mean over the rates, the constant floor.
+
+    Beside each condition stand the shares of text, audio and vision that it erased.
 
     Args:
         metrics: the run's rows of metrics.csv.
-        family: whose metrics, in their order.
+        names: of the scores shown, in their order.
         unicode: arrows beside the metric names; else ``^`` (higher is better) and ``v``.
     """
-    names = METRICS[family]  # type: ignore[index]
-    table = _table("missing", names, unicode)
+    table = _table("missing", names, unicode, erased=True)
     cells = over_seeds(metrics)
-    random = [(_rate(rate), cells.loc[p, rate]) for p, rate in cells.index if p == RANDOM]
-    others = [(p, cells.loc[p, rate]) for p, rate in cells.index if p != RANDOM]
-    for label, values in random:
-        _add(table, label, names, values)
-    if len(random) > 1:
-        table.add_section()
-        _add(table, "mean", names, over_rates(metrics), style="bold")
-    if others and random:
-        table.add_section()
-    for label, values in others:
-        _add(table, label, names, values)
-    table.add_section()
-    _add(table, CONSTANT, names, floor_of(metrics), style="dim")
+    random = [at for at in cells.index if at[0] == RANDOM]
+    others = [at for at in cells.index if at[0] != RANDOM]
+    shares = with_rate(metrics).groupby(["pattern", "rate"])[ERASED].mean()
+    for part in (random, others):
+        for at in part:
+            erased = " ".join(f"{share:.2f}" for share in shares.loc[at])
+            _add(table, condition_name(*at), names, cells.loc[at], erased=erased)
+        # The mean is over the rates, or over all conditions where there are none.
+        if len(part) > 1 and part is (random or others):
+            table.add_section()
+            _add(table, "mean", names, over_rates(metrics), style="bold", erased="")
+        if part:
+            table.add_section()
+    _add(table, CONSTANT, names, floor_of(metrics), style="dim", erased="")
     return table
 
 
 def comparison_table(
-    metrics: pd.DataFrame, groups: Mapping[str, str], *, family: str, unicode: bool = True
+    metrics: pd.DataFrame, groups: Mapping[str, str], *, names: Sequence[str], unicode: bool = True
 ) -> Table:
-    """Several runs of one family: means over the rates, and mean and sd of runs that share a group.
+    """Runs of the same scores: means over the rates, and mean and sd of runs that share a group.
 
     Args:
         metrics: the rows of metrics.csv of these runs.
         groups: run name -> what it shares with runs that differ in the training seed alone.
-        family: whose metrics.
+        names: as in ``run_table``.
         unicode: as in ``run_table``.
     """
-    names = METRICS[family]  # type: ignore[index]
-    table = _table("mean over rates", names, unicode)
+    table = _table("mean", names, unicode)
     means = {run: over_rates(metrics[metrics["run"] == run]) for run in groups}
     for group in dict.fromkeys(groups.values()):
         members = [run for run in groups if groups[run] == group]
@@ -137,10 +153,12 @@ def comparison_table(
     return table
 
 
-def _table(first: str, names: Sequence[str], unicode: bool) -> Table:
+def _table(first: str, names: Sequence[str], unicode: bool, *, erased: bool = False) -> Table:
     up, down = ("\u2191", "\u2193") if unicode else ("^", "v")
     table = Table(box=PLAIN, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column(Text(first), no_wrap=True)
+    if erased:
+        table.add_column(Text("erased\nT    A    V"), no_wrap=True)
     for name in names:
         head = f"{name.replace('_', chr(10))} {up if DIRECTION[name] > 0 else down}"
         table.add_column(Text(head), justify="right", no_wrap=True, vertical="bottom")
@@ -154,17 +172,15 @@ def _add(
     values: "Mapping[str, Any] | pd.Series[float]",
     *,
     style: str = "",
+    erased: str | None = None,
 ) -> None:
-    cells = [_number(values.get(name, math.nan)) for name in names]
+    cells = [] if erased is None else [erased]
+    cells += [_number(values.get(name, math.nan)) for name in names]
     table.add_row(Text(label), *map(Text, cells), style=style)
 
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _rate(value: float) -> str:
-    return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
 
 
 def _comparable(floor: Mapping[str, float]) -> dict[str, str]:

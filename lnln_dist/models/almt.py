@@ -11,13 +11,12 @@ Differs from the released code: padding is hidden in the embeddings (there it is
 parts that the code makes and never uses are left out.
 """
 
-from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
-from lnln_dist.config import Config
+from lnln_dist.config import REGRESSION, Config, TaskConfig
 from lnln_dist.models.hyper import HyperLearning
 from lnln_dist.models.parts import Fusion, plain_encoder
-from lnln_dist.models.sentiment import SentimentNetwork
+from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.almt import ALMTConfig
 from lnln_dist.specs.sentiment import SentimentLoss
@@ -34,6 +33,7 @@ class ALMT(SentimentNetwork):
         shapes: InputShapes,
         *,
         loss: SentimentLoss,
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
         self.embed = self.embeddings(config)
@@ -42,20 +42,20 @@ class ALMT(SentimentNetwork):
             depth=config.hyper_depth, tokens=config.tokens, width=config.width, heads=config.heads
         )
         self.fusion = Fusion(config, depth=config.fusion_depth)
-        self.sentiment = nn.Linear(config.width, 1)
+        self.sentiment = SentimentHead(config.width, task)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sentiment of the damaged input, [B]."""
+        """What the head says of the damaged input."""
         feature = {m: self.embed[m](*stream) for m, stream in self.streams(batch).items()}
         states = self.language.states(feature["text"])
         hyper_BND = self.hyper(states, feature["audio"], feature["vision"])
         fused_BD = self.fusion.places(hyper_BND, states[-1])[:, 0]
-        sentiment_B: Tensor = rearrange(self.sentiment(fused_BD), "b 1 -> b")
-        return sentiment_B
+        output: Tensor = self.sentiment(fused_BD)
+        return output
 
 
 def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> ALMT:
     """The network of a run's settings."""
     assert isinstance(config.model, ALMTConfig)
     assert isinstance(config.loss, SentimentLoss)
-    return ALMT(config.model, encoder, shapes, loss=config.loss)
+    return ALMT(config.model, encoder, shapes, loss=config.loss, task=config.task)

@@ -4,13 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, get_session, hf_hub_download
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 
 from lnln_dist.errors import ConfigError, DataError
-from lnln_dist.vocabulary import TokenizerInfo, vocabulary_sha256
+from lnln_dist.vocabulary import TokenizerInfo, vocabulary_sha256, why_offline
 
-HUB_TIMEOUT = 5.0  # seconds until the hub counts as out of reach
 # Parts of published checkpoints that a bare encoder does not have.
 HEADS = (
     "pooler.",
@@ -57,7 +56,7 @@ class EncoderSource:
             return cls(name, str(path.absolute()), path, "it is a folder")
         if name.startswith((".", "/", "~")) or name.count("/") > 1:
             raise ConfigError(f"model.encoder.name: there is no folder {name}")
-        return cls(name, name, None, _why_offline())
+        return cls(name, name, None, why_offline())
 
     def find(self, file: str) -> Path | None:
         """A file of the encoder on this machine, fetched if need be; None if it has none."""
@@ -67,16 +66,6 @@ class EncoderSource:
             return Path(hf_hub_download(self.place, file, local_files_only=bool(self.offline)))
         except EntryNotFoundError:
             return None
-
-
-def _why_offline() -> str:
-    if constants.is_offline_mode():
-        return "HF_HUB_OFFLINE is set and it is not in the local cache"
-    try:  # asked once: the hub's own client would go on retrying for half a minute
-        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
-    except Exception:  # of several libraries, whatever stands between us and the hub
-        return f"{constants.ENDPOINT} is out of reach and it is not in the local cache"
-    return ""
 
 
 def check_vocabulary(

@@ -13,9 +13,9 @@ import torch
 from einops import reduce
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, Config
-from lnln_dist.losses import squared_error, weighted_sum
-from lnln_dist.models.sentiment import SentimentNetwork
+from lnln_dist.config import MODALITIES, REGRESSION, Config, TaskConfig
+from lnln_dist.losses import sentiment_error, weighted_sum
+from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.late_fusion import LateFusionConfig, LateFusionLoss
 from lnln_dist.types import Batch, Losses, SentenceEncoder
@@ -31,34 +31,35 @@ class LateFusion(SentimentNetwork):
         shapes: InputShapes,
         *,
         loss: LateFusionLoss,
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
         self.embed = self.embeddings(config)
-        self.heads = nn.ModuleDict({m: nn.Linear(config.width, 1) for m in MODALITIES})
+        self.heads = nn.ModuleDict({m: SentimentHead(config.width, task) for m in MODALITIES})
         self.shares = nn.Parameter(torch.zeros(len(MODALITIES)))  # before the softmax
 
-    def _scores(self, batch: Batch) -> Tensor:
-        """Each modality's own prediction, [B, M]."""
+    def _outputs(self, batch: Batch) -> list[Tensor]:
+        """What each modality's own head says."""
         streams = self.streams(batch)
         features = {
             m: reduce(self.embed[m](*streams[m]), "b n d -> b d", "mean") for m in MODALITIES
         }
-        return torch.cat([self.heads[m](features[m]) for m in MODALITIES], dim=1)
+        return [self.heads[m](features[m]) for m in MODALITIES]
 
-    def _blend(self, scores_BM: Tensor) -> Tensor:
-        return reduce(scores_BM * self.shares.softmax(dim=0), "b m -> b", "sum")
+    def _blend(self, outputs: list[Tensor]) -> Tensor:
+        shares = self.shares.softmax(dim=0)
+        return torch.stack([s * own for s, own in zip(shares, outputs, strict=True)]).sum(dim=0)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sentiment of the damaged input, [B]."""
-        return self._blend(self._scores(batch))
+        """What the blended heads say of the damaged input."""
+        return self._blend(self._outputs(batch))
 
     def losses(self, batch: Batch) -> Losses:
         """See ``types.Network``."""
-        scores_BM = self._scores(batch)
-        label_BM = batch.label_B[:, None].expand_as(scores_BM)
+        outputs = self._outputs(batch)
         per_sample = {
-            "sentiment": squared_error(self._blend(scores_BM), batch.label_B),
-            "unimodal": reduce(squared_error(scores_BM, label_BM), "b m -> b", "mean"),
+            "sentiment": sentiment_error(self._blend(outputs), batch),
+            "unimodal": torch.stack([sentiment_error(own, batch) for own in outputs]).mean(dim=0),
         }
         terms = {name: weighted_sum(error, batch.weight_B) for name, error in per_sample.items()}
         return Losses(terms, self.weights, {})
@@ -68,4 +69,4 @@ def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> Late
     """The network of a run's settings."""
     assert isinstance(config.model, LateFusionConfig)
     assert isinstance(config.loss, LateFusionLoss)
-    return LateFusion(config.model, encoder, shapes, loss=config.loss)
+    return LateFusion(config.model, encoder, shapes, loss=config.loss, task=config.task)

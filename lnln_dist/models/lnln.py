@@ -7,9 +7,9 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, Config, Modality
+from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
 from lnln_dist.errors import ConfigError
-from lnln_dist.losses import same_shape, squared_error, weighted_sum, wide
+from lnln_dist.losses import same_shape, sentiment_error, squared_error, weighted_sum, wide
 from lnln_dist.models.hyper import HyperLearning
 from lnln_dist.models.layers import reverse_gradient
 from lnln_dist.models.parts import (
@@ -20,6 +20,7 @@ from lnln_dist.models.parts import (
     plain_encoder,
     small_head,
 )
+from lnln_dist.models.sentiment import SentimentHead, sentiment_of
 from lnln_dist.models.shapes import InputShapes, check_lengths
 from lnln_dist.specs.lnln import LNLNConfig, LNLNLoss
 from lnln_dist.specs.registry import loss_weights
@@ -35,7 +36,7 @@ Label = Literal["nominal", "counted"]
 class Outputs(NamedTuple):
     """What the network returns; the last four are None outside training."""
 
-    sentiment_B: Tensor
+    sentiment: Tensor  # what the head says: a number [B], or logits of classes [B, C]
     completeness_B: Tensor  # predicted share of text that is there, in (0, 1)
     generated_logits_BN2: Tensor | None = None  # discriminator on the generated feature (class 1)
     language_logits_BN2: Tensor | None = None  # discriminator on the complete text (class 0)
@@ -67,6 +68,7 @@ class LNLN(nn.Module):
         shapes: frame widths and the sizes of the position tables.
         loss: weights of the loss terms.
         label: of the completeness check, 1 - rate or the counted share of kept tokens.
+        task: what the head predicts.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class LNLN(nn.Module):
         *,
         loss: LNLNLoss | None = None,
         label: Label = "nominal",
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__()
         self.weights = loss_weights(loss or LNLNLoss())
@@ -102,7 +105,7 @@ class LNLN(nn.Module):
             depth=config.hyper_depth, tokens=config.tokens, width=config.width, heads=config.heads
         )
         self.fusion = Fusion(config, depth=config.fusion_depth)
-        self.sentiment = nn.Linear(config.width, 1)
+        self.sentiment = SentimentHead(config.width, task)
         self.reconstructors = nn.ModuleDict(
             {m: plain_encoder(config, depth=config.reconstructor_depth) for m in REBUILT}
         )
@@ -127,7 +130,7 @@ class LNLN(nn.Module):
         states = self.dominant.states(corrected_BND)
         hyper_BND = self.hyper(states, noisy["audio"], noisy["vision"])
         fused_BD = self.fusion(hyper_BND, states[-1])
-        outputs = Outputs(rearrange(self.sentiment(fused_BD), "b 1 -> b"), completeness_B)
+        outputs = Outputs(self.sentiment(fused_BD), completeness_B)
         if not complete:
             return outputs
         whole = self._features(batch, damaged=False)
@@ -159,7 +162,7 @@ class LNLN(nn.Module):
     def predict(self, batch: Batch) -> Prediction:
         """See ``types.Network``."""
         outputs = self(batch, complete=False)
-        return Prediction(outputs.sentiment_B, {"completeness": outputs.completeness_B})
+        return Prediction(sentiment_of(outputs.sentiment), {"completeness": outputs.completeness_B})
 
     def _correct(
         self, batch: Batch, completeness_B: Tensor, proxy_BND: Tensor, text_BND: Tensor
@@ -202,7 +205,7 @@ def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> LNLN
         raise ConfigError(
             f"noise.completeness {label} has no effect with model.classifier: drop one of the two"
         )
-    return LNLN(config.model, encoder, shapes, loss=config.loss, label=label)
+    return LNLN(config.model, encoder, shapes, loss=config.loss, label=label, task=config.task)
 
 
 def completeness_label(batch: Batch, label: Label | Tensor) -> Tensor:
@@ -236,7 +239,7 @@ def lnln_terms(
     label_B = completeness_label(batch, completeness)
     per_sample = {
         "completeness": squared_error(outputs.completeness_B, label_B),
-        "sentiment": squared_error(outputs.sentiment_B, batch.label_B),
+        "sentiment": sentiment_error(outputs.sentiment, batch),
     }
     generated, language = outputs.generated_logits_BN2, outputs.language_logits_BN2
     if generated is not None and language is not None:

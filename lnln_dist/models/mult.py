@@ -18,9 +18,9 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, Config, Modality
+from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
 from lnln_dist.models.layers import attend
-from lnln_dist.models.sentiment import SentimentNetwork, Stream
+from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork, Stream
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.mult import MulTConfig
 from lnln_dist.specs.sentiment import SentimentLoss
@@ -86,6 +86,14 @@ class CrossTransformer(nn.Module):
         return normed
 
 
+def placed(stream: Stream, convolution: nn.Module) -> Tensor:
+    """A stream in the model's width with positions, [B, T, D]; kernels see zeros beyond its end."""
+    x_BTD = stream.x_BTD * rearrange(stream.valid_BT, "b t -> b t 1")
+    narrow = convolution(rearrange(x_BTD, "b t d -> b d t"))
+    scaled: Tensor = math.sqrt(narrow.shape[1]) * rearrange(narrow, "b d t -> b t d")
+    return scaled + sines(scaled.shape[1], scaled)
+
+
 def last_valid(stream: Stream) -> Tensor:
     """The vector at the last place that is not padding, [B, D]."""
     last_B = stream.valid_BT.sum(dim=1).clamp(min=1) - 1
@@ -108,6 +116,7 @@ class MulT(SentimentNetwork):
         shapes: InputShapes,
         *,
         loss: SentimentLoss,
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
         d, kernel = config.width, config.kernel
@@ -130,15 +139,7 @@ class MulT(SentimentNetwork):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.up, self.down = nn.Linear(6 * d, 6 * d), nn.Linear(6 * d, 6 * d)
-        self.sentiment = nn.Linear(6 * d, 1)
-
-    def _convolved(self, stream: Stream, modality: Modality) -> Stream:
-        """The stream in the model's width with positions; a kernel sees zeros beyond its end."""
-        x_BTD = stream.x_BTD * rearrange(stream.valid_BT, "b t -> b t 1")
-        narrow = self.convolve[modality](rearrange(x_BTD, "b t d -> b d t"))
-        scaled = math.sqrt(narrow.shape[1]) * rearrange(narrow, "b d t -> b t d")
-        placed = self.dropout(scaled + sines(scaled.shape[1], scaled))
-        return Stream(placed, stream.valid_BT)
+        self.sentiment = SentimentHead(6 * d, task)
 
     def _summary(self, streams: dict[Modality, Stream], modality: Modality) -> Tensor:
         """What a modality knows after reading the others, [B, 2D]."""
@@ -151,16 +152,19 @@ class MulT(SentimentNetwork):
         return last_valid(Stream(memory, valid_BT))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sentiment of the damaged input, [B]."""
-        streams = {m: self._convolved(stream, m) for m, stream in self.streams(batch).items()}
+        """What the head says of the damaged input."""
+        streams = {
+            m: Stream(self.dropout(placed(stream, self.convolve[m])), stream.valid_BT)
+            for m, stream in self.streams(batch).items()
+        }
         z_BD = torch.cat([self._summary(streams, m) for m in MODALITIES], dim=1)
         z_BD = z_BD + self.down(self.dropout(self.up(z_BD).relu()))
-        sentiment_B: Tensor = rearrange(self.sentiment(z_BD), "b 1 -> b")
-        return sentiment_B
+        output: Tensor = self.sentiment(z_BD)
+        return output
 
 
 def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> MulT:
     """The network of a run's settings."""
     assert isinstance(config.model, MulTConfig)
     assert isinstance(config.loss, SentimentLoss)
-    return MulT(config.model, encoder, shapes, loss=config.loss)
+    return MulT(config.model, encoder, shapes, loss=config.loss, task=config.task)

@@ -18,14 +18,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, Config, Modality
-from lnln_dist.losses import squared_error, weighted_sum, wide
+from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
+from lnln_dist.losses import sentiment_error, squared_error, weighted_sum, wide
 from lnln_dist.models.layers import attend, reverse_gradient
 from lnln_dist.models.parts import plain_encoder
-from lnln_dist.models.sentiment import SentimentNetwork
+from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.prmf import PRMFConfig, PRMFLoss
 from lnln_dist.types import Batch, Losses, SentenceEncoder
@@ -137,7 +137,13 @@ class PRMF(SentimentNetwork):
     """Predicts from a proxy that trusts a modality the more the surer its embedding is."""
 
     def __init__(
-        self, config: PRMFConfig, encoder: SentenceEncoder, shapes: InputShapes, *, loss: PRMFLoss
+        self,
+        config: PRMFConfig,
+        encoder: SentenceEncoder,
+        shapes: InputShapes,
+        *,
+        loss: PRMFLoss,
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
         self.config = config
@@ -146,7 +152,8 @@ class PRMF(SentimentNetwork):
         self.decoders = nn.ModuleDict({m: Decoder(config) for m in MODALITIES})
         layers = 1 if config.share_rounds else config.fusion_rounds
         self.rounds = nn.ModuleList(FusionRound(config) for _ in range(layers))
-        self.up, self.sentiment = nn.Linear(config.width, config.width), nn.Linear(config.width, 1)
+        self.up = nn.Linear(config.width, config.width)
+        self.sentiment = SentimentHead(config.width, task)
         self.dropout = nn.Dropout(config.dropout)
         self.reconstructors = nn.ModuleDict(
             {m: plain_encoder(config, depth=config.reconstructor_depth) for m in MODALITIES}
@@ -171,7 +178,7 @@ class PRMF(SentimentNetwork):
         return dict(zip(MODALITIES, shares.to(latents["text"].mean_BND.dtype), strict=True))
 
     def _fuse(self, features: Features, latents: Mapping[Modality, Gaussian]) -> Tensor:
-        """The sentiment, [B]."""
+        """What the head says."""
         shares = self._shares(latents)
         proxy = torch.stack([shares[m] * latents[m].mean_BND for m in MODALITIES]).sum(dim=0)
         if self.config.reverse_proxy:
@@ -179,11 +186,11 @@ class PRMF(SentimentNetwork):
         for turn in range(self.config.fusion_rounds):
             proxy = self.rounds[turn % len(self.rounds)](proxy, features, shares)
         pooled_BD = self.up(reduce(proxy, "b n d -> b d", "mean")).relu()
-        sentiment_B: Tensor = rearrange(self.sentiment(self.dropout(pooled_BD)), "b 1 -> b")
-        return sentiment_B
+        output: Tensor = self.sentiment(self.dropout(pooled_BD))
+        return output
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sentiment of the damaged input, [B]."""
+        """What the head says of the damaged input."""
         features = self._features(batch, damaged=True)
         return self._fuse(features, {m: self.encoders[m](features[m]) for m in MODALITIES})
 
@@ -199,7 +206,7 @@ class PRMF(SentimentNetwork):
             parts.append(divergence(latents[m], unit))
         rebuilt = [error(self.reconstructors[m](features[m]), complete[m]) for m in MODALITIES]
         per_sample = {
-            "sentiment": squared_error(self._fuse(features, latents), batch.label_B),
+            "sentiment": sentiment_error(self._fuse(features, latents), batch),
             "reconstruction": torch.stack(rebuilt).mean(dim=0),
             "variational": torch.stack(parts).sum(dim=0) / len(MODALITIES),
         }
@@ -216,4 +223,4 @@ def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> PRMF
     """The network of a run's settings."""
     assert isinstance(config.model, PRMFConfig)
     assert isinstance(config.loss, PRMFLoss)
-    return PRMF(config.model, encoder, shapes, loss=config.loss)
+    return PRMF(config.model, encoder, shapes, loss=config.loss, task=config.task)

@@ -1,11 +1,12 @@
-"""What networks share whose loss is the error of the sentiment."""
+"""The head that predicts the sentiment, and what networks share whose loss is its error."""
 
 from typing import NamedTuple
 
+from einops import rearrange
 from torch import Tensor, nn
 
-from lnln_dist.config import MODALITIES, LossConfig, Modality
-from lnln_dist.losses import squared_error, weighted_sum
+from lnln_dist.config import MODALITIES, LossConfig, Modality, TaskConfig
+from lnln_dist.losses import sentiment_error, weighted_sum, wide
 from lnln_dist.models.parts import Embedding
 from lnln_dist.models.shapes import InputShapes, check_lengths
 from lnln_dist.specs.embedding import EmbeddingConfig
@@ -20,8 +21,25 @@ class Stream(NamedTuple):
     valid_BT: Tensor  # bool, False on padding
 
 
+class SentimentHead(nn.Linear):
+    """Reads the sentiment off a feature: a number, or a logit for each class of ``task.kind``."""
+
+    def __init__(self, width: int, task: TaskConfig) -> None:
+        super().__init__(width, task.classes or 1)
+
+    def forward(self, feature_BD: Tensor) -> Tensor:
+        """The number, [B], in the labels' unit; or logits, [B, C]."""
+        output: Tensor = super().forward(feature_BD)
+        return rearrange(output, "b 1 -> b") if self.out_features == 1 else output
+
+
+def sentiment_of(output: Tensor) -> Tensor:
+    """What a head's output says: the number [B] as it is, logits as probabilities [B, C]."""
+    return output if output.ndim == 1 else wide(output).softmax(dim=1)
+
+
 class SentimentNetwork(nn.Module):
-    """The two verbs around ``forward(batch) -> sentiment_B``, which a subclass writes.
+    """The two verbs around ``forward(batch)``, which a subclass writes: a head's output.
 
     Args:
         encoder: the text encoder, a module.
@@ -73,9 +91,9 @@ class SentimentNetwork(nn.Module):
 
     def losses(self, batch: Batch) -> Losses:
         """See ``types.Network``."""
-        error_B = squared_error(self(batch), batch.label_B)
+        error_B = sentiment_error(self(batch), batch)
         return Losses({"sentiment": weighted_sum(error_B, batch.weight_B)}, self.weights, {})
 
     def predict(self, batch: Batch) -> Prediction:
         """See ``types.Network``."""
-        return Prediction(self(batch), {})
+        return Prediction(sentiment_of(self(batch)), {})

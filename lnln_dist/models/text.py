@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     MODEL_MAPPING,
+    AttentionInterface,
     AutoConfig,
     BertConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import logging as chatter
 
@@ -55,7 +57,10 @@ def _mask(*given: Any, allow_is_bidirectional_skip: bool = False, **named: Any) 
     return found
 
 
-AttentionMaskInterface.register("sdpa", _mask)
+# torch's fused attention behind that mask; a name of our own leaves transformers' as it is.
+FUSED = "lnln_sdpa"
+AttentionInterface.register(FUSED, sdpa_attention_forward)
+AttentionMaskInterface.register(FUSED, _mask)
 
 
 class TextEncoder(nn.Module):
@@ -99,7 +104,7 @@ class TextEncoder(nn.Module):
     @property
     def note(self) -> str:
         """What the user should know about how it computes; empty if there is nothing."""
-        if self.model.config._attn_implementation == "sdpa":
+        if self.model.config._attn_implementation != "eager":
             return ""
         return (
             f"encoder of type {self.model.config.model_type}: transformers has no fused attention "
@@ -292,7 +297,9 @@ def _model_class(config: PreTrainedConfig) -> tuple[type[PreTrainedModel], dict[
 
 def _attention(kind: type[PreTrainedModel]) -> str:
     """The fused attention of torch, or the plain one where transformers knows no other."""
-    return "sdpa" if kind._supports_sdpa else "eager"
+    if not kind._supports_sdpa:
+        return "eager"
+    return FUSED if kind._supports_attention_backend else "sdpa"
 
 
 def _bare_model(config: PreTrainedConfig) -> PreTrainedModel:

@@ -5,12 +5,12 @@ Encoder -> ``parts.Embedding`` (LNLN's, spec section 3, step 1) -> mean over the
 Linear(d, 1). Loss: mean squared error of the sentiment.
 """
 
-from einops import rearrange, reduce
-from torch import Tensor, nn
+from einops import reduce
+from torch import Tensor
 
-from lnln_dist.config import Config
+from lnln_dist.config import REGRESSION, Config, TaskConfig
 from lnln_dist.models.parts import Embedding
-from lnln_dist.models.sentiment import SentimentNetwork
+from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork
 from lnln_dist.models.shapes import InputShapes, check_lengths
 from lnln_dist.specs.sentiment import SentimentLoss
 from lnln_dist.specs.text import TextConfig
@@ -27,13 +27,14 @@ class TextOnly(SentimentNetwork):
         shapes: InputShapes,
         *,
         loss: SentimentLoss,
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
         self.embed = Embedding(config, width=encoder.width, length=shapes.text_length)
-        self.sentiment = nn.Linear(config.width, 1)
+        self.sentiment = SentimentHead(config.width, task)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sentiment of the damaged text, [B].
+        """What the head says of the damaged text.
 
         Raises:
             DataError: a text is longer than the position table.
@@ -42,12 +43,12 @@ class TextOnly(SentimentNetwork):
         check_lengths(self.shapes, text=text.ids_BT)
         hidden_BTD = self.text_encoder(text.noisy_ids_BT, text.valid_BT, text.segments_BT)
         feature_BD = reduce(self.embed(hidden_BTD, text.valid_BT), "b n d -> b d", "mean")
-        sentiment_B: Tensor = rearrange(self.sentiment(feature_BD), "b 1 -> b")
-        return sentiment_B
+        output: Tensor = self.sentiment(feature_BD)
+        return output
 
 
 def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> TextOnly:
     """The network of a run's settings."""
     assert isinstance(config.model, TextConfig)
     assert isinstance(config.loss, SentimentLoss)
-    return TextOnly(config.model, encoder, shapes, loss=config.loss)
+    return TextOnly(config.model, encoder, shapes, loss=config.loss, task=config.task)

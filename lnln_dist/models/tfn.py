@@ -15,8 +15,8 @@ from einops import einsum, rearrange, reduce
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lnln_dist.config import MODALITIES, Config, Modality
-from lnln_dist.models.sentiment import SentimentNetwork, Stream
+from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
+from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork, Stream
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.sentiment import SentimentLoss
 from lnln_dist.specs.tfn import TFNConfig
@@ -48,6 +48,7 @@ class TFN(SentimentNetwork):
         shapes: InputShapes,
         *,
         loss: SentimentLoss,
+        task: TaskConfig = REGRESSION,
     ) -> None:
         super().__init__(encoder, shapes, loss=loss)
         out: dict[Modality, int] = {
@@ -61,10 +62,10 @@ class TFN(SentimentNetwork):
         entries = (out["text"] + 1) * (out["audio"] + 1) * (out["vision"] + 1)
         self.fused = relu_layers([entries, config.hidden, config.hidden])
         self.dropout = nn.Dropout(config.dropout)
-        self.sentiment = nn.Linear(config.hidden, 1)
+        self.sentiment = SentimentHead(config.hidden, task)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Sentiment of the damaged input, [B]."""
+        """What the head says of the damaged input."""
         streams = self.streams(batch)
         text, audio, vision = (
             pad(self.features[m](self.dropout(mean_of_valid(streams[m]))), (0, 1), value=1.0)
@@ -72,12 +73,12 @@ class TFN(SentimentNetwork):
         )
         tensor = einsum(text, audio, vision, "b i, b j, b k -> b i j k")
         fused_BD = self.fused(self.dropout(rearrange(tensor, "b i j k -> b (i j k)")))
-        sentiment_B: Tensor = rearrange(self.sentiment(fused_BD), "b 1 -> b")
-        return sentiment_B
+        output: Tensor = self.sentiment(fused_BD)
+        return output
 
 
 def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> TFN:
     """The network of a run's settings."""
     assert isinstance(config.model, TFNConfig)
     assert isinstance(config.loss, SentimentLoss)
-    return TFN(config.model, encoder, shapes, loss=config.loss)
+    return TFN(config.model, encoder, shapes, loss=config.loss, task=config.task)

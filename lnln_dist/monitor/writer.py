@@ -1,17 +1,18 @@
 """TensorBoard events and JSON lines of a run; every tag name of the project is made here.
 
-Tags: ``loss/TERM`` raw and ``loss_weighted/TERM``; ``optim/...``; ``completeness/...`` (share of
-the text the check believes in, against the label); ``speed/...`` and ``memory/...``;
-``SPLIT/METRIC/mean`` and ``SPLIT/METRIC/r0.2`` for the scores of the noise grid.
+The table of tags is in ``lnln_dist/README.md``.
 """
 
 import json
 import math
+import re
+import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from lnln_dist.files import atomic_write, explain_os_errors
@@ -28,6 +29,36 @@ def rate_tag(split: str, metric: str, rate: float) -> str:
 def mean_tag(split: str, metric: str) -> str:
     """Tag of one score averaged over the noise grid."""
     return f"{split}/{metric}/mean"
+
+
+# Page of the custom scalars: chart -> tags, as patterns.
+TRAINING_CHARTS = {
+    "loss terms": [r"loss/(?!total)"],
+    "loss terms times their weights": [r"loss_weighted/"],
+    "total loss": [r"loss/total$"],
+    "completeness": [r"completeness/"],
+    "learning rates": [r"optim/lr/"],
+    "gradient norm": [r"optim/grad_norm$"],
+    "milliseconds of a step": [r"speed/(data_wait|forward|backward|update)_ms$"],
+}
+
+
+def layout(
+    split: str, metrics: Sequence[str], rates: Sequence[float]
+) -> dict[str, dict[str, list[Any]]]:
+    """The custom-scalar page: each score over all missing rates, then what training tells.
+
+    Args:
+        split: that is scored after every epoch.
+        metrics: the scores; the first is the one that chooses.
+        rates: missing rates.
+    """
+    scores = {
+        name: ["Multiline", [f"{re.escape(rate_tag(split, name, rate))}$" for rate in rates]]
+        for name in metrics
+    }
+    training = {chart: ["Multiline", tags] for chart, tags in TRAINING_CHARTS.items()}
+    return {f"{split} by missing rate": scores, "training": training}
 
 
 class Writer:
@@ -68,7 +99,7 @@ class Writer:
         config_yaml: str,
         flat: Mapping[str, Any],
         metric_tags: list[str],
-        rates_chart: Any,
+        charts: Any,
         *,
         first: Collection[str] = (),
     ) -> None:
@@ -78,7 +109,7 @@ class Writer:
             config_yaml: for the text page.
             flat: the config by dotted key.
             metric_tags: scores beside the hparams.
-            rates_chart: layout of the custom-scalar page.
+            charts: ``layout`` of the custom-scalar page.
             first: keys that the hparams page shows at once.
         """
         self._events.add_text("config", f"```yaml\n{config_yaml}\n```", 0)
@@ -86,7 +117,7 @@ class Writer:
         files: Any = self._events.file_writer
         for summary in hparam_summaries(flat, metric_tags, first=first):
             files.add_summary(summary)
-        self._events.add_custom_scalars(rates_chart)
+        self._events.add_custom_scalars(charts)
         self._events.flush()
 
     def log(self, kind: str, step: int, values: Mapping[str, float], **more: Any) -> None:
@@ -104,6 +135,29 @@ class Writer:
     def histogram(self, tag: str, values: Any, step: int) -> None:
         """A distribution, such as predictions beside labels."""
         self._events.add_histogram(tag, values, step)
+
+    def figure(self, tag: str, drawn: Any, step: int) -> None:
+        """A matplotlib figure as an image."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = FigureCanvasAgg(drawn)
+        canvas.draw()
+        image_HWC = np.asarray(canvas.buffer_rgba())[..., :3]
+        self._events.add_image(tag, image_HWC, step, dataformats="HWC")
+
+    def text(self, tag: str, markdown: str, step: int) -> None:
+        """A text, which TensorBoard reads as Markdown and sanitises."""
+        self._events.add_text(tag, markdown, step)
+
+    def features(
+        self, tag: str, matrix_ND: Any, about: list[list[str]], head: list[str], step: int
+    ) -> None:
+        """Points of the projector, in place of any earlier ones, and a line about each."""
+        with explain_os_errors(self._path):
+            for old in self._path.parent.glob(f"events/[0-9]*/{tag}"):
+                shutil.rmtree(old.parent)
+            cells = [[" ".join(cell.split()) for cell in line] for line in about]
+            self._events.add_embedding(matrix_ND, cells, None, step, tag, head)
 
     def close(self) -> None:
         """Flushes everything."""

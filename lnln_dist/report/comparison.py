@@ -1,4 +1,4 @@
-"""A comparison of models as tables and words: terminal, CSV, Markdown, LaTeX."""
+"""A comparison of models as tables and words."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,14 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lnln_dist.files import atomic_folder
 from lnln_dist.report.compare import Pair, best, pairs
-from lnln_dist.report.intervals import interval
 from lnln_dist.report.models import Model, models_of
 from lnln_dist.report.read import metric_of, read
-
-# Of scores that lie between two values the interval does not leave them.
-BOUNDS = {"mae": (0.0, np.inf), "corr": (-1.0, 1.0)}
 
 
 class Comparison(NamedTuple):
@@ -24,6 +19,7 @@ class Comparison(NamedTuple):
     metric: str
     models: pd.DataFrame  # one row per model and protocol
     pairs: pd.DataFrame  # one row per test
+    compared: list[Model]  # behind the rows of models
     words: list[str]
     alarms: list[str]
 
@@ -49,17 +45,18 @@ def compare(folders: Sequence[Path], metric: str = "mae", against: str | None = 
         members = [model for model in models if model.protocol == protocol]
         tested = pairs(members, metric, against)
         leader = best(members, tested)
-        rows += [_row(model, metric, leader is model) for model in members]
+        rows += [_row(model, leader is model) for model in members]
         tests += tested
         prefix = f"{protocol}: " if len(protocols) > 1 else ""
+        told = members[0].runs[0].record["protocol_words"]
+        words += [f"protocol {told}"] if told else []
         words += [f"{prefix}{line}" for line in _words(members, tested, leader, metric)]
     alarms = list(dict.fromkeys(line for model in models for line in model.alarms))
     table = pd.DataFrame(rows).dropna(axis="columns", how="all")
-    return Comparison(metric, table, pd.DataFrame(map(_test, tests)), words, alarms)
+    return Comparison(metric, table, pd.DataFrame(map(_test, tests)), models, words, alarms)
 
 
-def _row(model: Model, metric: str, leads: bool) -> dict[str, object]:
-    found = interval(model.resampled).within(*BOUNDS.get(metric, (0.0, 1.0)))
+def _row(model: Model, leads: bool) -> dict[str, object]:
     return {
         "model": model.name,
         "protocol": model.protocol,
@@ -67,9 +64,9 @@ def _row(model: Model, metric: str, leads: bool) -> dict[str, object]:
         "best": leads,
         "training_seeds": len(model.score_RK),
         "noise_seeds": model.score_RK.shape[1],
-        "mean": found.value,
-        "low": found.low,
-        "high": found.high,
+        "mean": model.mean.value,
+        "low": model.mean.low,
+        "high": model.mean.high,
         "sd_training": model.sd_training,
         "sd_noise": model.sd_noise,
         "iqm": model.iqm,
@@ -153,24 +150,3 @@ def markdown(text: pd.DataFrame) -> str:
     return "".join(
         f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |\n" for line in lines
     )
-
-
-def write(found: Comparison, target: Path, *, overwrite: bool = False) -> None:
-    """Commits models.csv, pairs.csv, comparison.md and comparison.tex (booktabs) as one folder.
-
-    Raises:
-        UserError: the folder exists or cannot be written.
-    """
-    tables = [("models", found.models), ("pairs", found.pairs)]
-    tables = [(name, table) for name, table in tables if not table.empty]
-    lines = [*found.words, *(f"alarm: {line}" for line in found.alarms)]
-    with atomic_folder(target, overwrite=overwrite) as folder:
-        md, tex = f"# {found.metric}\n\n", "% needs \\usepackage{booktabs}\n"
-        for name, table in tables:
-            table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-            md += markdown(shown(table)) + "\n"
-            tex += shown(table).to_latex(index=False, escape=True) + "\n"
-        md += "".join(f"- {line}\n" for line in lines)
-        tex += "".join(f"% {line}\n" for line in lines)
-        (folder / "comparison.md").write_text(md, encoding="utf-8")
-        (folder / "comparison.tex").write_text(tex, encoding="utf-8")

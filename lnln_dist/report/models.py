@@ -7,15 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lnln_dist.classes import class_values, cut
+from lnln_dist.config import CLASSES
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import DIRECTION, Robustness, robustness
 from lnln_dist.report.calibration import COMPLETENESS, IDLE, alarm, calibration
 from lnln_dist.report.intervals import (
     DRAWS,
+    Interval,
     Resampled,
     Weights,
     counts,
     interquartile_mean,
+    interval,
     resampled,
     seed_weights,
 )
@@ -24,6 +28,8 @@ from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.terms import terms_of
 
 AGREE = 1e-5  # scores computed again here against metrics.csv
+# Of scores that lie between two values an interval does not leave them.
+BOUNDS = {"mae": (0.0, np.inf), "corr": (-1.0, 1.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,10 @@ class Model:
     score_RK: NDArray[np.float64]
     """Mean over the conditions, of each training seed (rising) and noise seed."""
     resampled: Resampled
+    mean: Interval
+    """Over conditions and seeds."""
+    curve: dict[tuple[str, float], Interval]
+    """(Pattern, rate) -> mean over the seeds, of each condition in the mean."""
     floor: float
     """The best constant's score."""
     robustness: Robustness
@@ -114,27 +124,40 @@ def _model(
     name: str, runs: list[RunScores], metric: str, sampled_BN: NDArray[np.float64], seed: int
 ) -> Model:
     scored = [_score(run, metric, sampled_BN) for run in runs]
-    at_RK = np.stack([at for at, _ in scored])
-    drawn_BRK = np.stack([drawn for _, drawn in scored], 1)
+    at_RKC = np.stack([at for at, _ in scored])
+    drawn_BRKC = np.stack([drawn for _, drawn in scored], 1)
     draws, samples = sampled_BN.shape
-    noise = sorted({int(s) for s in runs[0].grid(metric)[2]["noise_seed"]})
+    cells = runs[0].grid(metric)[2]
+    noise = sorted({int(s) for s in cells["noise_seed"]})
     # Seeded by their names: models that share seeds share weights, and nothing else matters.
     own = np.random.default_rng([seed, 1, *_seeds(runs)])
     shared = np.random.default_rng([seed, 2, *noise])
     weights = Weights(
-        seed_weights(own, draws, len(runs)), seed_weights(shared, draws, at_RK.shape[1])
+        seed_weights(own, draws, len(runs)), seed_weights(shared, draws, at_RKC.shape[1])
     )
-    curve, macro = _curve(runs, metric)
+
+    def told(found: Resampled) -> Interval:
+        return interval(found).within(*BOUNDS.get(metric, (0.0, 1.0)))
+
+    conditions = zip(cells["pattern"], cells["rate"].astype(float), strict=True)
+    curve = {
+        condition: told(resampled(at_RKC[..., c], drawn_BRKC[..., c], weights, samples))
+        for c, condition in enumerate(itertools.islice(conditions, at_RKC.shape[2]))
+    }
+    whole = resampled(at_RKC.mean(2), drawn_BRKC.mean(3), weights, samples)
+    rates, macro = _rates(runs, metric)
     return Model(
         name=name,
         protocol=runs[0].protocol,
         selected_on=", ".join(dict.fromkeys(run.selected_on for run in runs)),
         runs=runs,
-        score_RK=at_RK,
-        resampled=resampled(at_RK, drawn_BRK, weights, samples),
+        score_RK=at_RKC.mean(2),
+        resampled=whole,
+        mean=told(whole),
+        curve=curve,
         floor=runs[0].floors.get(metric, np.nan),
-        robustness=robustness(curve, direction=DIRECTION[metric])
-        if curve
+        robustness=robustness(rates, direction=DIRECTION[metric])
+        if rates
         else Robustness(*[np.nan] * 4),
         macro=macro,
         spread=float(np.mean([_spread(run, metric) for run in runs])),
@@ -145,26 +168,26 @@ def _model(
 def _score(
     run: RunScores, metric: str, sampled_BN: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean scores over the conditions, as they are [K] and resampled [B, K]."""
+    """Scores as they are [K, C] and resampled [B, K, C]."""
     prediction_KCN, label_N, rows = run.grid(metric)
     seeds, conditions, _ = prediction_KCN.shape
     at_KC = np.empty((seeds, conditions))
-    drawn_BK = np.zeros((len(sampled_BN), seeds))
+    drawn_BKC = np.empty((len(sampled_BN), seeds, conditions))
     for k, c in itertools.product(range(seeds), range(conditions)):
         span = run.record.get("label_range")
         terms = terms_of(metric, prediction_KCN[k, c], label_N, run.family, span)
         at_KC[k, c] = terms.score(terms.value_NS.sum(0))
-        drawn_BK[:, k] += terms.score(sampled_BN @ terms.value_NS) / conditions
+        drawn_BKC[:, k, c] = terms.score(sampled_BN @ terms.value_NS)
     told = rows["value"].to_numpy(np.float64).reshape(at_KC.shape)
     if not np.allclose(at_KC[~np.isnan(told)], told[~np.isnan(told)], rtol=0, atol=AGREE):
         raise UserError(
             f"{run.folder}: {metric} of {run.name} in metrics.csv is not that of its predictions: "
             "evaluate again"
         )
-    return np.where(np.isnan(told), np.nan, at_KC).mean(1), drawn_BK
+    return np.where(np.isnan(told), np.nan, at_KC), drawn_BKC
 
 
-def _curve(runs: Sequence[RunScores], metric: str) -> tuple[dict[float, float], float]:
+def _rates(runs: Sequence[RunScores], metric: str) -> tuple[dict[float, float], float]:
     """Rate -> mean over all seeds, and the mean over the other patterns."""
     tables = [run.metrics[run.metrics["metric"] == metric] for run in runs]
     means = [
@@ -180,7 +203,10 @@ def _curve(runs: Sequence[RunScores], metric: str) -> tuple[dict[float, float], 
 
 def _spread(run: RunScores, metric: str) -> float:
     prediction_KCN, label_N, _ = run.grid(metric)
-    label = label_N.std()
+    count = CLASSES.get(run.record.get("task", "regression"), 0)
+    # Decisions on classes are values of classes; so are the labels they are held against.
+    values = class_values(run.family, count)[cut(label_N, run.family, count)] if count else label_N
+    label = values.std()
     return float(prediction_KCN[:, -1].std(-1).mean() / label) if label > 0 else np.nan
 
 

@@ -2,33 +2,38 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from lnln_dist.errors import UserError
-from lnln_dist.metrics import METRICS, Family
+from lnln_dist.metrics import ALL, Family
 from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, with_rate
 
 FILES = ("evaluation.json", "metrics.csv", "predictions.parquet")
 CELL = ["noise_seed", "pattern", "rate"]
 
 
-class RunScores(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class RunScores:
     """One run under one protocol."""
 
     name: str
     folder: Path
     record: dict[str, Any]  # its entry in evaluation.json
+    summary: dict[str, Any]  # the rest of evaluation.json
     protocol: str  # in words, with what is absent
     selected_on: str
     metrics: pd.DataFrame  # its rows of metrics.csv with a column rate, without the constants'
     floors: dict[str, float]
     predictions: pd.DataFrame
     alarms: list[str]
+    _joined: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False)
+    """What ``outputs`` found, by the cells' checkpoints: most scores have these in common."""
 
     @property
     def group(self) -> tuple[str, str]:
@@ -39,6 +44,35 @@ class RunScores(NamedTuple):
     def family(self) -> Family:
         """Whose scores they are."""
         return self.record["family"]  # type: ignore[no-any-return]
+
+    def outputs(self, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The rows of metrics.csv of one score, and the predictions behind each.
+
+        Returns:
+            Rows (one per cell) and predictions (cells x samples), both sorted by noise seed,
+            pattern and rate, the predictions by id within a cell.
+
+        Raises:
+            UserError: predictions are missing.
+        """
+        rows = self.metrics[self.metrics["metric"] == metric].sort_values(CELL)
+        key = tuple(rows["checkpoint"])
+        if key not in self._joined:
+            chosen = rows[[*CELL, "checkpoint"]].astype({"noise_seed": "int64"})
+            found = chosen.merge(self.predictions, on=[*CELL, "checkpoint"], how="left")
+            found = found.sort_values([*CELL, "id"])
+            samples = int(self.record["samples"])
+            if len(found) != len(rows) * samples or found["prediction"].isna().any():
+                raise UserError(self._torn)
+            self._joined[key] = found
+        return rows, self._joined[key]
+
+    @property
+    def _torn(self) -> str:
+        return (
+            f"{self.folder}: predictions and scores of {self.name} do not have the same "
+            "conditions: evaluate again"
+        )
 
     def grid(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64], pd.DataFrame]:
         """Predictions for one score, labels, and the scores as evaluated.
@@ -52,21 +86,13 @@ class RunScores(NamedTuple):
         Raises:
             UserError: predictions are missing, or another seed has another number of conditions.
         """
-        rows = self.metrics[self.metrics["metric"] == metric]
+        rows, found = self.outputs(metric)
         if (rows["pattern"] == RANDOM).any():
             rows = rows[rows["pattern"] == RANDOM]
-        rows = rows.sort_values(CELL)
-        seeds = rows["noise_seed"].nunique()
-        chosen = rows[[*CELL, "checkpoint"]].astype({"noise_seed": "int64"})
-        found = chosen.merge(self.predictions, on=[*CELL, "checkpoint"], how="left")
-        found = found.sort_values([*CELL, "id"])
-        samples = int(self.record["samples"])
-        complete = len(found) == len(rows) * samples and found["prediction"].notna().all()
-        if not complete or len(rows) % max(seeds, 1):
-            raise UserError(
-                f"{self.folder}: predictions and scores of {self.name} do not have the same "
-                "conditions: evaluate again"
-            )
+            found = found[found["pattern"] == RANDOM]
+        seeds, samples = rows["noise_seed"].nunique(), int(self.record["samples"])
+        if len(rows) % max(seeds, 1):
+            raise UserError(self._torn)
         prediction = found["prediction"].to_numpy(np.float64).reshape(seeds, -1, samples)
         label = found["label"].to_numpy(np.float64)[:samples]
         return prediction, label, rows
@@ -88,7 +114,8 @@ def read(folders: Sequence[Path]) -> list[RunScores]:
     seen: dict[tuple[object, ...], RunScores] = {}
     for run in runs:
         other = grids.setdefault(run.protocol, run)
-        if _conditions(run) != _conditions(other):
+        definitions = [r.record["definition"] for r in (run, other) if r.record["definition"]]
+        if _conditions(run) != _conditions(other) or definitions[1:] != definitions[:-1]:
             raise UserError(
                 f"{run.folder} and {other.folder} have other rates, noise seeds or patterns in "
                 f"protocol {run.protocol}: evaluate them alike"
@@ -123,10 +150,13 @@ def _open(folder: Path) -> Iterator[RunScores]:
             own = rows[rows["run"] == record["run"]]
             mine = metrics[metrics["run"] == record["run"]]
             record["split"] = summary["split"]
+            record["definition"] = summary.get("protocol_definition")  # none in older ones
+            record["protocol_words"] = summary.get("protocol_words")
             yield RunScores(
                 name=record["run"],
                 folder=folder,
                 record=record,
+                summary={k: v for k, v in summary.items() if k not in ("runs", "alarms")},
                 protocol=protocol,
                 selected_on=", ".join(dict.fromkeys(own["selected_on"].dropna())),
                 metrics=own,
@@ -160,7 +190,9 @@ def metric_of(runs: Sequence[RunScores], metric: str) -> str:
     Raises:
         UserError: they do not.
     """
-    names = METRICS[runs[0].family]
+    of_each = [set(run.metrics["metric"]) for run in runs]
+    names = [name for name in ALL[runs[0].family] if all(name in own for own in of_each)]
     if metric not in names:
-        raise UserError(f"--metric {metric}: choose one of {', '.join(names)}")
+        known = f"choose one of {', '.join(names)}" if names else "all runs have none in common"
+        raise UserError(f"--metric {metric}: {known}")
     return metric

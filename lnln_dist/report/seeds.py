@@ -17,11 +17,21 @@ def mean(values: "pd.Series[float]") -> float:
 def with_rate(metrics: pd.DataFrame) -> pd.DataFrame:
     """Rows of metrics.csv without the constants', with one column ``rate`` for the three.
 
-    Modalities of a grid have one rate in common, but for those left out of it (rate 1).
+    Where an older evaluation has none it follows from the three: modalities of a grid have one
+    rate in common, but for those left out of it (rate 1).
     """
     own = metrics[metrics["model"] != CONSTANT]
     rates = own[RATES]
-    return own.assign(rate=rates.min(axis=1).where(own["pattern"] == RANDOM, rates.max(axis=1)))
+    rate = rates.min(axis=1).where(own["pattern"] == RANDOM, rates.max(axis=1))
+    return own.assign(rate=own["rate"].fillna(rate) if "rate" in own else rate)
+
+
+def condition_name(pattern: str, rate: float) -> str:
+    """A condition as a reader knows it: a rate, or a pattern with its rate unless it tells that."""
+    if pattern == RANDOM:
+        return f"{rate:.1f}" if round(rate, 1) == rate else f"{rate:g}"
+    tells = pattern.startswith("missing:") or pattern == "clean" or "=" in pattern
+    return pattern if tells else f"{pattern} {rate:g}"
 
 
 def over_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -38,9 +48,13 @@ def over_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_rates(metrics: pd.DataFrame) -> dict[str, float]:
-    """One run's mean over the missing rates of pattern "random" (the papers' headline numbers)."""
+    """One run's headline numbers: means over the missing rates of pattern "random".
+
+    In a protocol without that pattern, over all its conditions.
+    """
     cells = over_seeds(metrics)
-    cells = cells[cells.index.get_level_values("pattern") == RANDOM]
+    random = cells.index.get_level_values("pattern") == RANDOM
+    cells = cells[random] if random.any() else cells
     return {str(name): mean(cells[name]) for name in cells}
 
 

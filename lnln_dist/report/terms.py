@@ -8,12 +8,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from lnln_dist.classes import cut, macro_f1
 from lnln_dist.metrics import LABEL_RANGE, Family
 
 Floats = NDArray[np.float64]
 SIMS_EDGES = {"acc5": (-0.7, -0.1, 0.1, 0.7), "acc3": (-0.1, 0.1), "acc2": (0.0,)}
+
+# Names of ``classes``.
+CLASS_NAMES: dict[Family, tuple[str, ...]] = {
+    "mosi": ("-3", "-2", "-1", "0", "1", "2", "3"),
+    "sims": ("negative", "weakly negative", "neutral", "weakly positive", "positive"),
+}
 
 
 class Terms(NamedTuple):
@@ -33,7 +40,7 @@ def terms_of(
     """The terms of one score.
 
     Args:
-        metric: a name of ``METRICS[family]``.
+        metric: a name of ``metrics.ALL[family]``.
         prediction_N: predictions.
         label_N: true sentiment.
         family: which definitions apply.
@@ -52,10 +59,21 @@ def terms_of(
     if family == "sims" and metric in ("acc5", "acc3"):
         edges = np.array(SIMS_EDGES[metric], np.float32)
         return _share(_interval(pred, edges) == _interval(true, edges), np.ones_like(true))
+    if metric.startswith("f1_macro"):
+        count = int(metric.removeprefix("f1_macro"))
+        return _macro_f1(*(np.eye(count)[cut(x, family, count)] for x in (pred, true)))
     told, above_pred, above_true = _sides(metric, pred, true, family)
     if metric.startswith("acc2"):
         return _share((above_pred == above_true) & told, told)
     return _weighted_f1(told, above_pred, above_true)
+
+
+def classes(values: ArrayLike, family: Family) -> NDArray[np.intp]:
+    """The finest classes that a family's scores know, counted from 0; see ``CLASS_NAMES``."""
+    x = np.asarray(values, np.float64)
+    if family == "mosi":
+        return (_steps(x, 3) + 3).astype(np.intp)
+    return _interval(np.clip(x, *LABEL_RANGE[family]), np.array(SIMS_EDGES["acc5"], np.float32))
 
 
 def _steps(x: Floats, bound: int) -> NDArray[np.float32]:
@@ -106,6 +124,14 @@ def _weighted_f1(
         return _ratio((supports * f1).sum(-1), s[..., 0])
 
     return Terms(np.stack(columns, -1).astype(np.float64), score)
+
+
+def _macro_f1(pred_NC: Floats, true_NC: Floats) -> Terms:
+    """Of classes as rows of ones and zeros."""
+    parts = (pred_NC * true_NC, true_NC, pred_NC)
+    return Terms(
+        np.concatenate(parts, axis=-1), lambda s: np.asarray(macro_f1(*np.split(s, 3, axis=-1)))
+    )
 
 
 def _correlation(pred: Floats, true: Floats) -> Terms:

@@ -4,27 +4,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from lnln_dist.errors import TrainingError
+from lnln_dist.runtime.spread import Spread
 
 MOST_SKIPS = 25  # fp16 steps skipped in a row before the run is called diverged
 
 
-def _held(model: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
-    """The parameters that an optimizer updates, in the model's order."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return [p for p in model.parameters() if id(p) in held]
-
-
-class Ddp:
+class Ddp(Spread):
     """Data parallel by Accelerate; gradients travel in the step's last micro-batch."""
 
     def __init__(self, accelerator: Accelerator) -> None:
+        super().__init__(accelerator.device)
         self._accelerator = accelerator
         self._skips = 0
 
@@ -49,9 +44,6 @@ class Ddp:
             return nullcontext()
         return cast("AbstractContextManager[None]", model.no_sync())
 
-    def settle(self, model: nn.Module) -> None:
-        """As ``Spread.settle``."""
-
     def backward(self, loss: Tensor) -> None:
         """As ``Spread.backward``."""
         self._accelerator.backward(loss)
@@ -59,8 +51,7 @@ class Ddp:
     def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
         """As ``Spread.gradient_norm``."""
         self._accelerator.unscale_gradients(optimizer)
-        grads = [p.grad for p in _held(model, optimizer) if p.grad is not None]
-        return torch.nn.utils.get_total_norm(grads)
+        return super().gradient_norm(model, optimizer)
 
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
@@ -70,11 +61,7 @@ class Ddp:
         Raises:
             TrainingError: too many fp16 steps in a row overflowed.
         """
-        if clip_norm and norm < float("inf"):
-            total = torch.tensor(norm, device=self._accelerator.device)
-            torch.nn.utils.clip_grads_with_norm_(_held(model, optimizer), clip_norm, total)
-        optimizer.step()
-        model.zero_grad(set_to_none=True)  # those of another optimizer's parameters, too
+        super().update(model, optimizer, norm=norm, clip_norm=clip_norm)
         skipped = bool(getattr(optimizer, "step_was_skipped", False))
         self._skips = self._skips + 1 if skipped else 0
         if self._skips > MOST_SKIPS:
@@ -82,28 +69,3 @@ class Ddp:
                 f"{self._skips} fp16 steps in a row overflowed: use train.precision bf16 or fp32"
             )
         return skipped
-
-    def weight(self, parameter: nn.Parameter) -> Tensor:
-        """As ``Spread.weight``."""
-        return parameter.detach()
-
-    def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """As ``Spread.slots``."""
-        return dict(optimizer.state.get(parameter, {}))
-
-    def put_slots(
-        self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
-    ) -> None:
-        """As ``Spread.put_slots``."""
-        # The step count stays in host memory, where AdamW keeps it.
-        optimizer.state[parameter] = {
-            name: value.cpu() if name == "step" else value.to(parameter.device)
-            for name, value in slots.items()
-        }
-
-    def close(self) -> None:
-        """As ``Spread.close``."""
-
-    def leave(self) -> None:
-        """As ``Spread.leave``."""
-        torch.distributed.destroy_process_group()

@@ -74,27 +74,33 @@ class Process:
         return self.gather_objects(value)[0]
 
     def on_main(self, action: Callable[[], T]) -> T:
-        """Runs ``action`` on rank 0; its result, or its ``UserError``, reaches every rank.
+        """Runs ``action`` on rank 0; its result reaches every rank, errors as in ``on_all``."""
+        return cast("T", self.on_all(lambda: action() if self.is_main else None)[0])
+
+    def on_all(self, action: Callable[[], T]) -> list[T]:
+        """Runs ``action``, which must not wait for other ranks, on all; the results in rank order.
 
         Raises:
-            TrainingError: on the other ranks, if rank 0 failed in another way.
+            UserError: the first one that some rank met, on every rank.
+            TrainingError: on the other ranks, if some rank failed in another way.
         """
         outcome: tuple[T | None, UserError | None] = (None, None)
         broken: Exception | None = None
-        if self.is_main:
-            try:
-                outcome = (action(), None)
-            except UserError as err:
-                outcome = (None, err)
-            except Exception as err:  # the others wait for the outcome
-                broken = err
-                outcome = (None, TrainingError(f"rank 0 failed: {type(err).__name__}: {err}"))
-        value, error = self.broadcast_object(outcome)
+        try:
+            outcome = (action(), None)
+        except UserError as err:
+            outcome = (None, err)
+        except Exception as err:  # the others wait for the outcome
+            broken = err
+            said = f"rank {self.rank} failed: {type(err).__name__}: {err}"
+            outcome = (None, TrainingError(said))
+        outcomes = self.gather_objects(outcome)
         if broken is not None:
             raise broken
-        if error is not None:
-            raise error
-        return cast("T", value)
+        for _, error in outcomes:
+            if error is not None:
+                raise error
+        return [value for value, _ in outcomes]
 
     def to_device(self, batch: T) -> T:
         """A batch, or tensors in tuples and dictionaries, on this rank's device."""

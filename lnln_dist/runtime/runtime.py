@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -48,7 +49,7 @@ def _mark(number: int) -> str:
 class StepResult(NamedTuple):
     """What one optimizer step did; the same on every rank."""
 
-    terms: dict[str, float]  # global means of the loss terms
+    terms: dict[str, float]  # global means of the loss terms and of what is only shown
     grad_norm: float  # before clipping
     skipped: bool  # fp16 only: the loss scale was too high, no update was made
 
@@ -137,20 +138,22 @@ class Runtime(Process):
             return make(True)
         held: list[M] = []
         self.on_main(lambda: held.append(make(True)))
-        problem = ""
-        if not self.is_main:
+
+        def shapes_alone() -> None:
+            if self.is_main:
+                return
             try:
                 with torch.device("meta"):
                     held.append(make(False))
             except (RuntimeError, UserError) as err:
-                problem = " ".join(str(err).split())[:200]
-        for told in self.gather_objects(problem):
-            if told:
                 raise TrainingError(
                     f"{self.launch.strategy} needs a model that can be built on torch's meta "
-                    f"device, whose tensors have no contents to look at ({told}): use zero2, or "
-                    "build it without reading tensors"
-                )
+                    f"device, whose tensors have no contents to look at "
+                    f"({' '.join(str(err).split())[:200]}): use zero2, or build it without reading "
+                    "tensors"
+                ) from err
+
+        self.on_all(shapes_alone)
         return held[0]
 
     def prepare(
@@ -281,8 +284,9 @@ class Runtime(Process):
         *,
         terms: Mapping[str, Tensor],
         clip_norm: float,
+        shown: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> StepResult:
-        """Sums the terms over ranks, stops if anything is not finite, else clips and updates.
+        """Sums the terms over ranks, stops if one is not finite, else clips and updates.
 
         Here, and nowhere else in a step, the host waits for the device (ZeRO and the loss scaling
         of fp16 look at it again in the update).
@@ -292,15 +296,16 @@ class Runtime(Process):
             optimizer: as ``prepare`` returned it.
             terms: this rank's share of the global mean per loss term.
             clip_norm: largest gradient norm; 0 only measures it.
+            shown: summed with the terms; may be anything, since nothing is trained by it.
 
         Raises:
             TrainingError: a term or the gradient is not finite on some rank; nothing was updated.
         """
         held = self._spread.gradient_norm(model, optimizer)
-        ordered = dict(sorted(terms.items()))  # alike on all ranks
+        ordered = dict(sorted({**terms, **shown}.items()))  # alike on all ranks
         *sums, norm = self.sum_over_ranks(ordered, held)
         means = dict(zip(ordered, sums, strict=True))
-        wrong = {name: value for name, value in means.items() if not np.isfinite(value)}
+        wrong = {name: means[name] for name in terms if not np.isfinite(means[name])}
         if wrong:
             raise TrainingError(
                 f"loss not finite before the update ({wrong}): lower optim.lr, train in bf16 or "

@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from accelerate.utils import convert_outputs_to_fp32
@@ -13,8 +13,17 @@ from torch.optim import Optimizer
 SLOTS = ("exp_avg", "exp_avg_sq", "step")  # of AdamW, per parameter
 
 
-class Spread(Protocol):
-    """One way of spreading a model over ranks; methods marked collective run on all of them."""
+class Spread:
+    """One way of spreading a model over ranks; methods marked collective run on all of them.
+
+    What stands here serves a model of plain parameters and torch's own optimizer.
+
+    Args:
+        device: of this rank.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
 
     def wrap(
         self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor] | None
@@ -29,58 +38,82 @@ class Spread(Protocol):
         Raises:
             TrainingError: what came out is not what was asked for.
         """
-        ...
+        raise NotImplementedError
 
     def unwrap(self, model: nn.Module) -> nn.Module:
         """The bare module; its parameters may be sharded."""
-        ...
+        return model
 
     def accumulate(self, model: nn.Module, *, last: bool) -> AbstractContextManager[None]:
         """Around a micro-batch's forward and backward pass; ``last`` is the step's last."""
-        ...
+        del model, last
+        return nullcontext()
 
     def settle(self, model: nn.Module) -> None:
         """After forward passes that no backward pass followed."""
-        ...
 
     def backward(self, loss: Tensor) -> None:
         """Adds gradients; they are averaged over ranks."""
-        ...
+        torch.autograd.backward(loss)
 
     def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
         """Norm of the step's gradients over all ranks, not finite if they are not (collective).
 
         A scalar on the device: whoever reads it waits for the device.
         """
-        ...
+        grads = [p.grad for p in _held(model, optimizer) if p.grad is not None]
+        return self._whole(torch.nn.utils.get_total_norm(grads))
 
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
     ) -> bool:
         """Clips, updates and forgets the gradients (collective); True if the update was skipped."""
-        ...
+        if clip_norm and norm < float("inf"):
+            total = torch.tensor(norm, device=self._device)
+            torch.nn.utils.clip_grads_with_norm_(_held(model, optimizer), clip_norm, total)
+        optimizer.step()
+        model.zero_grad(set_to_none=True)  # those of another optimizer's parameters, too
+        return False
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
         """A parameter as a whole, float32 (collective); right on rank 0."""
-        ...
+        return self._whole(parameter.detach())
 
     def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
         """A parameter's optimizer slots as whole tensors (collective); {} before the first step."""
-        ...
+        held = optimizer.state.get(parameter, {})
+        return {name: self._whole(value) for name, value in held.items()}
 
     def put_slots(
         self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
     ) -> None:
         """Sets what ``slots`` gives."""
-        ...
+        # The step count stays in host memory, where AdamW keeps it.
+        optimizer.state[parameter] = {
+            name: value.cpu() if name == "step" else self._own_part(value, parameter)
+            for name, value in slots.items()
+        }
 
     def close(self) -> None:
         """Lets go of what ``wrap`` made."""
-        ...
 
     def leave(self) -> None:
         """Leaves the process group."""
-        ...
+        torch.distributed.destroy_process_group()
+
+    def _whole(self, value: Tensor) -> Tensor:
+        """A tensor of the model put together (collective)."""
+        return value
+
+    def _own_part(self, value: Tensor, like: Tensor) -> Tensor:
+        """The part of a whole tensor that this rank holds, cut as ``like`` is."""
+        return value.to(like.device)
+
+
+def _held(model: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
+    """The parameters that an optimizer updates, in the model's order."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return [p for p in model.parameters() if id(p) in held]
 
 
 def cast_forward(model: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]) -> None:

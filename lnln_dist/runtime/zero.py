@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lnln_dist.cost.memory import BUCKET
 from lnln_dist.errors import CheckpointError, TrainingError
 from lnln_dist.runtime.launch import Launch
 from lnln_dist.runtime.spread import (
+    Spread,
     cast_forward,
     fill_buffers,
     signed_nan,
@@ -27,8 +29,6 @@ from lnln_dist.runtime.spread import (
     trained,
 )
 
-# Elements of a communication buffer: DeepSpeed's own 500 million need more than the model does.
-BUCKET = 50_000_000
 NEVER = 10**9  # steps between DeepSpeed's own progress lines
 # Keys of DeepSpeed that are decided elsewhere: the values that say the same, and where to say it.
 _ELSEWHERE: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -125,18 +125,20 @@ def _refuse_auto(section: dict[str, Any], path: str = "") -> None:
             )
 
 
-class Partitions:
+class Partitions(Spread):
     """The part of every trained parameter that this rank's optimizer holds.
 
     Stages 1 and 2 cut the parameters of a group laid end to end; stage 3 cuts each parameter, its
     end padded so that all parts are of one size.
 
     Args:
-        engine: a DeepSpeed engine.
+        engine: a DeepSpeed engine, None until there is one.
         stage: its ZeRO stage.
+        device: of this rank.
     """
 
-    def __init__(self, engine: Any, *, stage: int) -> None:
+    def __init__(self, engine: Any, *, stage: int, device: torch.device) -> None:
+        super().__init__(device)
         self._engine = engine
         self._stage = stage
         self._linked = False
@@ -152,13 +154,14 @@ class Partitions:
         return cast("dict[Tensor, dict[str, Tensor]]", self._engine.optimizer.optimizer.state)
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
-        """A whole float32 weight (collective)."""
+        """As ``Spread.weight``."""
         from deepspeed.utils import safe_get_full_fp32_param
 
         return cast("Tensor", safe_get_full_fp32_param(parameter))
 
-    def slots(self, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """A parameter's slots as whole tensors (collective); {} before the first step."""
+    def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """As ``Spread.slots``."""
+        del optimizer
         from deepspeed.utils import safe_get_full_optimizer_state
 
         held = self._state().get(self._flat()[0], {})
@@ -171,12 +174,16 @@ class Partitions:
             for name, value in held.items()
         }
 
-    def put_slots(self, parameter: nn.Parameter, slots: dict[str, Tensor]) -> None:
-        """Writes this rank's part of whole slots.
+    def put_slots(
+        self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
+    ) -> None:
+        """As ``Spread.put_slots``.
 
         Raises:
-            CheckpointError: the step count differs from that of the partition's other parameters.
+            CheckpointError: the parameters were updated different numbers of times, which a flat
+                partition cannot express.
         """
+        del optimizer
         state = self._state()
         for flat in self._flat():
             held = state[flat]
@@ -218,7 +225,7 @@ class Partitions:
             self._linked = True
 
 
-class Zero:
+class Zero(Partitions):
     """A DeepSpeed engine behind the common seam."""
 
     def __init__(
@@ -229,13 +236,11 @@ class Zero:
         timeout: timedelta,
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> None:
+        super().__init__(None, stage=launch.stage, device=device)
         self._config = deepspeed_config(launch)
         self._launch = launch
-        self._device = device
         self._timeout = timeout
         self._autocast = autocast
-        self._engine: Any = None
-        self._partitions: Partitions | None = None
         self._linear = torch.nn.functional.linear
         self._added: list[str] = []
         self._frozen: dict[nn.Parameter, Tensor] = {}
@@ -265,13 +270,13 @@ class Zero:
         self._engine, wrapped, _, _ = _import().initialize(
             model=model, optimizer=optimizer, config=self._config, dist_init_required=False
         )
+        self._linked = False
         self._bound_waiting()
         self._check()
-        self._partitions = Partitions(self._engine, stage=self._launch.stage)
         if self._launch.precision == "bf16":
             # The engine took its float32 weights from the rounded ones.
             for name, parameter in trained(model).items():
-                self._partitions.put(parameter, exact(name).to(self._device))
+                self.put(parameter, exact(name).to(self._device))
         return cast("nn.Module", self._engine), wrapped
 
     def _cut(self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor]) -> None:
@@ -319,9 +324,6 @@ class Zero:
         self._engine.set_gradient_accumulation_boundary(last)
         return nullcontext()
 
-    def settle(self, model: nn.Module) -> None:
-        """As ``Spread.settle``."""
-
     def backward(self, loss: Tensor) -> None:
         """As ``Spread.backward``."""
         self._engine.backward(loss, scale_wrt_gas=False)
@@ -330,7 +332,7 @@ class Zero:
         """As ``Spread.gradient_norm``."""
         del model, optimizer
         held = self._engine.optimizer
-        norms = [held.scaled_global_norm()] if self._launch.stage < 3 else held._get_norm_groups()
+        norms = [held.scaled_global_norm()] if self._stage < 3 else held._get_norm_groups()
         parts = torch.stack([torch.as_tensor(n, device=self._device) for n in norms])
         whole: Tensor = signed_nan(parts).norm()
         return whole
@@ -350,37 +352,15 @@ class Zero:
         """As ``Spread.weight``."""
         if not parameter.requires_grad:
             return self._frozen.get(parameter, torch.empty(0))
-        if self._launch.stage < 3 and self._launch.precision == "fp32":
+        if self._stage < 3 and self._launch.precision == "fp32":
             return parameter.detach()
-        return self._parts().weight(parameter)
-
-    def slots(self, optimizer: Optimizer, parameter: nn.Parameter) -> dict[str, Tensor]:
-        """As ``Spread.slots``."""
-        del optimizer
-        return self._parts().slots(parameter)
-
-    def put_slots(
-        self, optimizer: Optimizer, parameter: nn.Parameter, slots: dict[str, Tensor]
-    ) -> None:
-        """As ``Spread.put_slots``.
-
-        Raises:
-            CheckpointError: the parameters were updated different numbers of times, which a flat
-                partition cannot express.
-        """
-        del optimizer
-        self._parts().put_slots(parameter, slots)
-
-    def _parts(self) -> Partitions:
-        if self._partitions is None:
-            raise RuntimeError("nothing was prepared yet")
-        return self._partitions
+        return super().weight(parameter)
 
     def close(self) -> None:
         """As ``Spread.close``."""
         if self._engine is not None:
             self._engine.destroy()
-            self._engine = self._partitions = None
+            self._engine = None
             self._frozen.clear()
         # Stage 3 replaces it for the whole process; a later run under DDP would differ by rounding.
         torch.nn.functional.linear = self._linear

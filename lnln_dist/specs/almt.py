@@ -1,6 +1,8 @@
 """ALMT (Zhang et al., EMNLP 2023, arXiv 2310.05804), LNLN's parent: settings."""
 
-from pydantic import model_validator
+from typing import Annotated
+
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from lnln_dist.config import STRICT, Count
@@ -17,16 +19,10 @@ class ALMTConfig(EmbeddingConfig):
     """As for every model."""
     embedding_depth: Count = 1
     """Layers of each modality's embedding."""
-    hyper_depth: Count = 3
+    hyper_depth: Annotated[int, Field(ge=2)] = 3
     """Hyper-modality layers; the language encoder has one layer less."""
     fusion_depth: Count = 2
     """Layers of the fusion."""
-
-    @model_validator(mode="after")
-    def _check_depth(self) -> "ALMTConfig":
-        if self.hyper_depth < 2:
-            raise ValueError("hyper_depth must be at least 2")
-        return self
 
 
 SPEC = ModelSpec(

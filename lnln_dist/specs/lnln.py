@@ -1,8 +1,8 @@
 """LNLN (Zhang, Wang, Yu, NeurIPS 2024, arXiv 2409.20012): settings, loss weights, recipes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from lnln_dist.config import STRICT, Count, LossConfig, NotNegative
@@ -20,7 +20,7 @@ class LNLNConfig(EmbeddingConfig):
     """Layers of the proxy generator."""
     reconstructor_depth: Count = 2
     """Layers of each reconstructor."""
-    hyper_depth: Count = 3
+    hyper_depth: Annotated[int, Field(ge=2)] = 3
     """Hyper-modality layers; the dominant encoder has one layer less."""
     fusion_depth: Count = 4
     """Layers of the fusion (released code: 2 on MOSI)."""
@@ -41,15 +41,8 @@ class LNLNConfig(EmbeddingConfig):
     detach_target: bool = False
     """Stop gradients through the reconstruction target."""
 
-    @property
-    def hides_padding(self) -> bool:
-        """As ``ModelConfig.hides_padding``."""
-        return self.mask_padding
-
     @model_validator(mode="after")
-    def _check_depth(self) -> "LNLNConfig":
-        if self.hyper_depth < 2:
-            raise ValueError("hyper_depth must be at least 2")
+    def _check_detached(self) -> "LNLNConfig":
         if self.detach_completeness and self.correction != "predicted":
             raise ValueError(
                 f"detach_completeness has no effect with correction {self.correction}: drop it"

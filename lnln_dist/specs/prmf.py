@@ -35,11 +35,6 @@ class PRMFConfig(EmbeddingConfig):
     mask_padding: bool = True
     """Ignore padded places in attention; false attends to them (released code)."""
 
-    @property
-    def hides_padding(self) -> bool:
-        """As ``ModelConfig.hides_padding``."""
-        return self.mask_padding
-
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PRMFLoss(SentimentLoss):

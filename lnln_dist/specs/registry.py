@@ -1,14 +1,18 @@
 """The models by name, and the class of settings that a run of each has."""
 
 import functools
+import hashlib
+import importlib.util
 import sys
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+from pydantic import ValidationError
 from pydantic.dataclasses import dataclass
 
-from lnln_dist.config import STRICT, Config
+from lnln_dist.config import STRICT, Config, LossConfig, ModelConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.specs.spec import ModelSpec, Pass, check_extras, import_name
 
@@ -21,6 +25,7 @@ MODELS = {
     "tfn": "lnln_dist.specs.tfn:SPEC",
     "mult": "lnln_dist.specs.mult:SPEC",
     "prmf": "lnln_dist.specs.prmf:SPEC",
+    "tfr_net": "lnln_dist.specs.tfr_net:SPEC",
 }
 
 
@@ -59,6 +64,38 @@ def is_own(name: str) -> bool:
 
 
 @functools.cache
+def code_sha256(name: str) -> str | None:
+    """Of the files that a user's spec, its settings and its network are written in.
+
+    None for a model of ours, whose code the version of this package names. What those files import
+    is not looked at.
+    """
+    if not is_own(name):
+        return None
+    spec = find_spec(name)
+    modules = {name.partition(":")[0], spec.config.__module__, spec.loss.__module__}
+    if isinstance(spec.build, str):
+        modules.add(spec.build.partition(":")[0])
+    else:  # or what a functools.partial holds
+        modules.add(getattr(spec.build, "func", spec.build).__module__)
+    found = hashlib.sha256()
+    for module in sorted(m for m in modules if not m.startswith("lnln_dist.")):
+        file = _file_of(module)
+        found.update(Path(file).read_bytes() if file else module.encode())
+    return found.hexdigest()
+
+
+def _file_of(module: str) -> str | None:
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None)
+    try:  # not imported for this: where the network is written needs torch
+        known = importlib.util.find_spec(module)
+    except ImportError:
+        return None
+    return known.origin if known else None
+
+
+@functools.cache
 def config_class(name: str = DEFAULT) -> type[Config]:
     """``Config`` with the sections ``model`` and ``loss`` of one model.
 
@@ -66,6 +103,8 @@ def config_class(name: str = DEFAULT) -> type[Config]:
         ConfigError: as ``find_spec``.
     """
     spec = find_spec(name)
+    at = f"model.name: {name}:"
+    _check_sections(spec, at)
 
     @dataclass(frozen=True, kw_only=True, config=STRICT)
     class RunConfig(Config):
@@ -74,7 +113,59 @@ def config_class(name: str = DEFAULT) -> type[Config]:
         model: spec.config = spec.config(name=name)  # type: ignore[name-defined]
         loss: spec.loss = spec.loss()  # type: ignore[name-defined]
 
+    _check_names(spec, at, tuple(_leaf_keys(RunConfig)))
     return RunConfig
+
+
+def _check_sections(spec: ModelSpec, at: str) -> None:
+    """Refuses classes of settings that could not be read, checked or left at their defaults."""
+    for what, kind, base in (("config", spec.config, ModelConfig), ("loss", spec.loss, LossConfig)):
+        if not (isinstance(kind, type) and issubclass(kind, base)):
+            raise ConfigError(f"{at} {what} has to be a class over {base.__name__}, not {kind!r}")
+        if "__pydantic_validator__" not in vars(kind):
+            raise ConfigError(
+                f"{at} {kind.__name__} has to be made with @dataclass(frozen=True, kw_only=True, "
+                "config=STRICT) of pydantic.dataclasses, STRICT being that of lnln_dist.config"
+            )
+        lacking = [f.name for f in fields(kind) if f.default is f.default_factory is MISSING]
+        if lacking:
+            raise ConfigError(
+                f"{at} {', '.join(lacking)} of {kind.__name__} has no default: give it one"
+            )
+    try:
+        for kind in (spec.config, spec.loss):
+            kind()
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(map(str, first["loc"])) or first["msg"]
+        raise ConfigError(f"{at} a default is not allowed: {where}: {first['msg']}") from err
+
+
+def _check_names(spec: ModelSpec, at: str, known: tuple[str, ...]) -> None:
+    """Refuses recipes that no run can have, and settings that are none."""
+    recipes = get_args(get_type_hints(Config)["recipe"])
+    for recipe, promised in spec.recipes.items():
+        if recipe not in recipes:
+            raise ConfigError(f"{at} there is no recipe {recipe!r}: take one of {recipes}")
+        for key in promised:
+            if key not in known:
+                raise ConfigError(f"{at} recipe {recipe}: there is no setting {key}")
+    for key in spec.without_effect:
+        if not any(f"{name}.".startswith(f"{key}.") for name in known):
+            raise ConfigError(f"{at} without_effect: there is no setting or section {key}")
+
+
+@functools.cache
+def leaf_keys(model: str = DEFAULT) -> tuple[str, ...]:
+    """Dotted names of all settings of one model's runs."""
+    return tuple(_leaf_keys(config_class(model)))
+
+
+def _leaf_keys(kind: Any, prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        name, inner = f"{prefix}{field.name}", hints[field.name]
+        yield from _leaf_keys(inner, f"{name}.") if is_dataclass(inner) else (name,)
 
 
 def make_config(name: str = DEFAULT, **sections: Any) -> Config:

@@ -15,7 +15,8 @@ from lnln_dist.errors import ConfigError
 
 # Of predictions.parquet, whatever the model; what a model tells stands in columns beside them.
 PREDICTION_COLUMNS = frozenset(
-    {"run", "id", "split", "pattern", "rate", "noise_seed", "label", "prediction", "checkpoint"}
+    {"run", "id", "split", "protocol", "pattern", "rate", "noise_seed", "label", "prediction"}
+    | {"erased_text", "erased_audio", "erased_vision", "checkpoint"}
 )
 
 # Setting -> the values that a recipe allows.

@@ -20,24 +20,13 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(name)
 
 
-def run(
-    config: str | Path | Mapping[str, Any],
-    output: str | Path,
-    *,
-    resume: bool = False,
-    retry_failed: bool = False,
-    address: str | None = None,
-    cpus: int | None = None,
-) -> Any:
+def run(config: str | Path | Mapping[str, Any], output: str | Path, **options: Any) -> Any:
     """Runs or resumes a sweep as ``lnln-dist sweep`` does.
 
     Args:
         config: the sweep's YAML, or its content.
         output: its folder.
-        resume: go on with what is there.
-        retry_failed: resume, and try failed trials again.
-        address: of a Ray cluster; None is RAY_ADDRESS, else this machine.
-        cpus: cores of a cluster of this machine.
+        options: of ``session.run``: resume, retry_failed, address, cpus, wait_s.
 
     Returns:
         Ray Tune's ``ResultGrid`` of the trials that ran; None if there was nothing left to train.
@@ -48,10 +37,7 @@ def run(
     from lnln_dist.sweep import session, space, study
 
     sweep = study.build(config) if isinstance(config, Mapping) else study.read(Path(config))
-    options = session.Options(
-        resume=resume or retry_failed, retry_failed=retry_failed, address=address, cpus=cpus
-    )
-    return session.run(space.freeze(sweep), Path(output), options).grid
+    return session.run(space.freeze(sweep), Path(output), **options).grid
 
 
 def table(output: str | Path) -> Any:
@@ -64,6 +50,6 @@ def table(output: str | Path) -> Any:
     Raises:
         CheckpointError: no sweep there, or a damaged one.
     """
-    from lnln_dist.sweep.collect import collect
+    from lnln_dist.sweep.results import Results
 
-    return collect(Path(output)).table
+    return Results(Path(output)).table

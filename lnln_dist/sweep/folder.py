@@ -1,30 +1,27 @@
-"""The folder of a sweep: what belongs to it, and that one driver at a time writes it.
+"""The folder of a sweep: what belongs to it.
 
 ``sweep.yaml`` the sweep without references to other files; ``settings.json`` its settings in the
 order in which they were tried; ``trials/NAME`` a run folder per trial; ``sweep.csv``,
 ``summary.*``, ``figures/`` and ``winner/`` made from these.
 """
 
-import contextlib
-import fcntl
 import json
-import os
+import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lnln_dist import settings
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
-from lnln_dist.files import NO_LOCKS, PENDING, atomic_write, explain_os_errors
+from lnln_dist.files import LOCK, PENDING, atomic_write, explain_os_errors
 from lnln_dist.sweep import axes, study
 from lnln_dist.sweep import space as spaces
-from lnln_dist.sweep.records import OLD_LEDGER, Record, json_lines, read_records
+from lnln_dist.sweep.records import Record, read_records
 from lnln_dist.sweep.space import Setting, Space
 
 _NO_HASHES: Mapping[str, str] = {}
-DRIVER = ".driver"  # locked by the one process that writes the folder
 
 
 class Folder:
@@ -54,6 +51,7 @@ class Folder:
                 if (self.path / "sweep.yaml").exists():
                     raise CheckpointError(f"{self._settings} is gone: put it back from a copy")
                 raise UserError(f"{self.path} holds other things than a sweep: choose another")
+            _refuse_old(self.path)
             if held and not resume:
                 raise UserError(
                     f"{self.path} exists: pass --resume to go on with it or add to it, or choose "
@@ -99,7 +97,10 @@ class Folder:
                     f"{self.path}: setting {row['name']} was trained on other data than "
                     f"{made.data} holds now: choose another --output or put the data back"
                 )
-            old.append(replace(made, name=row["name"]))
+            made = replace(made, name=row["name"])
+            if row["name"] in begun:
+                self._lengthen(made, row["epochs"] or made.epochs, space.sweep.seeds)
+            old.append(made)
         taken = {made.key for made in old}
         # Trials are known by their setting's name: a new setting must not get an old one's.
         reserved = {row["name"] for row in rows}
@@ -116,6 +117,20 @@ class Folder:
                     "told apart: choose another --output"
                 )
 
+    def _lengthen(self, made: Setting, before: int, seeds: Collection[int]) -> None:
+        """Lets trials of a setting go on that were through with a shorter training."""
+        if made.epochs < before:
+            raise CheckpointError(
+                f"{self.path}: setting {made.name} was trained with train.epochs {before}: a sweep "
+                f"can be lengthened, not cut to {made.epochs}: choose another --output"
+            )
+        if made.epochs > before:
+            for name, record in read_records(self.trials, map(made.trial, seeds)).items():
+                if record.finished and len(record.epochs) == before:
+                    record.note.finished, record.note.pruned = False, True
+                    record.save(self.trial(name))
+                    shutil.rmtree(self.trial(name) / "checkpoints", ignore_errors=True)
+
     def _changed(self, space: Space) -> str:
         """Common settings that differ from those of the sweep as it is noted."""
         try:
@@ -125,8 +140,8 @@ class Folder:
         old, new = (settings.flatten(sweep.settings) for sweep in (noted, space.sweep))
         keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         listed = "; ".join(f"{k}: {old.get(k)!r} there, {new.get(k)!r} here" for k in keys)
-        if "train.epochs" in keys:
-            listed += "; settings were stopped by what they reached on the old length"
+        if spaces.EPOCHS in keys:
+            listed += "; only a constant schedule without warm-up can be lengthened"
         return f" ({listed})" if listed else ""
 
     def save(
@@ -150,6 +165,7 @@ class Folder:
                 "name": made.name,
                 "stratum": made.stratum,
                 "key": made.key,
+                "epochs": made.epochs,
                 "data": data.get(made.data) or noted.get(made.name, ""),
                 "values": dict(made.values),
             }
@@ -174,47 +190,23 @@ class Folder:
         """Strata for which a sampler found nothing more in the present axes."""
         if not space.unfilled or not self._settings.exists():
             return set()
-        noted = {
-            event["stratum"]: event.get("axes", "")
-            for event in json_lines(self.path / OLD_LEDGER)
-            if event.get("event") == "exhausted"
-        }
-        noted |= _read_settings(self._settings)["exhausted"]
+        noted = _read_settings(self._settings)["exhausted"]
         return {stratum for stratum, drawn_from in noted.items() if drawn_from == space.drawn_from}
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps a second driver out.
-
-        Raises:
-            UserError: another driver runs in this folder.
-        """
-        with explain_os_errors(self.path):
-            handle = (self.path / DRIVER).open("a+")
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as err:
-                handle.seek(0)
-                who = handle.read().strip() or "unknown"
-                raise UserError(
-                    f"{self.path}: another sweep is running here ({who}): wait for it or stop it"
-                ) from err
-            except OSError as err:
-                if err.errno not in NO_LOCKS:
-                    raise
-            with explain_os_errors(self.path):
-                handle.truncate(0)
-                handle.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-                handle.flush()
-            yield
 
 
 def _counts(path: Path) -> bool:
     """Whether an entry of a folder is more than a sweep leaves that was killed at its start."""
-    if path.name == DRIVER or path.name.startswith(PENDING):
+    if path.name == LOCK or path.name.startswith(PENDING):
         return False
     return path.name != "trials" or any(path.iterdir())
+
+
+def _refuse_old(path: Path) -> None:
+    if (path / "events.jsonl").exists():
+        raise CheckpointError(
+            f"{path} is a sweep of an earlier version (it has an events.jsonl): go on with that "
+            "version, or choose another --output"
+        )
 
 
 def load(path: Path) -> tuple[Folder, Space]:
@@ -226,6 +218,7 @@ def load(path: Path) -> tuple[Folder, Space]:
     folder = Folder(path)
     if not (path / "settings.json").exists():
         raise CheckpointError(f"{path}: no sweep here; give the --output of a sweep")
+    _refuse_old(path)
     raw = settings.read_yaml(path / "sweep.yaml")
     if not raw:
         raise CheckpointError(f"{path}/sweep.yaml is empty: put it back from a copy")
@@ -243,7 +236,10 @@ def _read_settings(path: Path) -> dict[str, Any]:
         for row in rows:
             if not all(isinstance(row[k], str) for k in names[:3]):
                 raise ValueError(f"name, stratum and key of {json.dumps(row)[:120]} are no text")
-        rows = [{"data": row.get("data", "")} | {k: row[k] for k in names} for row in rows]
+        more = {"data": "", "epochs": 0}  # not in those of earlier versions
+        rows = [
+            {k: row[k] for k in names} | {k: row.get(k, v) for k, v in more.items()} for row in rows
+        ]
         return {"settings": rows, "exhausted": dict(raw.get("exhausted", {}))}
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise CheckpointError(f"{path}: cannot be read ({err}); put it back from a copy") from err

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lnln_dist import settings
-from lnln_dist.sweep.collect import Results, SettingResult, best_epoch
-from lnln_dist.sweep.records import Record
+from lnln_dist.sweep.results import Results
 
 COLUMNS, SUCCESS, FAILURE = "columns", "success", "failure"  # how the names of our files end
 
@@ -20,30 +19,22 @@ COLUMNS, SUCCESS, FAILURE = "columns", "success", "failure"  # how the names of 
 def write(results: Results) -> None:
     """Brings the page up to date with a sweep's results."""
     names: dict[str, None] = {results.metric: None}
-    for made in results.settings:
-        for seed, record in made.records.items():
-            run = results.folder.trial(made.setting.trial(seed)) / "events"
-            status = _status(made, record)
-            old = _clear(run, keep=status)
-            if record.epochs:
-                names |= dict.fromkeys(record.epochs[0].scores)
-            if status and not old and run.is_dir():
-                _write(run, status, _end(status, _final(results, record)))
+    passed_over = results.passed_over
+    for made, seed, record in results.trials:
+        trial = made.trial(seed)
+        run = results.folder.trial(trial) / "events"
+        scores: dict[Any, float] = {}
+        if record.epochs:
+            names |= dict.fromkeys(record.epochs[0].scores)
+            scores = results.kept.loc[trial, list(record.epochs[0].scores)].to_dict()
+        through = record.epochs and (record.finished or made.name in passed_over)
+        status = FAILURE if record.failure is not None else SUCCESS if through else ""
+        old = _clear(run, keep=status)
+        if status and not old and run.is_dir():
+            _write(run, status, _end(status, scores))
     _clear(results.folder.trials, keep="")
-    if any(made.records for made in results.settings):
+    if results.records:
         _write(results.folder.trials, COLUMNS, [_columns(results, names)])
-
-
-def _status(made: SettingResult, record: Record) -> str:
-    if record.failure is not None:
-        return FAILURE
-    return SUCCESS if record.epochs and (record.finished or made.passed_over) else ""
-
-
-def _final(results: Results, record: Record) -> Mapping[str, float]:
-    if not record.epochs:
-        return {}
-    return best_epoch(record, results.metric, results.direction).scores
 
 
 def _clear(folder: Path, *, keep: str) -> bool:

@@ -1,28 +1,15 @@
 """A running sweep on the terminal: a live table, or plain lines where there is no terminal."""
 
 import time
-from collections import Counter
-from types import TracebackType
-from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lnln_dist.sweep.estimate import Cost
 from lnln_dist.sweep.state import Key, Study
 
 SHOWN = 16  # running trials listed
-
-
-def left_s(study: Study, expected: Cost, began: float, spent_before: int) -> float | None:
-    """Seconds until the sweep ends, from the pace since it was started; None: no pace yet."""
-    done = sum(len(r.epochs) for r in study.records.values())
-    new = done - spent_before
-    if new <= 0:
-        return None
-    return max(0.0, expected.epochs - done) * (time.time() - began) / new
 
 
 def duration(seconds: float) -> str:
@@ -33,20 +20,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-class Counts(NamedTuple):
-    """Trials that were begun, each counted once."""
-
-    running: int
-    finished: int
-    held: int  # waiting for a decision, or for their turn to go on
-    stopped: int  # their setting goes no further
-    failed: int
-
-
-def counts(study: Study) -> Counts:
-    """Where the trials of a sweep stand."""
+def counts(study: Study) -> dict[str, int]:
+    """How many of the trials that were begun are in each state."""
+    found = dict.fromkeys(("running", "finished", "held", "stopped", "failed"), 0)
+    found["running"] = len(study.running)
     passed_over = study.passed_over
-    found: Counter[str] = Counter(running=len(study.running))
     for key, record in study.records.items():
         if key in study.running:
             continue
@@ -55,23 +33,20 @@ def counts(study: Study) -> Counts:
         elif record.finished:
             found["finished"] += 1
         elif record.epochs:
+            # Held: it waits for a decision, or for its turn. Stopped: its setting goes no further.
             found["stopped" if key[0] in passed_over else "held"] += 1
-    return Counts(*(found[name] for name in Counts._fields))
+    return found
 
 
 class Board:
-    """Shows a study.
+    """Shows a study."""
 
-    Args:
-        expected: the sweep's expected cost, for the time left.
-    """
-
-    def __init__(self, study: Study, expected: Cost) -> None:
+    def __init__(self, study: Study) -> None:
         self._study = study
-        self._expected = expected
+        self._expected = study.space.expected()
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._began = time.time()
-        self._before = sum(len(r.epochs) for r in study.records.values())
+        self._before = study.epochs
         self._live: Live | None = None
         if self._console.is_terminal:
             self._live = Live(console=self._console, refresh_per_second=1, get_renderable=self.view)
@@ -81,12 +56,7 @@ class Board:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
 
@@ -99,21 +69,14 @@ class Board:
         if not self._live:
             self.line(f"{trial}: started")
 
-    def told(self, trial: str, epoch: int) -> None:
-        """Says what a trial's stretch has come to at its end, as ``started``."""
-        study = self._study
-        running = {study.name(key) for key in study.running}
-        if self._live or trial in running:
-            return
-        key = next(key for key in study.records if study.name(key) == trial)
-        self.line(f"{trial}: epoch {epoch}, {study.metric} {self._best(key)}; {self.headline()}")
-
-    def ended(self, trial: str) -> None:
-        """Says that a trial is through, as ``started``."""
+    def told(self, trial: str, *, ended: bool = False) -> None:
+        """Says what a trial's stretch has come to, or that it is through, as ``started``."""
         study = self._study
         key = next(key for key in study.records if study.name(key) == trial)
-        if not self._live and study.records[key].finished:
-            self.line(f"{trial}: finished, {study.metric} {self._best(key)}; {self.headline()}")
+        record = study.records[key]
+        if not self._live and (record.finished if ended else key not in study.running):
+            word = "finished" if ended else f"epoch {len(record.epochs)}"
+            self.line(f"{trial}: {word}, {study.metric} {self._best(key)}; {self.headline()}")
 
     def _best(self, key: Key) -> str:
         study = self._study
@@ -123,13 +86,13 @@ class Board:
     def headline(self) -> str:
         """Counts, epochs and time left in one line."""
         study = self._study
-        spent = sum(len(r.epochs) for r in study.records.values())
-        found = counts(study)._asdict()
-        parts = [f"{count} {name}" for name, count in found.items() if count or name != "failed"]
+        spent = study.epochs
+        found = counts(study).items()
+        parts = [f"{count} {name}" for name, count in found if count or name != "failed"]
         parts.append(f"{spent} of about {max(spent, round(self._expected.epochs))} epochs")
-        left = left_s(study, self._expected, self._began, self._before)
-        if left is not None:
-            parts.append(f"{duration(left)} left")
+        if new := spent - self._before:
+            pace = (time.time() - self._began) / new
+            parts.append(f"{duration(max(0.0, self._expected.epochs - spent) * pace)} left")
         return ", ".join(parts)
 
     def view(self) -> Group:
@@ -142,9 +105,9 @@ class Board:
         for key, run in list(study.running.items())[:SHOWN]:
             epochs = study.records[key].epochs
             table.add_row(
-                run.segment.stage,
+                run.stretch.stage,
                 study.name(key),
-                f"{len(epochs)}/{run.segment.until}",
+                f"{len(epochs)}/{run.stretch.until}",
                 f"{epochs[-1].scores[study.metric]:.4f}" if epochs else "",
                 self._best(key),
                 duration(now - run.since),

@@ -8,13 +8,15 @@ is started on the chance that a later decision wants it.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from lnln_dist.sweep import halving
 
 Stage = Literal["screen", "confirm"]
+ROUNDS = 5  # sweeps played with random scores; the spread between them is small
 
 
 class Candidate(NamedTuple):
@@ -63,7 +65,7 @@ class Rules:
     stop: bool
 
 
-class Segment(NamedTuple):
+class Stretch(NamedTuple):
     """Work: train one trial until an epoch."""
 
     name: str
@@ -85,7 +87,7 @@ class Verdict(NamedTuple):
 class Plan:
     """All work that is needed now, most urgent first, and all verdicts so far."""
 
-    segments: list[Segment] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     rungs: dict[str, list[list[halving.Rung]]] = field(default_factory=dict)
     """Per stratum and bracket."""
@@ -119,12 +121,12 @@ def plan(
             decided.add(stratum)
             for member in members:
                 if out.verdicts[member.name].chosen:
-                    out.segments.extend(
+                    out.stretches.extend(
                         _missing(member.name, rules.seeds, member.epochs, "confirm", progress)
                     )
     # The longest work first, so that little is left running alone at the end.
-    out.segments.sort(key=lambda s: (s.stage != "confirm", -s.until))
-    return Plan(out.segments, out.verdicts, out.rungs, frozenset(decided))
+    out.stretches.sort(key=lambda s: (s.stage != "confirm", -s.until))
+    return Plan(out.stretches, out.verdicts, out.rungs, frozenset(decided))
 
 
 def _screen(
@@ -154,7 +156,7 @@ def _screen(
         for rung in reversed(rungs):
             for name in rung.names:
                 if cost(name, rung.epoch) is None:
-                    out.segments.extend(_missing(name, seeds, rung.epoch, "screen", progress))
+                    out.stretches.extend(_missing(name, seeds, rung.epoch, "screen", progress))
     over = all(rung.over for rungs in ladders for rung in rungs)
     _judge(members, ladders, cost, rules.best if over else None, out)
     return over
@@ -218,7 +220,53 @@ def _missing(
     until: int,
     stage: Stage,
     progress: Mapping[tuple[str, int], Progress],
-) -> Iterable[Segment]:
+) -> Iterable[Stretch]:
     for seed in seeds:
         if progress.get((name, seed), _NOTHING).at(until) is None:
-            yield Segment(name, seed, until, stage)
+            yield Stretch(name, seed, until, stage)
+
+
+def play(
+    rules: Rules,
+    candidates: Sequence[Candidate],
+    cost: Callable[[str, int, int], float],
+    *,
+    pick: Callable[[list[Stretch]], int] | None = None,
+) -> dict[tuple[str, int], Progress]:
+    """Runs the planner to the end with made-up scores.
+
+    Args:
+        cost: best objective of (candidate, seed) after an epoch, smaller is better.
+        pick: which of the needed stretches finishes next, alone; None: all of them do. The end is
+            the same, since everything in a plan is needed, but a plan per stretch takes long.
+    """
+    lengths = {c.name: c.epochs for c in candidates}
+    progress: dict[tuple[str, int], Progress] = {}
+    while stretches := plan(rules, candidates, progress).stretches:
+        for done in [stretches[pick(stretches)]] if pick else stretches:
+            known = progress.get((done.name, done.seed), Progress()).costs
+            until = min(done.until, lengths[done.name])
+            more = [cost(done.name, done.seed, e) for e in range(len(known) + 1, until + 1)]
+            finished = until == lengths[done.name]
+            progress[done.name, done.seed] = Progress((*known, *more), finished=finished)
+    return progress
+
+
+class Cost(NamedTuple):
+    """Epochs of training, over all trials."""
+
+    epochs: float  # expected
+    trials: float  # expected number of (setting, seed) that are started
+    full: int  # of the full grid: every setting on every seed to the end
+
+
+def expected(rules: Rules, candidates: Sequence[Candidate]) -> Cost:
+    """What a sweep costs if its settings are ranked by chance."""
+    played = []
+    for number in range(ROUNDS):
+        draw = random.Random(number)  # noqa: S311 nothing to keep secret
+        level = {c.name: draw.random() for c in candidates}
+        played.append(play(rules, candidates, lambda name, seed, epoch, at=level: at[name]))  # type: ignore[misc]  # noqa: ARG005
+    epochs = sum(len(progress.costs) for one in played for progress in one.values())
+    full = sum(c.epochs for c in candidates) * len(rules.seeds)
+    return Cost(epochs / ROUNDS, sum(map(len, played)) / ROUNDS, full)

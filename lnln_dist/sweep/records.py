@@ -19,7 +19,6 @@ from lnln_dist.files import atomic_write
 from lnln_dist.sweep.planner import Progress
 
 NOTE = "trial.json"
-OLD_LEDGER = "events.jsonl"  # of sweeps from before there were notes: one line per event
 _MEAN = re.compile(r"^[^/]+/([^/]+)/mean$")  # monitor.writer.mean_tag
 
 
@@ -32,7 +31,7 @@ class Epoch(NamedTuple):
     scores: Mapping[str, float]  # metric -> mean over the noise grid; nan: not defined
 
 
-class Stretch(BaseModel):
+class Trained(BaseModel):
     """One stay of a trial on a worker."""
 
     start: int
@@ -61,7 +60,7 @@ class Note(BaseModel):
     """Its checkpoints were removed on purpose, so that its log alone counts."""
     losses: int = 0
     """Times its process or node died under it."""
-    stretches: list[Stretch] = []
+    stretches: list[Trained] = []
 
 
 @dataclass
@@ -80,11 +79,6 @@ class Record:
     def failure(self) -> str | None:
         """Why it failed."""
         return self.note.failure
-
-    @property
-    def hosts(self) -> set[str]:
-        """Where it was trained."""
-        return {stretch.host for stretch in self.note.stretches if stretch.host}
 
     def progress(self, metric: str, direction: int) -> Progress:
         """Its best objective so far after each epoch, smaller being better."""
@@ -173,49 +167,16 @@ def read_records(trials: Path, names: Iterable[str]) -> dict[str, Record]:
     Args:
         trials: the folder of run folders.
     """
-    old = _old_notes(trials.parent / OLD_LEDGER)
     records = {}
     for name in names:
         path = trials / name / NOTE
         try:
-            note = Note.model_validate_json(path.read_bytes()) if path.exists() else None
+            note = Note.model_validate_json(path.read_bytes()) if path.exists() else Note()
         except (OSError, ValidationError) as err:
             raise UserError(
                 f"{path}: damaged ({' '.join(str(err).split())[:200]}): remove it; where the trial "
                 "ran is forgotten, what it trained is not"
             ) from err
-        records[name] = Record(note=note or old.get(name) or Note())
+        records[name] = Record(note=note)
         records[name].take_committed(trials / name)
     return records
-
-
-def _old_notes(path: Path) -> dict[str, Note]:
-    notes: dict[str, Note] = {}
-    for event in json_lines(path):
-        try:
-            kind = event["event"]
-            if kind in ("session", "exhausted"):
-                continue
-            _apply(notes.setdefault(event["trial"], Note()), kind, event)
-        except (KeyError, ValidationError) as err:
-            raise UserError(
-                f"{path}: the line {json.dumps(event)[:120]} is damaged ({err}): remove it, or put "
-                "the file back from a copy"
-            ) from err
-    return notes
-
-
-def _apply(note: Note, kind: str, event: Mapping[str, Any]) -> None:
-    if kind == "start":
-        note.pruned = False
-    elif kind == "pruned":
-        note.pruned = True
-    elif kind == "end":
-        note.finished = event["finished"]
-        note.stretches.append(Stretch(**{"start": 0, "epoch": 0} | dict(event)))
-    elif kind == "lost":
-        note.losses += 1
-    elif kind == "failed":
-        note.failure = event["reason"]
-    elif kind == "retry":
-        note.failure = None

@@ -1,40 +1,24 @@
 """One session of a sweep: from its YAML to its summary."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lnln_dist import metrics
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.files import held
 from lnln_dist.sweep import figures, hparams, space, summary
-from lnln_dist.sweep.collect import collect
-from lnln_dist.sweep.estimate import estimate
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.live import Board, duration
 from lnln_dist.sweep.notice import leave, on_notice
-from lnln_dist.sweep.search import optuna_proposer
+from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import SweepConfig
 from lnln_dist.sweep.trial import Program
+from lnln_dist.train.claim import check_scores
 
 ROWS = 40  # settings listed by a dry run
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a session runs, beside what the sweep is."""
-
-    resume: bool = False
-    retry_failed: bool = False
-    address: str | None = None
-    """Of a Ray cluster; None: RAY_ADDRESS, else this machine."""
-    cpus: int | None = None
-    """Cores of a local cluster; None: all that may be used."""
-    wait_s: float = 0.0
-    """How long to wait for a cluster to grow until a trial fits."""
 
 
 class Outcome(NamedTuple):
@@ -47,7 +31,7 @@ class Outcome(NamedTuple):
 
 def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
     """What a dry run prints: the settings, their number and the expected cost."""
-    cost, sweep = estimate(made), made.sweep
+    cost, sweep = made.expected(), made.sweep
     lines = []
     width = max((len(s.stratum) for s in made.settings), default=0)
     for setting in made.settings[:ROWS]:
@@ -81,32 +65,46 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
 
 
 def run(
-    sweep: SweepConfig, output: Path, options: Options, *, program: Program | None = None
+    sweep: SweepConfig,
+    output: Path,
+    *,
+    resume: bool = False,
+    retry_failed: bool = False,
+    address: str | None = None,
+    cpus: int | None = None,
+    wait_s: float = 0.0,
+    program: Program | None = None,
 ) -> Outcome:
     """Runs or resumes a sweep.
 
     Args:
         sweep: a frozen sweep.
+        output: its folder.
+        resume: go on with what is there.
+        retry_failed: resume, and try failed trials again.
+        address: of a Ray cluster; None is RAY_ADDRESS, else this machine.
+        cpus: cores of a cluster of this machine; None: all that may be used.
+        wait_s: how long to wait for a cluster to grow until a trial fits.
         program: training program of the trials; None is `train.program.run`.
 
     Raises:
         UserError: settings, data, folder or cluster do not allow it.
     """
+    resume = resume or retry_failed
     made = space.resolve(sweep)
     propose = _proposer(sweep)
-    metric = made.common.select.metric
     data = _check_data(made) if program is None else {}
     folder = Folder(output.expanduser().absolute())
     new = not (folder.path / "settings.json").exists()
-    folder.create(resume=options.resume)
-    with folder.locked():
+    folder.create(resume=resume)
+    with held(folder.path, wait_s=0):
         folder.adopt(made, data)
-        study = Study(made, folder, metric, metrics.DIRECTION[metric], propose)
+        study = Study(made, folder, propose)
         folder.save(made, data)
-        if options.retry_failed:
+        if retry_failed:
             study.retry_failed()
-        board = Board(study, estimate(made))
-        if new and options.resume:
+        board = Board(study)
+        if new and resume:
             # A misspelt --output would else look like a sweep that has lost everything.
             board.line(f"{folder.path} holds no sweep yet: a new one is started")
         for name in made.dropped:
@@ -116,9 +114,9 @@ def run(
         try:
             if not study.over:
                 with on_notice(leave):
-                    grid = _train(study, board, options, program)
+                    grid = _train(study, board, address, cpus, wait_s, program)
         finally:
-            results = collect(folder.path)
+            results = Results(folder.path)
             summary.write(results)
             hparams.write(results)
         figures.draw(results)
@@ -127,24 +125,31 @@ def run(
 
 def _proposer(sweep: SweepConfig) -> Proposer | None:
     """The source of settings that are not known from the start, all names of Ray's checked."""
-    by_ray = sweep.search.ray or not isinstance(sweep.screen.scheduler, str)
+    by_ray = sweep.search.proposes or not isinstance(sweep.screen.scheduler, str)
     if by_ray or sweep.callbacks or sweep.loggers:
         from lnln_dist.sweep.tune import native
 
         native.check(sweep)
-        if sweep.search.ray:
+        if sweep.search.proposes:
             return native.proposer(sweep)
-    return optuna_proposer if sweep.search.proposes else None
+    return None
 
 
-def _train(study: Study, board: Board, options: Options, program: Program | None) -> Any:
+def _train(
+    study: Study,
+    board: Board,
+    address: str | None,
+    cpus: int | None,
+    wait_s: float,
+    program: Program | None,
+) -> Any:
     # Imported here: a dry run, a mistake in the YAML or `sweep show` must not wait for Ray.
     from lnln_dist.sweep.tune import cluster, driver
 
     need = study.space.sweep.resources
     # Twice: Ray hears SIGTERM in its own way once it is connected.
-    with cluster.cluster(options.address, cpus=options.cpus) as ray, on_notice(leave):
-        found = cluster.wait_for(ray, need, seconds=options.wait_s)
+    with cluster.cluster(address, cpus=cpus) as ray, on_notice(leave):
+        found = cluster.wait_for(ray, need, seconds=wait_s)
         board.line(str(found))
         if found.gpus and not need.gpus:
             board.line("the trials train on the CPU: set resources.gpus to use the GPUs")
@@ -164,27 +169,22 @@ def _check_data(made: Space) -> dict[str, str]:
     Returns:
         The data's hashes by folder.
     """
-    metric, hashes = made.common.select.metric, {}
+    hashes = {}
     for path in sorted(_data_paths(made)):
         if not path:
             raise ConfigError(
                 "data.path is empty: set it to a folder written by `lnln-dist prepare`"
             )
         index = open_dataset(path).index
-        known = metrics.defined(index.family, index.label_range)
-        if metric not in known:
-            raise ConfigError(
-                f"select.metric: {metric!r} is not a score of {index.dataset}; choose one of "
-                f"{', '.join(known)}"
-            )
+        check_scores(made.common, index)
         hashes[path] = index.data_hash()
     return hashes
 
 
 def show(path: Path) -> str:
     """Brings a sweep's summary and figures up to date, also while it runs; returns the text."""
-    results = collect(path)
-    failed = any(made.failures for made in results.settings)
+    results = Results(path)
+    failed = any(map(results.failures, results.settings))
     if not results.epochs and not failed:
         raise UserError(f"{path}: no trial has finished an epoch yet")
     summary.write(results)

@@ -14,9 +14,10 @@ from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
 from lnln_dist.recipes import check_recipe
 from lnln_dist.sweep import axes, study
+from lnln_dist.sweep.planner import Candidate, Cost, Rules, expected
 from lnln_dist.sweep.study import Axis, SweepConfig
 
-ENCODER = "model.encoder.name"
+ENCODER, EPOCHS = "model.encoder.name", "train.epochs"
 TEACHER = "model.classifier"  # a run folder
 LONGEST_NAME = 64
 
@@ -89,15 +90,17 @@ class Space:
             check_recipe(config)
         except ConfigError as err:
             raise ConfigError(f"setting {name}: {err}") from err
+        epochs = config.train.epochs
+        if config.optim.steady and EPOCHS not in self.swept:
+            # A longer training begins like a shorter one: both are the same setting.
+            config = replace(config, train=replace(config.train, epochs=1))
         # Where data lie is not part of a config's hash, but here it may tell settings apart.
         data = config.data.path if self._sweeps_data() else ""
         content = f"{settings.config_hash(config)} {data}"
         key = hashlib.sha256(content.encode()).hexdigest()[:12]
         if len(name) > LONGEST_NAME:
             name = f"{name[: LONGEST_NAME - 9]}-{key[:8]}"
-        return Setting(
-            name, self._stratum(values), values, key, config.train.epochs, config.data.path
-        )
+        return Setting(name, self._stratum(values), values, key, epochs, config.data.path)
 
     def _stratum(self, values: Mapping[str, Any]) -> str:
         own = {name: values[name] for name in axes.strata(self.sweep)}
@@ -113,10 +116,8 @@ class Space:
     def drawn_from(self) -> str:
         """Twelve hex digits of the axes and the search: where a sampler's settings come from."""
         plain = {name: study.plain(axis) for name, axis in self.sweep.axes.items()}
-        search = study.plain(self.sweep.search)
-        if not search["ray"]:  # as it was before there were searchers of Ray's
-            del search["ray"], search["arguments"]
-        return _digest(json.dumps([plain, search], sort_keys=True))[:12]
+        found = json.dumps([plain, study.plain(self.sweep.search)], sort_keys=True)
+        return _digest(found)[:12]
 
     @property
     def swept(self) -> tuple[str, ...]:
@@ -137,6 +138,39 @@ class Space:
             return frozenset()
         count = Counter(made.stratum for made in self.settings)
         return frozenset(s for s in self.strata if count[s] < (self.sweep.search.samples or 0))
+
+    @property
+    def rules(self) -> Rules:
+        """The planner's rules."""
+        screen = self.sweep.screen
+        return Rules(
+            seeds=self.sweep.seeds,
+            screen_seeds=screen.seeds,
+            grace=screen.grace_epochs,
+            reduction=screen.reduction,
+            brackets=screen.brackets,
+            longest=screen.epochs,
+            best=self.sweep.confirm.best,
+            stop=screen.scheduler == "asha",
+        )
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The settings as the planner sees them."""
+        return [Candidate(made.name, made.stratum, made.epochs) for made in self.settings]
+
+    def expected(self) -> Cost:
+        """Expected cost; of a sampler's settings as many are counted as it will propose."""
+        numbers = range(self.sweep.search.samples or 1)
+        return expected(
+            self.rules,
+            self.candidates
+            or [
+                Candidate(f"{stratum} {number}", stratum, self.common.train.epochs)
+                for stratum in self.strata
+                for number in numbers
+            ],
+        )
 
     @cached_property
     def strata(self) -> dict[str, dict[str, Any]]:
@@ -162,7 +196,7 @@ def freeze(sweep: SweepConfig) -> SweepConfig:
     """
     own = settings.nest(settings.flatten(sweep.settings))
     common = settings.read_configs([Path(name) for name in sweep.config])
-    laid = replace(sweep, settings=settings.lay(common, own))
+    laid = replace(sweep, settings=settings.merge(common, own))
     settings.check_keys(own, at="settings.", models=axes.models(laid))
     for key in sorted(axes.OWN.keys() & settings.flatten(own)):
         raise ConfigError(f"settings.{key}: {axes.OWN[key]}")

@@ -8,14 +8,14 @@ import itertools
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from lnln_dist.files import PENDING
-from lnln_dist.sweep.estimate import rules_of
+from lnln_dist.metrics import DIRECTION
 from lnln_dist.sweep.folder import Folder
-from lnln_dist.sweep.planner import Candidate, Plan, Segment, plan
-from lnln_dist.sweep.records import Epoch, Record, Stretch
+from lnln_dist.sweep.planner import Plan, Stretch, plan
+from lnln_dist.sweep.records import Epoch, Record, Trained
 from lnln_dist.sweep.space import Setting, Space
 
 Key = tuple[str, int]  # (setting, seed)
@@ -38,80 +38,91 @@ NOWHERE = Worker()
 class Running:
     """A stretch that a worker has."""
 
-    segment: Segment
+    stretch: Stretch
     since: float
     start: int
     """Epochs trained before."""
 
 
-def plan_of(
-    space: Space,
-    records: Mapping[Key, Record],
-    metric: str,
-    direction: int,
-    open_strata: frozenset[str],
-) -> Plan:
-    """What is still to be trained, given what the trials have reached."""
-    made = plan(
-        rules_of(space),
-        [Candidate(s.name, s.stratum, s.epochs) for s in space.settings],
-        {key: record.progress(metric, direction) for key, record in records.items()},
-        open_strata=open_strata,
-    )
-    # What a scheduler of Ray's has stopped is through with the screening, not with its training.
-    made.segments.extend(
-        Segment(s.name, seed, s.epochs, "confirm")
-        for s in space.settings
-        for seed in space.sweep.seeds
-        if made.verdicts[s.name].chosen
-        and (note := records[s.name, seed].note).stopped
-        and not (note.finished or note.failure)
-    )
-    return made
+class Standing:
+    """A sweep as it stands: what its trials have reached, and what the plan makes of that."""
+
+    def __init__(self, space: Space, folder: Folder) -> None:
+        self.space, self.folder = space, folder
+        self.metric = space.common.select.metric
+        self.direction = DIRECTION[self.metric]
+        self.records = folder.records(space)
+        self._exhausted = folder.exhausted(space)
+        self.plan = self._plan()
+
+    @property
+    def open_strata(self) -> frozenset[str]:
+        """Those that a sampler has not filled yet."""
+        return self.space.unfilled - self._exhausted
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to train."""
+        return not self.open_strata and not self.plan.stretches
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained so far."""
+        return sum(len(record.epochs) for record in self.records.values())
+
+    @property
+    def passed_over(self) -> set[str]:
+        """Settings that go no further: by a rung, by the choice of the best, or for a failure."""
+        sweep, out = self.space.sweep, set()
+        for made in self.space.settings:
+            screening = [self.records[made.name, s] for s in sweep.seeds[: sweep.screen.seeds]]
+            failed = any(record.failure is not None for record in screening)
+            decided = made.stratum in self.plan.decided
+            if (failed or decided) and not self.plan.verdicts[made.name].chosen:
+                out.add(made.name)
+        for rungs in itertools.chain.from_iterable(self.plan.rungs.values()):
+            for rung, above in itertools.pairwise(rungs):
+                # Where few go up, some of the others are among the best in the end all the same.
+                if rung.over and len(above.names) >= sweep.confirm.best:
+                    out |= set(rung.names) - set(above.names)
+        return out
+
+    def _plan(self) -> Plan:
+        """What is still to be trained, given what the trials have reached."""
+        space, records = self.space, self.records
+        made = plan(
+            space.rules,
+            space.candidates,
+            {key: record.progress(self.metric, self.direction) for key, record in records.items()},
+            open_strata=self.open_strata,
+        )
+        # What a scheduler of Ray's has stopped is through with the screening, not with its
+        # training.
+        made.stretches.extend(
+            Stretch(s.name, seed, s.epochs, "confirm")
+            for s in space.settings
+            for seed in space.sweep.seeds
+            if made.verdicts[s.name].chosen
+            and (note := records[s.name, seed].note).stopped
+            and not (note.finished or note.failure)
+        )
+        return made
 
 
-def passed_over(space: Space, records: Mapping[Key, Record], planned: Plan) -> set[str]:
-    """Settings that go no further: by a rung, by the choice of the best, or for a failure."""
-    sweep, out = space.sweep, set()
-    for made in space.settings:
-        screening = [records[made.name, s] for s in sweep.seeds[: sweep.screen.seeds]]
-        failed = any(record.failure is not None for record in screening)
-        decided = made.stratum in planned.decided
-        if (failed or decided) and not planned.verdicts[made.name].chosen:
-            out.add(made.name)
-    for rungs in itertools.chain.from_iterable(planned.rungs.values()):
-        for rung, above in itertools.pairwise(rungs):
-            # Where few go up, some of the others are among the best in the end all the same.
-            if rung.over and len(above.names) >= sweep.confirm.best:
-                out |= set(rung.names) - set(above.names)
-    return out
-
-
-@dataclass
-class Study:
+class Study(Standing):
     """State of a sweep between its trials' reports.
 
     Args:
-        metric: objective, as chosen by the settings.
-        direction: +1 where larger is better, -1 where smaller is.
         propose: source of further settings; None where all are known.
     """
 
-    space: Space
-    folder: Folder
-    metric: str
-    direction: int
-    propose: Proposer | None = None
-    records: dict[Key, Record] = field(default_factory=dict)
-    running: dict[Key, Running] = field(default_factory=dict)
-    halted: str = ""
-    """Why nothing more is handed out."""
-
-    def __post_init__(self) -> None:
-        self._by_name = {made.name: made for made in self.space.settings}
-        self._exhausted = self.folder.exhausted(self.space)
-        self.records = self.folder.records(self.space)
-        self.plan = self._plan()
+    def __init__(self, space: Space, folder: Folder, propose: Proposer | None = None) -> None:
+        super().__init__(space, folder)
+        self.propose = propose
+        self.running: dict[Key, Running] = {}
+        self.halted = ""
+        """Why nothing more is handed out."""
+        self._by_name = {made.name: made for made in space.settings}
         self._train_again_what_lost_its_weights()
         self._prune()
 
@@ -126,7 +137,7 @@ class Study:
     @property
     def over(self) -> bool:
         """Nothing is left to do."""
-        return not self.running and not self._waiting() and not self._open()
+        return super().over and not self.running
 
     def name(self, key: Key) -> str:
         """A trial's name."""
@@ -136,7 +147,7 @@ class Study:
         """A trial's setting."""
         return self._by_name[key[0]]
 
-    def next(self) -> Segment | None:
+    def next(self) -> Stretch | None:
         """The most urgent stretch that nobody has; None if nothing can be done until news comes."""
         if self.halted:
             return None
@@ -145,18 +156,18 @@ class Study:
             waiting = self._waiting()
         return waiting[0] if waiting else None
 
-    def start(self, segment: Segment) -> None:
+    def start(self, stretch: Stretch) -> None:
         """Takes in that a worker will have a stretch."""
-        key = (segment.name, segment.seed)
+        key = (stretch.name, stretch.seed)
         record = self.records[key]
-        self.running[key] = Running(segment, time.time(), len(record.epochs))
+        self.running[key] = Running(stretch, time.time(), len(record.epochs))
         if record.note.pruned:
             record.note.pruned = False
             self._save(key)
 
     def wants(self, key: Key) -> int:
         """The epoch to which a trial has to be trained, as far as is known now; 0: no further."""
-        return max((s.until for s in self.plan.segments if (s.name, s.seed) == key), default=0)
+        return max((s.until for s in self.plan.stretches if (s.name, s.seed) == key), default=0)
 
     def heard(self, key: Key, epoch: Epoch) -> None:
         """Takes in one epoch's scores; hearing one again changes nothing."""
@@ -201,15 +212,10 @@ class Study:
         self.plan = self._plan()
         self._prune()
 
-    @property
-    def passed_over(self) -> set[str]:
-        """Settings that go no further."""
-        return passed_over(self.space, self.records, self.plan)
-
     def _note(self, key: Key, run: Running, worker: Worker) -> None:
         wall = time.time() - run.since
         self.records[key].note.stretches.append(
-            Stretch(
+            Trained(
                 start=run.start,
                 epoch=len(self.records[key].epochs),
                 wall_s=round(wall, 3),
@@ -222,15 +228,11 @@ class Study:
     def _save(self, key: Key) -> None:
         self.records[key].save(self.folder.trial(self.name(key)))
 
-    def _waiting(self) -> list[Segment]:
-        return [s for s in self.plan.segments if (s.name, s.seed) not in self.running]
-
-    def _open(self) -> frozenset[str]:
-        """Strata that a sampler has not filled yet."""
-        return self.space.unfilled - self._exhausted
+    def _waiting(self) -> list[Stretch]:
+        return [s for s in self.plan.stretches if (s.name, s.seed) not in self.running]
 
     def _ask_for_more(self) -> bool:
-        open_strata = sorted(self._open())
+        open_strata = sorted(self.open_strata)
         for stratum in open_strata:
             assert self.propose is not None, "a sampler's sweep needs its sampler"
             known = {
@@ -250,9 +252,6 @@ class Study:
         if open_strata:
             self.plan = self._plan()
         return bool(open_strata)
-
-    def _plan(self) -> Plan:
-        return plan_of(self.space, self.records, self.metric, self.direction, self._open())
 
     def _train_again_what_lost_its_weights(self) -> None:
         """A setting may be chosen only now, by a larger ``confirm.best``, its weights long gone."""

@@ -66,6 +66,11 @@ class SearchConfig:
     """Of that searcher; they may stand beside its name."""
 
     @property
+    def searcher(self) -> str:
+        """Name of the searcher of Ray's that proposes."""
+        return "OptunaSearch" if self.kind == "optuna" else self.ray
+
+    @property
     def proposes(self) -> bool:
         """Whether settings are proposed one by one from the results so far."""
         return self.kind in ("optuna", "ray")

@@ -1,14 +1,18 @@
 """A sweep's results as Markdown and CSV, and what the terminal shows of them."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
+
+import pandas as pd
 
 from lnln_dist import settings
 from lnln_dist.files import atomic_write
 from lnln_dist.sweep import axes
-from lnln_dist.sweep.collect import Estimate, Results, SettingResult, report_rows, to_csv
 from lnln_dist.sweep.live import duration
+from lnln_dist.sweep.results import Estimate, Results
+from lnln_dist.sweep.space import Setting
 
 ARRIVAL = (
     " Schedulers and searchers of Ray's go by who reports first: run again, this sweep may stop "
@@ -16,66 +20,78 @@ ARRIVAL = (
 )
 
 
-def write(results: Results) -> list[Path]:
+def write(results: Results) -> None:
     """Writes ``sweep.csv``, ``summary.csv``, ``summary.md`` and the winners' configs."""
     folder = results.folder.path
     out = {
-        "sweep.csv": to_csv(report_rows(results)),
-        "summary.csv": to_csv(summary_rows(results)),
+        "sweep.csv": results.table.to_csv(index=False),
+        "summary.csv": pd.DataFrame(summary_rows(results), dtype=object).to_csv(index=False),
         "summary.md": markdown(results),
     }
     for stratum in results.space.strata:
         winner = results.winner(stratum)
         if winner is not None:
-            config = results.space.config(winner.setting.values, results.space.sweep.seeds[0])
-            head = (
-                f"# {winner.setting.name}: winner of {folder.name}, stratum {stratum}.\n"
-                "# data.path is where its data were: elsewhere, add --data.path DIR.\n"
-            )
-            out[f"winner/{stratum}.yaml"] = head + settings.dump(config)
+            out[f"winner/{stratum}.yaml"] = _winners_config(results, winner)
     for name, text in out.items():
         atomic_write(folder / name, text)
     for old in (folder / "winner").glob("*.yaml"):
         if f"winner/{old.name}" not in out:
             old.unlink()  # of a stratum that has another name, or no winner, by now
-    return [folder / name for name in out]
+
+
+def _winners_config(results: Results, winner: Setting) -> str:
+    folder = results.folder.path
+    config = results.space.config(winner.values, results.space.sweep.seeds[0])
+    path, said = (
+        config.data.path,
+        "data.path is where its data were: elsewhere, add --data.path DIR",
+    )
+    there, here = os.path.realpath(path), os.path.realpath(folder / "winner")
+    if path and "://" not in path and os.path.commonpath([there, here]) != "/":
+        path = settings.HERE + os.path.relpath(there, here)
+        said = "data.path starts at this file: it holds while sweep and data move together"
+    head = f"# {winner.name}: winner of {folder.name}, stratum {winner.stratum}.\n# {said}.\n"
+    return head + settings.dump(replace(config, data=replace(config.data, path=path)))
 
 
 def summary_rows(results: Results) -> Iterator[dict[str, object]]:
-    """One row per setting, for ``summary.csv``."""
-    for result in results.settings:
-        made, verdict = result.setting, result.verdict
-        winner = results.winner(made.stratum)
+    """One row per setting, for ``summary.csv``; what is not defined is nan, what is not there yet
+    is left out.
+    """
+    winners = {stratum: results.winner(stratum) for stratum in results.space.strata}
+    for made in results.settings:
+        verdict = results.verdict(made)
         row: dict[str, object] = {
             "stratum": made.stratum,
             "setting": made.name,
             **{f"axis:{name}": value for name, value in made.values.items()},
-            "state": state(results, result),
-            "winner": winner is not None and winner.setting.name == made.name,
-            "epochs_trained": sum(len(r.epochs) for r in result.records.values()),
-            "epochs_full": made.epochs * len(result.records),
-            "failed_seeds": len(result.failures),
+            "state": state(results, made),
+            "winner": winners[made.stratum] is made,
+            "epochs_trained": results.trained(made),
+            "epochs_full": made.epochs * len(results.space.sweep.seeds),
+            "failed_seeds": len(results.failures(made)),
             "screen_epoch": verdict.epoch,
             "screen_rank": verdict.rank,
             "screen_mean": -results.direction * verdict.cost if verdict.epoch else None,
         }
-        for name, value in result.confirmed.items():
-            row |= {f"{name}_{part}": v for part, v in value._asdict().items()}
-        if result.fresh.n:
-            row |= {f"fresh_{results.metric}_{k}": v for k, v in result.fresh._asdict().items()}
+        found, fresh = results.confirmed(made), results.fresh(made)
+        parts = found | ({f"fresh_{results.metric}": fresh} if fresh.n else {})
+        for name, value in parts.items():
+            for part, number in value._asdict().items():
+                row[f"{name}_{part}"] = "nan" if math.isnan(number) else number
         yield row
 
 
-def state(results: Results, result: SettingResult) -> str:
+def state(results: Results, made: Setting) -> str:
     """Where a setting stands, in a few words."""
-    verdict = result.verdict
-    if result.failures and not result.complete:
-        return "failed"
-    if result.complete:
+    verdict = results.verdict(made)
+    if results.complete(made):
         return "confirmed"
+    if results.failures(made):
+        return "failed"
     if verdict.chosen:
         return "confirming"
-    if result.setting.stratum in results.plan.decided:
+    if made.stratum in results.plan.decided:
         return f"stopped after {verdict.epoch}"
     return f"screening, {verdict.epoch} reached" if verdict.epoch else "screening"
 
@@ -99,8 +115,8 @@ def _headline(results: Results) -> str:
     better = "larger" if results.direction > 0 else "smaller"
     swept = any("select.rates" in axes.changed_keys(n, a) for n, a in sweep.axes.items())
     rates = "those of its stratum" if swept else ", ".join(f"{rate:g}" for rate in select.rates)
-    to_go = len(results.plan.segments)
-    by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.ray
+    to_go = len(results.plan.stretches)
+    by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.proposes
     return (
         f"{'Finished.' if results.over else f'Not finished: {to_go} stretches of training to go.'} "
         f"{len(results.settings)} settings, {len(sweep.seeds)} seeds. Objective: {results.metric} "
@@ -109,23 +125,52 @@ def _headline(results: Results) -> str:
     )
 
 
+def _failures(results: Results) -> list[str]:
+    rows = [
+        [
+            made.trial(seed),
+            reason,
+            str(len(results.records[made.name, seed].epochs) + 1),
+            _suspect(results, made, reason),
+        ]
+        for made in results.settings
+        for seed, reason in results.failures(made).items()
+    ]
+    if not rows:
+        return []
+    note = (
+        f"{len(rows)} trials failed; `--resume --retry-failed` tries them again. A setting that "
+        "failed in a screening seed is never the best."
+    )
+    return ["## Failures", note, _table(["trial", "reason", "in epoch", "look at"], rows)]
+
+
+def _suspect(results: Results, made: Setting, reason: str) -> str:
+    """The setting that such a failure mostly hangs on, with its value."""
+    config = results.space.config(made.values, results.space.sweep.seeds[0])
+    if "not finite" in reason:
+        return f"optim.lr {config.optim.lr:g}"
+    if "out of memory" in reason:
+        return f"train.micro_batch {config.train.micro_batch or config.train.batch_size}"
+    return ""
+
+
 def _winners(results: Results) -> list[str]:
     rows = []
     # A stratum is empty for good if all its settings equal some of another.
-    peopled = {s.setting.stratum for s in results.settings} | results.space.unfilled
+    peopled = {made.stratum for made in results.settings} | results.space.unfilled
     for stratum in (s for s in results.space.strata if s in peopled):
         winner, lead = results.winner(stratum), results.lead(stratum)
         if winner is None:
             through = stratum in results.plan.decided and results.over
-            rows.append(
-                [stratum, "none: no setting came through" if through else "not yet", *[""] * 3]
-            )
+            word = "none: no setting came through" if through else "not yet"
+            rows.append([stratum, word, "", "", ""])
             continue
-        value = winner.confirmed[results.metric]
+        value = results.confirmed(winner)[results.metric]
         ahead = "" if lead is None else _with_interval(lead)
         if lead is not None and not lead.low > 0:
             ahead += " (not separated)"
-        rows.append([stratum, winner.setting.name, _with_interval(value), str(value.n), ahead])
+        rows.append([stratum, winner.name, _with_interval(value), str(value.n), ahead])
     heads = ["stratum", "winner", f"{results.metric} [95 % CI]", "seeds", "lead over the next"]
     note = "Means over all seeds of settings trained to the end (confirm stage alone)."
     return ["## Winners", note, _table(heads, rows)]
@@ -133,26 +178,26 @@ def _winners(results: Results) -> list[str]:
 
 def _confirmed(results: Results) -> list[str]:
     rows = []
-    metric = results.metric
     others: list[str] = []
-    for stratum in results.space.strata:
-        for result in results.ranked(stratum):
-            value, fresh = result.confirmed[metric], result.fresh
-            others = [name for name in result.confirmed if name != metric]
-            rows.append(
-                [
-                    stratum,
-                    result.setting.name,
-                    str(value.n),
-                    f"{value.mean:.4f}",
-                    "" if math.isnan(value.sd) else f"{value.sd:.4f}",
-                    "" if math.isnan(value.low) else f"{value.low:.4f} to {value.high:.4f}",
-                    f"{fresh.mean:.4f} ({fresh.n})" if fresh.n else "",
-                    *[f"{result.confirmed[name].mean:.4f}" for name in others],
-                ]
-            )
+    for made in (made for stratum in results.space.strata for made in results.ranked(stratum)):
+        found, fresh = results.confirmed(made), results.fresh(made)
+        value = found.pop(results.metric)
+        others = list(found)
+        rows.append(
+            [
+                made.stratum,
+                made.name,
+                str(value.n),
+                f"{value.mean:.4f}",
+                "" if math.isnan(value.sd) else f"{value.sd:.4f}",
+                "" if math.isnan(value.low) else f"{value.low:.4f} to {value.high:.4f}",
+                f"{fresh.mean:.4f} ({fresh.n})" if fresh.n else "",
+                *[f"{other.mean:.4f}" for other in found.values()],
+            ]
+        )
     if not rows:
         return []
+    metric = results.metric
     heads = ["stratum", "setting", "seeds", metric, "sd", "95 % CI", "fresh seeds only", *others]
     note = (
         "Fresh seeds had no say in the screening: where their mean is clearly worse, the "
@@ -163,24 +208,14 @@ def _confirmed(results: Results) -> list[str]:
 
 def _screening(results: Results) -> list[str]:
     rows = []
-    for result in sorted(
-        results.settings,
-        key=lambda s: (s.setting.stratum, s.verdict.rank or math.inf, -s.verdict.epoch),
-    ):
-        verdict = result.verdict
-        if not verdict.epoch and not result.failures:
-            continue
-        rows.append(
-            [
-                result.setting.stratum,
-                result.setting.name,
-                state(results, result),
-                str(verdict.epoch),
-                _number(-results.direction * verdict.cost),
-                str(verdict.rank or ""),
-                str(sum(len(r.epochs) for r in result.records.values())),
-            ]
-        )
+    verdicts = [(made, results.verdict(made)) for made in results.settings]
+    verdicts.sort(key=lambda pair: (pair[0].stratum, pair[1].rank or math.inf, -pair[1].epoch))
+    for made, verdict in verdicts:
+        if verdict.epoch or results.failures(made):
+            cost = -results.direction * verdict.cost
+            row = [made.stratum, made.name, state(results, made), str(verdict.epoch)]
+            row += [f"{cost:.4f}" if math.isfinite(cost) else "-", str(verdict.rank or "")]
+            rows.append([*row, str(results.trained(made))])
     if not rows:
         return []
     seeds = results.space.sweep.screen.seeds
@@ -193,20 +228,17 @@ def _screening(results: Results) -> list[str]:
 
 
 def _cost(results: Results) -> list[str]:
-    full, spent = results.full_grid, results.epochs
-    records = [r for s in results.settings for r in s.records.values()]
+    full, spent, records = results.full_grid, results.epochs, results.records.values()
     stretches = [stretch for record in records for stretch in record.note.stretches]
     wall, train = sum(s.wall_s for s in stretches), sum(s.train_s for s in stretches)
-    text = (
-        f"{spent} epochs in {sum(bool(r.epochs) for r in records)} trials; the full grid has {full}"
-        f" in {len(records)}"
-        if full
-        else ""
-    )
+    text = ""
     if full:
-        text += f": {1 - spent / full:.0%} of the computing saved. " if results.over else ". "
+        begun = sum(bool(r.epochs) for r in records)
+        saved = f": {1 - spent / full:.0%} of the computing saved" if results.over else ""
+        text = f"{spent} epochs in {begun} trials; the full grid has {full} in {len(records)}"
+        text += f"{saved}. "
     text += f"Workers were busy for {duration(wall)}, training for {duration(train)} of it"
-    hosts = sorted({host for record in records for host in record.hosts})
+    hosts = sorted({stretch.host for stretch in stretches if stretch.host})
     text += f", on {', '.join(hosts)}." if hosts else "."
     lost = sum(r.note.losses for r in records)
     if lost:
@@ -216,45 +248,10 @@ def _cost(results: Results) -> list[str]:
     return ["## Cost", text]
 
 
-def _failures(results: Results) -> list[str]:
-    rows = [
-        [
-            result.setting.trial(seed),
-            reason,
-            str(len(result.records[seed].epochs) + 1),
-            _suspect(results, result, reason),
-        ]
-        for result in results.settings
-        for seed, reason in result.failures.items()
-    ]
-    if not rows:
-        return []
-    note = (
-        f"{len(rows)} trials failed; `--resume --retry-failed` tries them again. A setting that "
-        "failed in a screening seed is never the best."
-    )
-    return ["## Failures", note, _table(["trial", "reason", "in epoch", "look at"], rows)]
-
-
-def _suspect(results: Results, result: SettingResult, reason: str) -> str:
-    """The setting that such a failure mostly hangs on, with its value."""
-    config = results.space.config(result.setting.values, results.space.sweep.seeds[0])
-    if "not finite" in reason:
-        return f"optim.lr {config.optim.lr:g}"
-    if "out of memory" in reason:
-        size = config.train.micro_batch or config.train.batch_size
-        return f"train.micro_batch {size}"
-    return ""
-
-
 def _with_interval(value: Estimate) -> str:
     if math.isnan(value.low):
         return f"{value.mean:.4f}"
     return f"{value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) else "-"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

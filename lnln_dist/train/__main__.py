@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lnln_dist import console, settings
 from lnln_dist.errors import ConfigError
-from lnln_dist.train.leaving import Notice, watching_launcher
+from lnln_dist.train.leaving import Notice, watching_launcher, witnessed
 
 
 def make_parser(prog: str = "lnln-dist train", argv: Sequence[str] = ()) -> settings.Parser:
@@ -46,7 +46,7 @@ def command(argv: Sequence[str]) -> int:
 def _command(argv: Sequence[str], notice: Notice) -> int:
     parser = make_parser(argv=argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
-    config = settings.from_arguments(given)
+    config = settings.from_arguments(parser, given)
     if given.get("print_config"):
         sys.stdout.write(settings.dump(config))
         return 0
@@ -56,14 +56,15 @@ def _command(argv: Sequence[str], notice: Notice) -> int:
         raise ConfigError("--resume goes on with a run, --overwrite removes it: drop one of them")
     from lnln_dist.train.program import run
 
-    result = run(
-        config,
-        Path(given["output"]),
-        resume=given.get("resume", False),
-        overwrite=given.get("overwrite", False),
-        cpu=True if given.get("cpu") else None,
-        notice=notice,
-    )
+    with witnessed(config.data.path):
+        result = run(
+            config,
+            Path(given["output"]),
+            resume=given.get("resume", False),
+            overwrite=given.get("overwrite", False),
+            cpu=True if given.get("cpu") else None,
+            notice=notice,
+        )
     state = result.state
     if state.best and os.environ.get("RANK", "0") == "0":
         print(

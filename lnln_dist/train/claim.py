@@ -5,12 +5,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lnln_dist import metrics, settings
-from lnln_dist.config import Config
+from lnln_dist.classes import COUNTS
+from lnln_dist.config import CLASSES, Config
 from lnln_dist.data.schema import Index
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
 from lnln_dist.recipes import check_recipe
 from lnln_dist.runs import Run, write_run
+from lnln_dist.specs.registry import code_sha256
 from lnln_dist.train.micro_batch import REMEMBERED
 from lnln_dist.train.teacher import teacher_folder, teacher_sha256
 
@@ -31,14 +33,36 @@ def check_against_data(config: Config, index: Index) -> None:
         ConfigError: the key and what it may be.
     """
     check_recipe(config)
-    known = metrics.defined(index.family, index.label_range)
-    if config.select.metric not in known:
-        raise ConfigError(
-            f"select.metric: {config.select.metric!r} is not a score of {index.dataset}; "
-            f"choose one of {', '.join(known)}"
-        )
+    check_scores(config, index)
     if config.select.noise == "official" and config.data.padding != "corpus":
         raise ConfigError("select.noise official needs data.padding: corpus")
+
+
+def check_scores(config: Config, index: Index) -> None:
+    """Refuses classes, or a score that chooses, which do not exist for this data.
+
+    Raises:
+        ConfigError: the key and what it may be.
+    """
+    task, family, span = config.task, index.family, metrics.LABEL_RANGE[index.family]
+    if task.classes and task.classes not in COUNTS[family]:
+        fitting = [kind for kind, count in CLASSES.items() if count in COUNTS[family]]
+        raise ConfigError(
+            f"task.kind: {index.dataset} has no {task.kind} scores (its family is {family}); "
+            f"choose one of regression, {', '.join(fitting)}"
+        )
+    if task.classes and index.label_range != span:
+        raise ConfigError(
+            f"task.kind: {task.kind} is cut for labels in [{span[0]:g}, {span[1]:g}]; choose "
+            "regression, or map the labels by prepare --rescale-labels"
+        )
+    known = metrics.defined(family, index.label_range, task.classes)
+    if config.select.metric not in known:
+        whose = f"{index.dataset} by task.kind {task.kind}" if task.classes else index.dataset
+        raise ConfigError(
+            f"select.metric: {config.select.metric!r} is not a score of {whose}; choose one of "
+            f"{', '.join(known)}"
+        )
 
 
 def claim(
@@ -76,13 +100,18 @@ def claim(
             _refuse_foreign(folder)
         folder.mkdir(parents=True, exist_ok=True)
         hold.enter_context(held(folder, wait_s=WAIT_S))
-    if not (folder / "run.json").exists():
-        return
+    if (folder / "run.json").exists():
+        _go_on(folder, config, index)
+
+
+def _go_on(folder: Path, config: Config, index: Index) -> None:
+    """Refuses to go on with a run of other settings, code or data; notes a longer training."""
     old = Run(folder)
     changed = settings.differences(old.config, config)
     if "model.name" in changed:  # the settings of another model differ all the same
         changed = {"model.name": changed["model.name"]}
-    longer = set(changed) == {"train.epochs"} and _only_longer(old.config, config)
+    more = config.train.epochs > old.config.train.epochs
+    longer = set(changed) == {"train.epochs"} and more and config.optim.steady
     if changed and not longer:
         listed = "; ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in changed.items())
         raise CheckpointError(
@@ -96,6 +125,14 @@ def claim(
             f"{(old.info.data_hash or 'unknown')[:12]} there, {index.data_hash()[:12]} here)"
         )
     _check_teacher(old, config)
+    there, here = old.info.model_sha256, code_sha256(config.model.name)
+    if there is not None and there != here:
+        raise CheckpointError(
+            f"{folder} was trained with another file of model {config.model.name} (sha256 "
+            f"{there[:12]} there, {(here or 'none')[:12]} here): put it back to go on, choose "
+            "another --output, or, if both compute the same, set model_sha256 in "
+            f"{folder}/run.json to null"
+        )
     if longer:
         noted = {"config_hash": settings.config_hash(config), "rescaled_from": index.rescaled_from}
         info = old.info.model_copy(update=noted)
@@ -108,13 +145,6 @@ def _check_teacher(old: Run, config: Config) -> None:
             f"{old.folder} was trained with another teacher than {teacher_folder(config)} now "
             "holds: put its best/best.safetensors back, or choose another --output"
         )
-
-
-def _only_longer(old: Config, new: Config) -> bool:
-    """Whether more epochs leave those that were trained as they would have been."""
-    optim = new.optim
-    steady = optim.schedule == "constant" and optim.warmup_share == 0
-    return steady and new.train.epochs > old.train.epochs
 
 
 def _empty(folder: Path) -> None:

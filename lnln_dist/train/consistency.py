@@ -13,6 +13,7 @@ from lnln_dist.errors import TrainingError
 from lnln_dist.runs import installed_versions, source_hash
 from lnln_dist.runtime.launch import Launch
 from lnln_dist.runtime.meeting import Peers
+from lnln_dist.specs.registry import code_sha256
 
 SHOWN = 5  # differing keys that a message names
 # What may differ between hosts: where things are, and how they are read.
@@ -22,7 +23,7 @@ OF_A_HOST = ("data.path", "data.workers", "data.prefetch", "data.pin_memory")
 def facts_of(
     config: Config, index: Index | None, launch: Launch | None = None
 ) -> dict[str, object]:
-    """What has to be equal: every setting but ``OF_A_HOST``, launch, data, packages, own code.
+    """What has to be equal: every setting but ``OF_A_HOST``, launch, data, packages, code.
 
     Args:
         config: of the run.
@@ -38,6 +39,8 @@ def facts_of(
         "version of lnln_dist": __version__,
         "source hash of lnln_dist": source_hash()[:12],
     }
+    if (own := code_sha256(config.model.name)) is not None:
+        facts["hash of the model's file"] = own[:12]
     if launch is not None:
         facts |= {
             "launch.strategy": launch.strategy,

@@ -27,6 +27,7 @@ from lnln_dist.specs.spec import Pass
 from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
+from lnln_dist.train.pictures import Pictures
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Batch, Losses
 
@@ -67,6 +68,7 @@ class Training:
     validate: Callable[[nn.Module, Callable[[], bool]], GridScores | None]
     """Scores a model; None if the function, asked again and again on all ranks, says to stop."""
     writer: Writer | None
+    pictures: Pictures | None
     progress: TrainProgress
     saver: Saver
     profiler: StepProfiler
@@ -103,7 +105,8 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int, turn: int 
         return run.runtime.check_clip_step(
             run.task,
             run.optimizers[turn],
-            terms={**sums.values, LEAVE: leave},
+            terms=sums.terms,
+            shown={**sums.shown, LEAVE: leave},
             clip_norm=run.config.optim.clip_norm,
         )
 
@@ -112,15 +115,16 @@ class _Sums:
     """A step's loss terms and shown values by their tags, over its micro-batches."""
 
     def __init__(self) -> None:
-        self.values: dict[str, Tensor] = {}
+        self.terms: dict[str, Tensor] = {}
+        self.shown: dict[str, Tensor] = {}
 
     def add(self, losses: Losses, samples: int) -> None:
         """One micro-batch of a step of ``samples`` samples."""
-        tagged = {TERM + name: value for name, value in losses.terms.items()}
-        tagged.update(losses.shown)
-        for tag, value in tagged.items():
-            mean = value.detach() / samples
-            self.values[tag] = self.values[tag] + mean if tag in self.values else mean
+        terms = {TERM + name: value for name, value in losses.terms.items()}
+        for sums, values in ((self.terms, terms), (self.shown, losses.shown)):
+            for tag, value in values.items():
+                mean = value.detach() / samples
+                sums[tag] = sums[tag] + mean if tag in sums else mean
 
 
 def train(run: Training) -> TrainState:
@@ -217,7 +221,7 @@ def _end_epoch(run: Training, epoch: int) -> bool:
         PreemptedError: told to leave; what of this is still to do is done by the run that goes on.
     """
     begin = time.perf_counter()
-    with run.runtime.evaluation(run.task) as task:
+    with run.runtime.evaluation(run.task) as task, _watching(run, task):
         # A grid can take longer than a scheduler waits before it kills.
         scores = run.validate(task, lambda: _told_to_leave(run))
     improved = scores is not None and _keep_best(run, epoch, scores)
@@ -234,6 +238,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
             values |= {rate_tag(select.split, m, rate): v for m, v in by_metric.items()}
         if scores.completeness and not math.isnan(scores.completeness.slope):  # for one rate
             values["completeness/slope"] = scores.completeness.slope
+        for number, threshold in enumerate(scores.thresholds or ()):
+            values[f"{select.split}/threshold/{number}"] = threshold
         run.writer.log("score", run.state.step, values, epoch=epoch + 1, improved=improved)
         run.writer.histogram(f"{select.split}/predictions", scores.predictions, run.state.step)
     run.progress.line(
@@ -244,6 +250,8 @@ def _end_epoch(run: Training, epoch: int) -> bool:
     slope = scores.completeness.slope if scores.completeness else math.nan
     if run.state.finished and (idle := alarm("alarm", slope)):
         run.progress.line(idle)
+    if run.pictures:
+        run.pictures.draw(run.state.step, scores, last=run.state.finished)
     _checkpoint(run)
     paused = False
     if run.on_epoch:
@@ -264,6 +272,10 @@ def _end_epoch(run: Training, epoch: int) -> bool:
     return paused
 
 
+def _watching(run: Training, task: nn.Module) -> contextlib.AbstractContextManager[None]:
+    return run.pictures.watching(task) if run.pictures else contextlib.nullcontext()
+
+
 def _finish_if_over(run: Training, best: float) -> None:
     """Notes that no epoch follows, and says why if it is not the last one planned."""
     train, select = run.config.train, run.config.select
@@ -275,7 +287,8 @@ def _finish_if_over(run: Training, best: float) -> None:
     if run.state.finished and math.isnan(best):
         run.progress.line(
             f"{select.metric} was not defined on {select.split} in any epoch: best/ holds the "
-            "first one's weights, chosen by no score; give select.metric mae, or labels that vary"
+            "first one's weights, chosen by no score; give another select.metric, or labels that "
+            "vary"
         )
 
 
@@ -306,6 +319,8 @@ def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
         "noise_seeds": list(select.seeds),
         "noise": select.noise,
     }
+    if scores.thresholds:
+        note["thresholds"] = list(scores.thresholds)
     # Of the task, whose only part is the network.
     whole = run.runtime.weights(run.task) if improved else {}
 

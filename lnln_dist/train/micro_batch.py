@@ -23,6 +23,7 @@ from lnln_dist.data.schema import Index
 from lnln_dist.errors import TrainingError
 from lnln_dist.files import atomic_write
 from lnln_dist.models import InputShapes
+from lnln_dist.models.contract import buffers_kept
 from lnln_dist.runtime import Runtime
 from lnln_dist.runtime.launch import SHARDED
 from lnln_dist.train.leaving import is_out_of_memory
@@ -75,10 +76,11 @@ def choose_micro_batch(
     launch = _launch(runtime, config, share)
     known = runtime.on_main(lambda: _recall(folder, launch))
     if known is None:
-        own = largest_that_fits(share, fits or _probe(task, runtime, config, index))
+        found = runtime.on_all(
+            lambda: largest_that_fits(share, fits or _probe(task, runtime, config, index))
+        )
         if runtime.device.type == "cuda":  # the peak that is reported is to be the training's
             torch.cuda.reset_peak_memory_stats(runtime.device)
-        found: list[int] = runtime.gather_objects(own)
         if not min(found):
             raise TrainingError(
                 f"not even one sample of the longest length fits the memory of rank "
@@ -133,6 +135,14 @@ def longest_batch(size: int, config: Config, index: Index) -> Batch:
         batch.text.valid_BT[-1, -1] = False
         batch.text.keep_BT[-1, -1] = False
     return batch
+
+
+def planned(config: Config, index: Index) -> tuple[Skeleton, Lengths]:
+    """The network of a run without memory, and the longest lengths of its batches."""
+    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
+    places = _places(config, index)
+    lengths = Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
+    return Skeleton(config, tokenizer=index.tokenizer, shapes=shapes), lengths
 
 
 def _places(config: Config, index: Index) -> Mapping[Modality, int]:
@@ -203,7 +213,7 @@ def _try_on_gpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tens
         del block
 
     def fits(size: int) -> bool:
-        with torch.random.fork_rng(devices=[device]):
+        with torch.random.fork_rng(devices=[device]), buffers_kept(task):
             try:
                 task.to(device).train()
                 attempt(size)
@@ -228,10 +238,7 @@ def _estimate_without_weights(
     free = _free_bytes(runtime)
     if free is None:
         return lambda _: True
-    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-    skeleton = Skeleton(config, tokenizer=index.tokenizer, shapes=shapes)
-    places = _places(config, index)
-    lengths = Lengths(text=places["text"], audio=places["audio"], vision=places["vision"])
+    skeleton, lengths = planned(config, index)
     one, two = (
         activations(skeleton, size=n, lengths=lengths, precision=runtime.precision).samples
         for n in (1, 2)
@@ -256,12 +263,13 @@ def _reckoned(budget: float, one: int, two: int) -> Fits:
 
 
 def _estimate_on_cpu(task: nn.Module, runtime: Runtime, forward: Callable[[int], Tensor]) -> Fits:
-    """Measures one and two samples and reckons: a host that is out of memory kills, not raises."""
+    """Measures few samples and reckons: a host that is out of memory kills, not raises."""
     free = _free_bytes(runtime)
     if free is None:
         return lambda _: True
     budget = free - _static_bytes(task, runtime)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), buffers_kept(task):
         task.train()
-        one, two = (kept_bytes(functools.partial(forward, size), task) for size in (1, 2))
-    return _reckoned(budget, one, two)
+        # Of one sample batch norms find no variance.
+        two, three = (kept_bytes(functools.partial(forward, size), task) for size in (2, 3))
+    return _reckoned(budget, 2 * two - three, two)

@@ -17,7 +17,12 @@ from lnln_dist.runtime.launcher import check_variables
 from lnln_dist.train.checkpoint import TrainState
 from lnln_dist.train.claim import WAIT_S, check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
-from lnln_dist.train.leaving import Notice, explain_lost_peers, explain_out_of_memory
+from lnln_dist.train.leaving import (
+    Notice,
+    explain_damaged_data,
+    explain_lost_peers,
+    explain_out_of_memory,
+)
 from lnln_dist.train.loop import EpochReport, Training, train
 from lnln_dist.train.setup import Ties, assemble
 
@@ -56,8 +61,7 @@ def run(
             process ends the run there.
         lends: the folder's lock is let go of while ``on_epoch`` answers: it may wait for long, and
             end in favour of another process that goes on with the run.
-        shown_first: dotted settings that TensorBoard's HPARAMS page shows at once; None are those
-            that differ from their defaults.
+        shown_first: settings that TensorBoard's HPARAMS page shows at once; None: the changed ones.
         notice: already listening for signals, if the caller began to before.
 
     Raises:
@@ -66,7 +70,7 @@ def run(
     """
     begin = time.perf_counter()
     dataset = _open(config)
-    notice, hold, failed = notice or Notice(), ExitStack(), True
+    notice, hold, failed = notice or Notice(), ExitStack(), False
     runtime = _make_runtime(config, dataset.index, notice, cpu=cpu)
     notice.at_work = True
     try:
@@ -75,24 +79,21 @@ def run(
             notice.listening(),
             explain_lost_peers(runtime.rank, runtime.world, config.train.timeout_s),
             explain_out_of_memory(runtime.rank),
+            explain_damaged_data(config.data.path),
         ):
             if any(runtime.gather_objects(notice.given)):
                 raise PreemptedError("told to leave before the first step: start it again to train")
-            runtime.on_main(
-                lambda: claim(
-                    folder, config, dataset.index, resume=resume, overwrite=overwrite, hold=hold
-                )
-            )
+            how = {"resume": resume, "overwrite": overwrite}
+            runtime.on_main(lambda: claim(folder, config, dataset.index, hold=hold, **how))
             if on_epoch and lends and runtime.is_main:
                 on_epoch = _lending(on_epoch, folder, hold)
             ties = Ties(notice=notice, on_epoch=on_epoch, shown_first=shown_first)
             training = assemble(config, folder, dataset, runtime, ties)
             _to_the_end(training)
         peak = max(runtime.gather_objects(runtime.peak_memory())) / 2**30
-        failed = False
         return Result(folder, training.state, time.perf_counter() - begin, peak)
-    except PreemptedError:
-        failed = False  # all ranks leave together
+    except BaseException as err:
+        failed = not isinstance(err, PreemptedError)  # all ranks leave together
         raise
     finally:
         hold.close()

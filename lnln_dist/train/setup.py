@@ -4,10 +4,13 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from lnln_dist import metrics, settings
+from lnln_dist.classes import Targets, targets
 from lnln_dist.config import MODALITIES, Config
 from lnln_dist.cost.cards import peak
 from lnln_dist.cost.flops import MOST_COUNTED, of_batches
@@ -25,15 +28,16 @@ from lnln_dist.models.text import TextEncoder, build_encoder, save_encoder
 from lnln_dist.monitor.health import Meter
 from lnln_dist.monitor.profile import StepProfiler
 from lnln_dist.monitor.progress import TrainProgress
-from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
+from lnln_dist.monitor.writer import Writer, layout, mean_tag
 from lnln_dist.runs import RunInfo, git_commit, installed_versions, write_run
 from lnln_dist.runtime import FullState, Runtime
-from lnln_dist.specs.registry import is_own, make_config, passes_of
+from lnln_dist.specs.registry import code_sha256, is_own, make_config, passes_of
 from lnln_dist.train import checkpoint, optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
 from lnln_dist.train.loop import EpochReport, Training
 from lnln_dist.train.micro_batch import choose_micro_batch
+from lnln_dist.train.pictures import Pictures
 from lnln_dist.train.task import Task
 from lnln_dist.train.teacher import load_teacher, teacher_sha256
 from lnln_dist.train.validate import validate
@@ -81,23 +85,9 @@ def assemble(
         UserError: encoder, data, checkpoint or memory do not allow the run.
     """
     _check_order(config, runtime)
-    # Every rank draws the same initial weights.
-    runtime.seed(config.train.seed)
     index = dataset.index
     shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
-
-    def make(contents: bool) -> tuple[TextEncoder, Task]:
-        encoder = build_encoder(
-            config.model.encoder,
-            tokenizer=index.tokenizer,
-            max_length=shapes.text_length,
-            pretrained=contents,
-        )
-        return encoder, Task(build_network(config, encoder, shapes))
-
-    encoder, task = runtime.build(make)
-    if is_own(config.model.name):
-        runtime.on_main(lambda: try_network(task.model, config, shapes))
+    encoder, task = _build(config, index, shapes, runtime)
     if teacher := load_teacher(config, dataset, runtime):
         task.model.teacher = teacher  # type: ignore[assignment]
     notes, micro_batch = [encoder.note], config.train.micro_batch
@@ -113,6 +103,7 @@ def assemble(
     progress = TrainProgress(total=total, start=state.step, shown=runtime.is_main)
     for note in filter(None, notes):
         progress.line(note)
+    writer = _start_log(folder, config, index.family, state, ties) if runtime.is_main else None
     return Training(
         config=config,
         folder=folder,
@@ -124,7 +115,8 @@ def assemble(
         steps=steps,
         state=state,
         validate=lambda task, leaving: validate(task, dataset, config, runtime, leaving=leaving),
-        writer=_start_log(folder, config, index.family, state, ties) if runtime.is_main else None,
+        writer=writer,
+        pictures=_pictures(folder, config, dataset, writer) if writer else None,
         progress=progress,
         saver=Saver(runtime, folder, keep=config.train.keep_checkpoints),
         profiler=StepProfiler(folder, config.train.profile_steps, rank=runtime.rank),
@@ -158,6 +150,27 @@ def _wrapped(
         for number, other in enumerate(others, start=1)
     ]
     return wrapped, [optimizer, *added]
+
+
+def _build(
+    config: Config, index: Index, shapes: InputShapes, runtime: Runtime
+) -> tuple[TextEncoder, Task]:
+    # Every rank draws the same initial weights.
+    runtime.seed(config.train.seed)
+
+    def make(contents: bool) -> tuple[TextEncoder, Task]:
+        encoder = build_encoder(
+            config.model.encoder,
+            tokenizer=index.tokenizer,
+            max_length=shapes.text_length,
+            pretrained=contents,
+        )
+        return encoder, Task(build_network(config, encoder, shapes))
+
+    encoder, task = runtime.build(make)
+    if is_own(config.model.name):
+        runtime.on_main(lambda: try_network(task.model, config, shapes))
+    return encoder, task
 
 
 def _peak(runtime: Runtime) -> float | None:
@@ -209,6 +222,7 @@ def _steps(
         padded_lengths=index.padded_lengths,
         unk_id=index.tokenizer.unk_id,
         pad_id=index.tokenizer.pad_id,
+        targets=_targets(config, index, split.labels),
     )
     loader = Loader(
         collator.step,
@@ -218,6 +232,14 @@ def _steps(
         pin_memory=config.data.pin_memory,
     )
     return per_epoch, iter(loader)
+
+
+def _targets(config: Config, index: Index, label_N: NDArray[np.float32]) -> Targets | None:
+    """The classes to train, where there are some."""
+    if not config.task.classes:
+        return None
+    balanced = config.task.class_weights == "balanced"
+    return targets(label_N, index.family, config.task.classes, balanced=balanced)
 
 
 def _fill(
@@ -232,8 +254,25 @@ def _fill(
     """Writes what a run folder holds before the first step."""
     with explain_os_errors(folder):
         save_encoder(encoder, folder / "encoder", tokenizer=_tokenizer_folder(config, dataset))
-    parameters = sum(p.numel() for p in task.parameters())
-    write_run(folder, config, _info(config, dataset.index, shapes, parameters, runtime.world))
+    index = dataset.index
+    info = RunInfo(
+        dataset=index.dataset,
+        family=index.family,
+        label_range=index.label_range,
+        rescaled_from=index.rescaled_from,
+        extraction=index.extraction,
+        config_hash=settings.config_hash(config),
+        data_hash=index.data_hash(),
+        vocab_sha256=index.tokenizer.vocab_sha256,
+        teacher_sha256=teacher_sha256(config),
+        model_sha256=code_sha256(config.model.name),
+        shapes=shapes,
+        parameters=sum(p.numel() for p in task.parameters()),
+        world_size=runtime.world,
+        git_commit=git_commit(),
+        versions=installed_versions(),
+    )
+    write_run(folder, config, info)
 
 
 def _newest(folder: Path, runtime: Runtime) -> tuple[TrainState, FullState | None]:
@@ -266,43 +305,26 @@ def _tokenizer_folder(config: Config, dataset: ShardedDataset) -> Path | None:
     return local if local.is_dir() else None
 
 
-def _info(
-    config: Config, index: Index, shapes: InputShapes, parameters: int, world: int
-) -> RunInfo:
-    return RunInfo(
-        dataset=index.dataset,
-        family=index.family,
-        label_range=index.label_range,
-        rescaled_from=index.rescaled_from,
-        config_hash=settings.config_hash(config),
-        data_hash=index.data_hash(),
-        vocab_sha256=index.tokenizer.vocab_sha256,
-        teacher_sha256=teacher_sha256(config),
-        shapes=shapes,
-        parameters=parameters,
-        world_size=world,
-        git_commit=git_commit(),
-        versions=installed_versions(),
-    )
-
-
 def _start_log(
     folder: Path, config: Config, family: metrics.Family, state: TrainState, ties: Ties
 ) -> Writer:
     writer = Writer(folder, start_step=state.step)
     if state.step == 0:
-        split, names = config.select.split, metrics.METRICS[family]
-        charts = {
-            name: ["Multiline", [rate_tag(split, name, rate) for rate in config.select.rates]]
-            for name in names
-        }
+        split, shown = config.select.split, metrics.headlines(family, config.task.classes)
+        names = tuple(dict.fromkeys([config.select.metric, *shown]))
         writer.describe(
             settings.dump(config),
             settings.flatten(settings.to_dict(config)),
-            [mean_tag(split, n) for n in sorted(names, key=lambda n: n != config.select.metric)],
-            {f"{split} by missing rate": charts},
+            [mean_tag(split, n) for n in names],
+            layout(split, names, config.select.rates),
             first=[*settings.differences(make_config(config.model.name), config), "train.seed"]
             if ties.shown_first is None
             else ties.shown_first,
         )
     return writer
+
+
+def _pictures(folder: Path, config: Config, dataset: ShardedDataset, writer: Writer) -> Pictures:
+    split = dataset.split(config.select.split)
+    tokenizer = [dataset.tokenizer_folder, folder / "encoder"]
+    return Pictures(writer, config, split, dataset.index, tokenizer)

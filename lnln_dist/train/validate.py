@@ -1,5 +1,6 @@
 """Scores on the fixed noise grid after each epoch."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -9,14 +10,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lnln_dist import metrics
+from lnln_dist.classes import cut, fit_thresholds
 from lnln_dist.config import Config
-from lnln_dist.data.shards import ShardedDataset
+from lnln_dist.data.schema import Index
+from lnln_dist.data.shards import ShardedDataset, Split
 from lnln_dist.errors import TrainingError
-from lnln_dist.evaluate.predict import Predictions, predict
+from lnln_dist.evaluate.predict import Predictions, decided, predict
 from lnln_dist.evaluate.protocol import Cell, distinct, grid, noises_for
 from lnln_dist.report.calibration import COMPLETENESS, Calibration, calibration
 from lnln_dist.runtime import Runtime
-from lnln_dist.specs.spec import check_extras
 
 
 class GridScores(NamedTuple):
@@ -25,6 +27,7 @@ class GridScores(NamedTuple):
     mean: Mapping[str, float]  # metric -> mean over rates and seeds
     by_rate: Mapping[float, Mapping[str, float]]  # rate -> metric -> mean over seeds
     predictions: NDArray[np.float32]  # of all cells, for a histogram
+    thresholds: tuple[float, ...] | None = None  # of the classes, the best for these predictions
     completeness: Calibration | None = None  # where the model predicts one
 
 
@@ -47,18 +50,21 @@ def validate(
         dataset: the prepared data.
         config: of the run.
         runtime: of this rank.
-        leaving: asked before every forward pass, on all ranks alike; if true nothing is returned.
+        leaving: asked before every batch, on all ranks alike; if true nothing is returned.
 
     Raises:
-        ConfigError: one of the network's extras has the name of a column of the results.
+        TrainingError: predictions are not finite.
     """
     select, index = config.select, dataset.index
     split = dataset.split(select.split)
     cells = grid(select.rates, select.seeds)
     conditions = distinct(cells)
 
+    passes = itertools.count()
+
     def stay_or_leave(_: float) -> None:
-        if leaving():
+        # Ranks meet to answer: once per batch, which goes through all conditions.
+        if next(passes) % len(conditions) == 0 and leaving():
             raise _LeavingError
 
     try:
@@ -81,22 +87,35 @@ def validate(
         )
     except _LeavingError:
         return None
-    lost = sum(int(np.count_nonzero(~np.isfinite(p.sentiment))) for p in found)
+    lost = sum(p.lost for p in found)
     if lost:
         raise TrainingError(
             f"{lost} of {len(found) * len(split)} predictions for {select.split} are not finite: "
             "lower optim.lr, or train in fp32; the last checkpoint is intact"
         )
-    check_extras(found[0].extras, model=config.model.name)  # those the spec left out, too
-    by_condition = {c.condition: p.sentiment for c, p in zip(conditions, found, strict=True)}
-    predictions = [by_condition[cell.condition] for cell in cells]
-    scores: dict[float, list[dict[str, float]]] = {rate: [] for rate in select.rates}
+    by_condition = {c.condition: p for c, p in zip(conditions, found, strict=True)}
+    return _scored(cells, [by_condition[cell.condition] for cell in cells], split, config, index)
+
+
+def _scored(
+    cells: Sequence[Cell], found: Sequence[Predictions], split: Split, config: Config, index: Index
+) -> GridScores:
+    """Decides on classes, if there are some, and scores every cell."""
+    family, count, thresholds = index.family, config.task.classes, None
+    if count and config.task.decision == "thresholds":
+        class_N = np.tile(cut(split.labels, family, count), len(cells))
+        thresholds = fit_thresholds(np.concatenate([p.sentiment for p in found]), class_N)
+    predictions = [decided(p, family, thresholds).sentiment for p in found]
+    by_rate: dict[float, list[dict[str, float]]] = {}
     for cell, own in zip(cells, predictions, strict=True):
-        found_scores = metrics.scores(own, split.labels, index.family, index.label_range)
-        scores[cell.rates["text"]].append(found_scores)
-    by_rate = {rate: _mean(list_of) for rate, list_of in scores.items()}
-    told = _calibrated(conditions, found)
-    return GridScores(_mean(list(by_rate.values())), by_rate, np.concatenate(predictions), told)
+        scores = metrics.scores(own, split.labels, family, index.label_range)
+        kept = {name: scores[name] for name in metrics.names(family, count)}
+        by_rate.setdefault(cell.rates["text"], []).append(kept)
+    means = {rate: _mean(of_seeds) for rate, of_seeds in by_rate.items()}
+    told = _calibrated(cells, found)
+    return GridScores(
+        _mean(list(means.values())), means, np.concatenate(predictions), thresholds, told
+    )
 
 
 def _calibrated(cells: Sequence[Cell], found: Sequence[Predictions]) -> Calibration | None:

@@ -11,7 +11,15 @@ from launcher import run_scenarios
 ZERO = ("zero1", "zero2", "zero3")
 STRATEGIES = ("ddp", *ZERO, "fsdp2")
 SPREAD = ("ddp", "zero2", "zero3", "fsdp2")
-OTHERS = ("text", "late_fusion", "almt", "tfn", "mult", "own_model:SPEC")  # models beside LNLN
+OTHERS = (
+    "text",
+    "late_fusion",
+    "almt",
+    "tfn",
+    "mult",
+    "tfr_net",
+    "own_model:SPEC",
+)  # models beside LNLN
 # Optimizer steps: of a training, of its checkpoint, of a short one.
 STEPS, MIDDLE, SHORT = 20, 14, 6
 TIMEOUT_S = 240  # of a group of ranks; it takes a fifth of that on two idle cores

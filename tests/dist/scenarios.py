@@ -217,7 +217,7 @@ def evaluation(runtime: Runtime, wrapped: Any, data: Batch) -> torch.Tensor:
             with runtime.autocast():
                 outputs = task(data, verb="predict")
     wrapped.train()
-    result: torch.Tensor = outputs.sentiment_B.float()
+    result: torch.Tensor = outputs.sentiment.float()
     return result
 
 

@@ -65,8 +65,8 @@ def main(argv: list[str]) -> int:
     program: Any = PROGRAMS[name]
     if rest:
         program = functools.partial(program, epoch_s=float(rest[0]))
-    options = session.Options(resume=True, cpus=2)
-    done = session.run(session.frozen(Path(config), []), Path(output), options, program=program)
+    sweep = session.frozen(Path(config), [])
+    done = session.run(sweep, Path(output), resume=True, cpus=2, program=program)
     print(done.summary)
     if done.grid is not None:
         print(f"Tune: {len(done.grid)} trials, {done.grid.num_errors} errors")

@@ -18,7 +18,7 @@ from launcher import environment, run_command
 from sweep_standin import SWEEP, drive, make_study
 from tiny_runs import write_data
 
-from lnln_dist.sweep.records import NOTE, Note, Stretch
+from lnln_dist.sweep.records import NOTE, Note, Trained
 
 pytest.importorskip("ray", reason="the sweep's Ray tests need Ray: pip install -e '.[ray]'")
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
@@ -61,7 +61,7 @@ class Sweep:
         paths = self.folder.glob(f"trials/*/{NOTE}")
         return {path.parent.name: Note.model_validate_json(path.read_bytes()) for path in paths}
 
-    def stretches(self) -> list[Stretch]:
+    def stretches(self) -> list[Trained]:
         return [stretch for note in self.notes().values() for stretch in note.stretches]
 
     def wait_for_ends(self, count: int, timeout: float = 100) -> None:
@@ -102,10 +102,10 @@ def test_killed_and_resumed_equals_undisturbed_and_the_plan(tmp_path: Path) -> N
     resumed.end()
     # The same planner, one stretch after the other in this process.
     drive(make_study(tmp_path / "alone"))
-    from lnln_dist.sweep.collect import collect
+    from lnln_dist.sweep.results import Results
     from lnln_dist.sweep.summary import write
 
-    write(collect(tmp_path / "alone"))
+    write(Results(tmp_path / "alone"))
     assert summary(tmp_path / "cut") == summary(tmp_path / "alone")
     assert epochs(tmp_path / "cut") == epochs(tmp_path / "alone")
     assert len(done) >= 5
@@ -137,12 +137,31 @@ def test_failures_are_counted_retried_or_survived(tmp_path: Path) -> None:
     lost = [name for name, note in notes.items() if note.losses]
     assert sorted(lost) == ["adversarial0.2_s1", "adversarial0.3_s1"]
     assert "Tune: 5 trials, 2 errors" in sweep.log.read_text()
-    from lnln_dist.sweep.collect import collect
+    from lnln_dist.sweep.results import Results
 
-    results = collect(tmp_path / "sweep")
+    results = Results(tmp_path / "sweep")
     assert results.over
-    assert [r.setting.name for r in results.ranked("all")] == ["adversarial0.4", "adversarial0.3"]
+    assert [r.name for r in results.ranked("all")] == ["adversarial0.4", "adversarial0.3"]
     assert "2 trials failed" in (tmp_path / "sweep" / "summary.md").read_text()
+
+
+def test_a_scheduler_of_rays_by_its_name_in_the_yaml(tmp_path: Path) -> None:
+    scheduler = {"ray": "ASHAScheduler", "grace_period": 1, "reduction_factor": 2}
+    raw = {**SWEEP, "screen": {"scheduler": scheduler}, "loggers": ["csv", "json"]}
+    sweep = Sweep(tmp_path / "sweep", raw, "plain", "0.02")
+    sweep.end()
+    assert "0 errors" in sweep.log.read_text()
+    assert any(note.stopped for note in sweep.notes().values())
+    from lnln_dist.sweep.results import Results
+
+    winner = Results(tmp_path / "sweep").winner("all")
+    assert winner is not None
+    assert winner.name == "adversarial0.4_reconstruction0.1"
+    (log,) = (tmp_path / "sweep").glob(f"ray/*/{winner.name}_s1/progress.csv")
+    with log.open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)][-1] == "9"
+    said = (tmp_path / "sweep" / "summary.md").read_text()
+    assert "by who reports first" in said
 
 
 @pytest.fixture(scope="module")

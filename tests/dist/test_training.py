@@ -167,13 +167,14 @@ def test_ranks_leave_when_their_launcher_alone_is_killed(
 def test_two_processes_score_every_sample_once(
     trained: Path, tmp_path: Path, command: Command
 ) -> None:
-    choice = ("--rates", "0.0,0.5", "--seeds", "1")
+    choice = ("--protocol", "cms", "--seeds", "1")
     command("evaluate", trained, "--output", tmp_path / "one", *choice)
     finish(
         start(trained, "--output", tmp_path / "two", *choice, module="lnln_dist.commands.evaluate")
     )
     one, two = (pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("one", "two"))
-    assert two.groupby("rate").id.nunique().eq(24).all()
-    assert len(two) == 48
-    merged = one.merge(two, on=["id", "rate"], suffixes=("_one", "_two"))
+    assert two.groupby(["pattern", "rate"]).id.nunique().eq(24).all()
+    assert len(two) == 11 * 24
+    merged = one.merge(two, on=["id", "pattern", "rate"], suffixes=("_one", "_two"))
+    assert (merged.erased_audio_one == merged.erased_audio_two).all()
     assert (merged.prediction_one - merged.prediction_two).abs().max() < 1e-6

@@ -163,6 +163,7 @@ def test_another_tokenizer_than_the_encoders(
         (["train", "--train.epoch", "1"], "did you mean --train.epochs"),
         (["evaluate", "nowhere", "--output", "x"], "nowhere: no such run folder"),
         (["evaluate", "nowhere", "--output", "x", "--rates", "0.1,x"], "--rates"),
+        (["evaluate", "nowhere", "--output", "x", "--protocol", "papr"], "did you mean paper"),
         (["synthesize", "x.pkl", "--samples", "1,2"], "--samples"),
         (["prepare", "nowhere.pkl", "out", "--dataset", "mosi"], "nowhere.pkl"),
         (["prepare", "nowhere.pkl", "out", "--dataset", "own"], "--family"),

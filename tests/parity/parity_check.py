@@ -184,7 +184,7 @@ def parity_failures(
     with torch.no_grad():
         scored = model(batch, complete=False)
     found = _official_outputs(outputs) | {
-        "sentiment_eval": scored.sentiment_B[:, None],
+        "sentiment_eval": scored.sentiment[:, None],
         "completeness_eval": scored.completeness_B[:, None],
     }
     failures = []
@@ -221,7 +221,7 @@ def _official_outputs(outputs: Outputs) -> dict[str, torch.Tensor]:
     sides = (outputs.generated_logits_BN2, outputs.language_logits_BN2)
     rows = torch.cat([rearrange(side, "b n c -> (b n) c") for side in sides])
     return {
-        "sentiment": outputs.sentiment_B[:, None],
+        "sentiment": outputs.sentiment[:, None],
         "completeness": outputs.completeness_B[:, None],
         "discriminator_logits": rows,
         "reconstructed": outputs.reconstructed_BND,

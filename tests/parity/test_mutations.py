@@ -207,7 +207,7 @@ def classes_exchanged(outputs, batch, *, completeness):
 
 def pairs_averaged(outputs, batch, *, completeness):
     terms = lnln_terms(outputs, batch, completeness=completeness)
-    pairs = (outputs.sentiment_B[:, None] - batch.label_B[None, :]) ** 2
+    pairs = (outputs.sentiment[:, None] - batch.label_B[None, :]) ** 2
     return terms | {"sentiment": pairs.mean(dim=1).sum()}
 
 

@@ -81,8 +81,8 @@ def test_resume_alone_takes_the_sweep_as_it_was(
     make_study(tmp_path)
     seen: list[Any] = []
 
-    def run(sweep: Any, output: Path, options: Any) -> Outcome:
-        seen.append((sweep, output, options.resume))
+    def run(sweep: Any, output: Path, *, resume: bool, **_: Any) -> Outcome:
+        seen.append((sweep, output, resume))
         return Outcome(tmp_path / "sweep.yaml", None)
 
     monkeypatch.setattr("lnln_dist.sweep.session.run", run)

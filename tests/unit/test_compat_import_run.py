@@ -54,7 +54,7 @@ def test_the_run_predicts_with_the_files_weights(
 ) -> None:
     import_checkpoint(file, tmp_path / "run", encoder=bert, dataset="mosi")
     run = Run(tmp_path / "run")
-    loaded = load_model(run)
+    loaded, _ = load_model(run)
     assert all(torch.equal(p, loaded.state_dict()[n]) for n, p in model.state_dict().items())
     assert run.info.shapes == SHAPES
     assert run.info.origin == "imported"

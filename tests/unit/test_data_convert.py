@@ -17,6 +17,7 @@ from lnln_dist.data.schema import SPLITS
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.data.verify import verify
 from lnln_dist.errors import DataError, UserError
+from lnln_dist.files import alone
 
 
 @pytest.fixture
@@ -206,13 +207,14 @@ def test_splits_that_do_not_fit(tmp_path, field, value, message):
 def test_shared_videos():
     ids = {"train": ["a$_$1", "a$_$2", "b$_$1"], "valid": ["a$_$3", "c"], "test": ["c", "b$_$9"]}
     overlap, check = shared_videos(ids, None, name="f.pkl")
-    assert overlap == {"train/valid": 1, "train/test": 1, "valid/test": 1}
+    assert overlap == {"train/valid": 1, "train/test": 1, "valid/test": 0}
     assert check.understood == 5
 
 
-def test_numbers_are_no_videos():
-    """Rows counted from 0 in every split: neither shared nor known to be apart."""
-    ids = {name: ["0", "1", "2"] for name in SPLITS}
+@pytest.mark.parametrize("ids", [["0", "1", "2"], ["0.5", "1.5"], ["clip_0", "clip_1"], ["-1"]])
+def test_ids_that_are_not_understood_are_no_videos(ids):
+    """Rows counted anew in every split: neither shared nor known to be apart."""
+    ids = dict.fromkeys(SPLITS, ids)
     overlap, check = shared_videos(ids, None, name="f.pkl")
     assert set(overlap.values()) == {0}
     assert check.understood == 0
@@ -303,6 +305,7 @@ def spoil(split, field, row, value):
             {},
             "sample 'valid0.*2' has the label nan",
         ),
+        (spoil("train", "regression_labels", 2, 1e308), {}, r"label 1e\+308, outside"),
         (spoil("test", "regression_labels", 2, 3.5), {}, r"label 3.5, outside \[-3, 3\]"),
         (spoil("test", "vision_lengths", 1, -2), {}, "sample 'test0.*1' has the length -2"),
         (spoil("test", "text_bert", (1, 0, 0), 5), {}, r"sample 'test0.*1': the first token"),
@@ -354,6 +357,16 @@ def test_overwriting_is_for_prepared_data_only(tmp_path, content):
     with pytest.raises(DataError, match=r"holds other things than prepared data \(f\.pkl"):
         prepare(source, tmp_path, dataset="mosi", overwrite=True)
     assert source.exists()
+
+
+@pytest.mark.parametrize("target", [".", "..", "/"])
+def test_a_target_without_a_name(tmp_path, content, target, monkeypatch):
+    source = feature_files.write(tmp_path / "f.pkl", content)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(DataError, match="give the name of a folder to write"):
+        prepare(source, target, dataset="mosi", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "f.pkl"]
 
 
 def test_a_remote_target(tmp_path, content):
@@ -420,24 +433,70 @@ def test_memory_peaks_at_the_size_of_the_file(tmp_path, kind):
     assert int(done.stdout) < 1.5 * size
 
 
-def test_a_killed_run_leaves_nothing_that_opens(tmp_path, content):
-    """Killed outright while it writes: only a pending folder stays, and it has no index."""
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lnln_dist import files
+from lnln_dist.data import convert
+source, target, moment = sys.argv[1:]
+def kill(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+def kill_at(split, done, rows):
+    if split == moment:
+        kill()
+rename = Path.rename
+def renamed(self, to):
+    here = target in (str(self), str(to))
+    if here and moment == "renaming":
+        kill()
+    rename(self, to)
+    if here and (moment == "between" or (moment == "after" and str(to) == target)):
+        kill()
+Path.rename = renamed
+if moment == "reading":
+    convert.read_pickle = kill
+if moment == "the index":
+    convert.write_index = kill
+if moment == "flushing":
+    files.sync_tree = kill
+convert.prepare(source, target, dataset="mosi", overwrite=True, progress=kill_at, shard_mb=0.002)
+"""
+MOMENTS = ("reading", "train", "test", "the index", "flushing", "renaming", "between", "after")
+
+
+@pytest.mark.parametrize(
+    ("moment", "there"),
+    [*((moment, True) for moment in MOMENTS), ("train", False), ("renaming", False)],
+)
+def test_a_killed_run_harms_nothing_and_the_next_one_cleans_up(tmp_path, content, moment, there):
+    """Killed outright: the target is absent, as it was before, or whole and new."""
+    source, target = feature_files.write(tmp_path / "f.pkl", content), tmp_path / "out"
+    before = prepare(source, target, dataset="mosi") if there else None
+    arguments = [sys.executable, "-c", KILLED, source, target, moment]
+    assert subprocess.run(arguments, check=False).returncode == -9
+    if target.exists():
+        assert verify(target) == []
+        new = open_dataset(target).index != before
+        assert new == (moment in ("after", "between"))
+    else:
+        assert before is None or moment == "between"
+    for left in tmp_path.glob(".pending-*/index.json"):
+        assert left.parent.name.endswith("-old") or moment not in ("reading", "train", "test")
+    # What was moved aside for data that never came is put back, not lost.
+    if there:
+        with pytest.raises(UserError, match="out exists"):
+            prepare(source, target, dataset="mosi")
+        assert verify(target) == []
+    index = prepare(source, target, dataset="mosi", overwrite=True)
+    assert index == (before or index) == open_dataset(target).index
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.pkl", "out"]
+
+
+def test_what_others_are_writing_is_left_alone(tmp_path, content):
     source = feature_files.write(tmp_path / "f.pkl", content)
-    script = (
-        "import os, signal, sys\n"
-        "from lnln_dist.data.convert import prepare\n"
-        "def kill(split, done, rows):\n"
-        "    if split == 'valid':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "prepare(sys.argv[1], sys.argv[2], dataset='mosi', progress=kill)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script, source, tmp_path / "out"], check=False)
-    assert done.returncode == -9
-    left = [path for path in tmp_path.iterdir() if path != source]
-    assert len(left) == 1
-    assert left[0].name.startswith(".pending-")
-    for folder in (tmp_path / "out", left[0]):
-        with pytest.raises(DataError, match="write it with lnln-dist prepare"):
-            open_dataset(folder)
+    other = tmp_path / ".pending-out-2-12-0123abcd"  # of the target out-2
+    other.mkdir()
+    with alone(tmp_path / "out"), pytest.raises(UserError, match="out is being written by another"):
+        prepare(source, tmp_path / "out", dataset="mosi")
     prepare(source, tmp_path / "out", dataset="mosi")
-    assert verify(tmp_path / "out") == []
+    assert other.exists()

@@ -4,6 +4,7 @@ import feature_files
 import numpy as np
 import pytest
 
+from lnln_dist.data.convert import prepare
 from lnln_dist.data.mmsa import read_features, read_pickle
 from lnln_dist.errors import DataError
 
@@ -60,15 +61,64 @@ def test_the_dict_of_mult_lacks_words(tmp_path):
         read(tmp_path, content)
 
 
-def test_a_name_of_mmsa_goes_first(tmp_path):
+def test_a_field_of_mmsas_name_goes_first(tmp_path):
     content = {split: mult_split(n) for split, n in SIZES.items()}
     for split in content.values():
         split["raw_text"] = ["good"] * len(split["id"])
         split["regression_labels"] = np.ones(len(split["id"]))
-    content["valid"] = content["train"]
     raw = read(tmp_path, content)
-    assert len(raw.splits["valid"].ids) == 6
     assert raw.splits["test"].labels["label"].tolist() == [1] * 4
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("valid", "dev"), "valid and dev both mean valid"),
+        (("dev", "val"), "dev and val both mean valid"),
+        ((b"dev", "validation"), "dev and validation both mean valid"),
+        (("dev", b"dev"), "two entries are named dev"),
+    ],
+)
+def test_two_names_for_one_split_are_refused(tmp_path, names, message):
+    split = feature_files.feature_split("t", 4)
+    content = dict.fromkeys(("train", "test", *names), split)
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path, content)
+    assert "\n" not in str(caught.value)
+
+
+def test_keys_that_are_no_names_harm_nothing(tmp_path):
+    content = dict.fromkeys(("train", "valid", "test"), feature_files.feature_split("t", 4))
+    content |= {(*range(9), i): i for i in range(3)}
+    assert len(read(tmp_path, content).splits["train"].ids) == 4
+
+
+def test_two_foreign_names_for_one_field_are_refused(tmp_path):
+    split = feature_files.feature_split("t", 4)
+    split["video"] = split["visual"] = split.pop("vision")
+    with pytest.raises(DataError, match="train: video and visual both mean vision"):
+        read(tmp_path, dict.fromkeys(("train", "valid", "test"), split))
+
+
+def pooled(n, **more):
+    """One vector a sample, where frames should be."""
+    return {"audio": np.ones((n, 3)), "vision": np.ones((n, 4)), "raw_text": ["good"] * n, **more}
+
+
+def test_pooled_features_are_samples_not_the_frames_of_a_clip(tmp_path):
+    content = {split: {**pooled(n), "labels": [0.5] * n} for split, n in SIZES.items()}
+    source = feature_files.write(tmp_path / "f.pkl", content)
+    with pytest.raises(DataError, match=r"train: audio .*shape \(3,\).*\[n, 1, D\]"):
+        prepare(source, tmp_path / "out", dataset="mosi", tokenizer="corpus")
+    assert len(read(tmp_path, content).splits["train"].ids) == 6
+
+
+@pytest.mark.parametrize("field", ["id", "labels", "audio_lengths"])
+def test_any_field_with_a_row_per_sample_tells_samples_from_a_clip(tmp_path, field):
+    split = {**pooled(5), field: [1, 2, 3, 4, 5], "raw_text": "a clip has one"}
+    file = read_features(feature_files.write(tmp_path / "f.pkl", split))
+    with pytest.raises(DataError, match="raw_text is a str, not an array or list of samples"):
+        file.take("all")
 
 
 def test_the_list_of_mag(tmp_path):
@@ -101,7 +151,7 @@ def test_the_list_of_misa(tmp_path):
 
 def test_word_numbers_alone(tmp_path):
     content = {split: mag_split(n, words=range(6)) for split, n in SIZES.items()}
-    with pytest.raises(DataError, match=r"words of sample 'v6\[0\]' are no strings.*word2id"):
+    with pytest.raises(DataError, match=r"words: sample 'v6\[0\]': no strings.*word2id"):
         read(tmp_path, content)
 
 
@@ -129,6 +179,17 @@ def test_one_clip_without_an_axis_of_samples(tmp_path):
     assert np.array_equal(np.asarray(raw.text_bert), split["text_bert"])
     assert np.array_equal(np.asarray(raw.frames["vision"]), split["vision"])
     assert raw.lengths["audio"] == split["audio_lengths"]
+
+
+def test_a_clip_may_have_several_labels(tmp_path):
+    clip = {
+        "audio": np.ones((5, 3)),
+        "vision": np.ones((5, 4)),
+        "raw_text": "good",
+        "labels": [1.0] * 7,
+    }
+    file = read_features(feature_files.write(tmp_path / "f.pkl", clip))
+    assert np.shape(file.take("all").frames["audio"]) == (1, 5, 3)
 
 
 def test_a_split_on_its_own_and_a_list_on_its_own(tmp_path):

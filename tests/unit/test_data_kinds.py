@@ -101,6 +101,17 @@ def test_a_kind_and_its_remedy_in_one_line(tmp_path, name):
     assert str(caught.value).isascii()
 
 
+@pytest.mark.parametrize(
+    "data", [b"junk\xff\xfe", b"video,clip\xff", b"a" * 510 + b"\xc3\x28" + b"b"]
+)
+def test_bytes_that_are_no_text_are_not_called_text(tmp_path, data):
+    path = tmp_path / "f.pkl"
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"f\.pkl: not a pickle") as caught:
+        read_pickle(path)
+    assert "text file" not in str(caught.value)
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickles_are_none_of_these(tmp_path, protocol):
     content = feature_files.feature_file()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lnln_dist.data.lengths import find_extents, given_lengths
 from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.schema import SPLITS
+from lnln_dist.data.summary import describe
 from lnln_dist.errors import DataError
 
 IDS = ["a", "b", "c", "d"]
@@ -137,6 +138,19 @@ def test_a_few_stray_frames_are_dropped_and_counted(tmp_path, content):
     assert dataset.split("train").lengths["audio"][0] == 199
 
 
+def test_a_split_that_loses_a_lot_is_not_hidden_by_the_others(tmp_path, content):
+    """A tenth of the small test split, half a percent of the file."""
+    for name, n in feature_files.SIZES.items():
+        content[name]["audio"] = np.ones((n, 400 if name == "train" else 20, 3), np.float32)
+        content[name]["audio_lengths"] = [400 if name == "train" else 20] * n
+    content["test"]["audio_lengths"] = [18] * 7
+    with pytest.raises(DataError, match=r"test: audio: .*7 such samples, 10.0% of the non-zero"):
+        converted(tmp_path, content)
+    index, _ = converted(tmp_path, content, allow_cut=True)
+    assert "repaired in test: audio: 14 frames outside" in describe(index)
+    assert "dropped (10.0% of its frames)" in describe(index)
+
+
 def test_aligned_files_take_lengths_from_the_mask(tmp_path):
     content = feature_files.feature_file(audio=10, vision=6)
     lengths = {name: content[name]["text_bert"][:, 1].sum(axis=1) for name in SPLITS}
@@ -208,13 +222,25 @@ def test_lengths_from_zeros():
     padded[:] = 0
     padded[0, 1, 0] = 1
     padded[1, 3, 1] = -np.inf
-    assert extents(raw).length_N.tolist() == [2, 4, 0]
+    assert extents(raw).length_N.tolist() == [2, 0, 0]
 
 
-def test_padding_that_is_not_finite_is_padding():
-    raw, padded = raw_file([[(1.0, 1.0)] * n for n in (2, 4)], 4, front=False, lengths=True)
-    padded[0, 2:] = -np.inf
-    assert extents(raw).length_N.tolist() == [2, 4]
+@pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("lengths", [False, True])
+def test_padding_that_is_not_finite_is_padding(value, front, lengths):
+    made = [[(1.0, 1.0)] * n for n in (2, 4, 1, 3, 2)]
+    raw, padded = raw_file(made, 4, front=front, lengths=lengths)
+    padded[padded == 0] = value
+    found = extents(raw)
+    assert found.length_N.tolist() == [2, 4, 1, 3, 2]
+    assert found.start_N.tolist() == ([2, 0, 3, 1, 2] if front else [0] * 5)
+
+
+def test_single_values_that_are_not_finite_leave_a_frame_a_frame():
+    raw, padded = raw_file([[(1.0, 1.0)] * 4] * 3, 4, front=False, lengths=False)
+    padded[:, 3, 1] = -np.inf
+    assert extents(raw).length_N.tolist() == [4, 4, 4]
 
 
 def test_given_lengths():
@@ -302,8 +328,35 @@ def test_a_split_padded_in_front_beside_others_with_lengths(tmp_path, content):
     assert "audio.padded_in_front" not in index.repairs["train"]
 
 
-def test_leading_zeros_that_too_few_sequences_have_are_kept_and_counted():
-    raw, padded = raw_file([[(1.0, 1.0)] * 9] * 2, 9, front=False, lengths=False)
+@pytest.mark.parametrize(
+    ("lead", "trail", "starts"),
+    [
+        ([5], [0], [5]),
+        ([4, 3], [0, 0], [4, 3]),
+        ([0, 6], [0, 0], [0, 6]),  # the longest of two fills all places
+        ([0, 6], [4, 0], [0, 6]),  # one clip at either end
+        ([2], [0], [0]),  # a face not yet found
+        ([5], [4], [0]),  # zeros on both sides of one clip show nothing
+        ([5, 0, 0, 0], [0, 0, 0, 0], [0] * 4),  # the others reach the end and begin at once
+        ([5, 0, 0, 0], [0, 3, 3, 3], [0] * 4),  # the others are padded at the end
+    ],
+)
+def test_one_or_two_clips_padded_in_front_are_told_by_their_own_zeros(lead, trail, starts):
+    raw, padded = raw_file([[(1.0, 1.0)] * 12] * len(lead), 12, front=False, lengths=False)
+    for frames, before, behind in zip(padded, lead, trail, strict=True):
+        frames[:before] = 0
+        frames[12 - behind :] = 0
+    found = extents(raw)
+    assert found.start_N.tolist() == starts
+    stops = [12 - n for n in trail]
+    assert found.length_N.tolist() == [b - a for a, b in zip(starts, stops, strict=True)]
+    assert found.counts["audio.padded_in_front"] == sum(n > 0 for n in starts)
+    kept = [n for n, start in zip(lead, starts, strict=True) if n >= 3 and not start]
+    assert found.counts["audio.leading_zeros"] == sum(kept)
+
+
+def test_leading_zeros_of_few_sequences_with_lengths_are_kept_and_counted():
+    raw, padded = raw_file([[(1.0, 1.0)] * 9] * 2, 9, front=False, lengths=True)
     padded[0, :4] = padded[1, :3] = 0
     found = extents(raw)
     assert (found.start_N.tolist(), found.length_N.tolist()) == ([0, 0], [9, 9])

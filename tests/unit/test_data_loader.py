@@ -8,6 +8,7 @@ import pytest
 import torch
 from memory_split import PAD, PADDED, SIZE, UNK, MemorySplit, collator, equal, micro
 
+from lnln_dist.classes import targets
 from lnln_dist.config import MODALITIES, NoiseConfig
 from lnln_dist.data.convert import prepare
 from lnln_dist.data.loader import Collator, Loader, under
@@ -65,6 +66,20 @@ def test_types_are_those_of_the_legend():
     floats = (text.rate_B, audio.rate_B, audio.frames_BTD, batch.label_B, batch.weight_B)
     assert {t.dtype for t in floats} == {torch.float32}
     assert batch.row_B.dtype == torch.int64
+
+
+def test_classes_come_with_their_samples():
+    split = MemorySplit()
+    known = targets(split.labels, "mosi", 3, balanced=True)
+    made = Collator(
+        split, CleanNoise(), padding="batch", padded_lengths=PADDED, unk_id=3, pad_id=0,
+        targets=known,
+    )(micro([5, 0, 17]))  # fmt: skip
+    assert made.target.class_B.tolist() == known.class_N[[5, 0, 17]].tolist()
+    assert made.target.weight_B.tolist() == known.weight_N[[5, 0, 17]].tolist()
+    assert made.target.class_B.dtype == torch.int64
+    assert len(set(known.weight_N.tolist())) > 1
+    assert collator()(micro([5])).target is None
 
 
 def test_pad_id_other_than_zero():

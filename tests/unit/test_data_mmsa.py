@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lnln_dist.data.convert import prepare
 from lnln_dist.data.mmsa import read_features, read_pickle
 from lnln_dist.data.schema import SPLITS
 from lnln_dist.errors import DataError
@@ -183,18 +184,18 @@ def put(split, field, value):
         (put("train", "audio_lengths", [1, 2]), "audio_lengths has 2 rows, id has 12"),
         (put("test", "id", list("abcdefa")), "id 'a' occurs more than once"),
         (put("test", "id", "abcdefg"), "test: id is a str"),
-        (put("test", "id", [True] * 7), "id holds a bool in row 0: an id is a string, a number"),
+        (put("test", "id", [True] * 7), "id: row 0: holds a bool: an id is a string, a number"),
         (put("test", "id", [1.5] * 7), "id '1.5' occurs more than once"),
         (put("test", "id", np.zeros((7, 2))), r"id '0\$_\$0' occurs more than once"),
-        (put("test", "raw_text", [None] * 7), "raw_text holds a NoneType"),
+        (put("test", "raw_text", [None] * 7), "raw_text: sample .* holds a NoneType"),
         (
             put("test", "raw_text", ["a", float("nan"), *"cdefg"]),
-            r"raw_text holds a float in sample 'test0\$_\$1'.*write an empty string",
+            r"raw_text: sample 'test0\$_\$1': holds a float.*write an empty string",
         ),
         (put("test", "raw_text", ["a"] * 6), "raw_text has 6 rows, id has 7"),
         (
             put("test", "regression_labels", ["1.5", "Positive", *"23-01"]),
-            r"sample 'test0\$_\$1' has the label 'Positive', not a number",
+            r"sample 'test0\$_\$1': has the label 'Positive', not a number",
         ),
         (put("test", "regression_labels", [0.5] * 6), "regression_labels has 6 rows, id has 7"),
         (put("test", "regression_labels", np.zeros((7, 7))), "7 values per sample.*--label-column"),
@@ -248,3 +249,27 @@ def test_bytes_that_are_not_utf_8_need_their_encoding(tmp_path, content, encodin
     for unknown in ("klingon", "idna"):
         with pytest.raises(DataError, match=f"--encoding {unknown}"):
             read_pickle(source, encoding=unknown)
+
+
+FIELDS = ("id", "raw_text", "text_bert", "audio", "vision", "audio_lengths", "regression_labels")
+
+
+@pytest.mark.parametrize("field", [*FIELDS, "words", None])
+@pytest.mark.parametrize("kind", [list, dict, np.ndarray])
+def test_a_file_that_contains_itself_is_one_line(tmp_path, content, field, kind):
+    """Whatever the place, and however the ring is closed; nothing walks it to its end."""
+    ring = {list: [], dict: {}, np.ndarray: np.empty(7, dtype=object)}[kind]
+    if kind is list:
+        ring += [ring] * 7
+    else:
+        ring[0] = ring
+    if field is None:
+        content["test"] = ring
+    else:
+        content["test"][field] = ring
+    if field == "words":
+        del content["test"]["raw_text"]
+    path = feature_files.write(tmp_path / "f.pkl", content)
+    with pytest.raises(DataError) as caught:
+        prepare(path, tmp_path / "out", dataset="mosi")
+    assert "\n" not in str(caught.value)

@@ -10,7 +10,17 @@ from lnln_dist.data import philox
 from lnln_dist.data.noise import CleanNoise, EvaluationNoise, TrainingNoise, clean_count
 from lnln_dist.errors import ConfigError
 
-PATTERNS = ("random", "block", "modality")
+KINDS = {
+    "random": {},
+    "block": {"pattern": "block"},
+    "modality": {"pattern": "modality"},
+    "spans": {"pattern": "block", "spans": 3},
+    "start": {"pattern": "block", "place": "start"},
+    "middle": {"pattern": "block", "place": "middle", "spans": 2},
+    "end": {"pattern": "block", "place": "end"},
+    "shared": {"shared": True},
+    "shared spans": {"pattern": "block", "spans": 2, "shared": True},
+}
 
 
 def ids_of(size):
@@ -26,7 +36,7 @@ def corpora(draw):
     """Lengths per modality of a small split, and rows of it in any order, with repeats."""
     size = draw(st.integers(1, 12))
     lengths = {
-        m: np.array(draw(st.lists(st.integers(0, 30), min_size=size, max_size=size)))
+        m: np.array(draw(st.lists(st.integers(m == "text", 30), min_size=size, max_size=size)))
         for m in MODALITIES
     }
     rows = draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=2 * size))
@@ -39,19 +49,19 @@ def draw(stream, rows, lengths, *, epoch=0, extra=0):
     return stream.draw(rows, epoch, of_rows, width)
 
 
-def streams(pattern, size, seed, rate):
+def streams(kind, size, seed, rate):
     ids = ids_of(size)
-    yield TrainingNoise(NoiseConfig(pattern=pattern), seed=seed, ids=ids)
-    yield EvaluationNoise(rates=same(rate), seed=seed, ids=ids, pattern=pattern)
+    yield TrainingNoise(NoiseConfig(**KINDS[kind]), seed=seed, ids=ids)
+    yield EvaluationNoise(rates=same(rate), seed=seed, ids=ids, **KINDS[kind])
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 @given(corpora(), st.integers(0, 2**40), st.integers(0, 1000), st.floats(0, 1), st.integers(0, 9))
-@settings(max_examples=60)
-def test_masks_do_not_depend_on_batch_order_or_width(pattern, corpus, seed, epoch, rate, extra):
+@settings(max_examples=25)
+def test_masks_do_not_depend_on_batch_order_or_width(kind, corpus, seed, epoch, rate, extra):
     size, lengths, rows = corpus
     for stream, again in zip(
-        streams(pattern, size, seed, rate), streams(pattern, size, seed, rate), strict=True
+        streams(kind, size, seed, rate), streams(kind, size, seed, rate), strict=True
     ):
         together = draw(stream, rows, lengths, epoch=epoch, extra=extra)
         for m in MODALITIES:
@@ -66,15 +76,15 @@ def test_masks_do_not_depend_on_batch_order_or_width(pattern, corpus, seed, epoc
                 assert rates[i] == alone.rate_B[0]
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("kind", KINDS)
 @given(corpora(), st.integers(0, 2**40), st.lists(st.floats(0, 1), min_size=1, max_size=5))
-@settings(max_examples=60)
-def test_evaluation_masks_are_nested_between_all_and_nothing(pattern, corpus, seed, rates):
+@settings(max_examples=25)
+def test_evaluation_masks_are_nested_between_all_and_nothing(kind, corpus, seed, rates):
     size, lengths, rows = corpus
     ids = ids_of(size)
     below = draw(CleanNoise(), rows, lengths)
     for rate in [0.0, *sorted(rates), 1.0]:
-        stream = EvaluationNoise(rates=same(rate), seed=seed, ids=ids, pattern=pattern)
+        stream = EvaluationNoise(rates=same(rate), seed=seed, ids=ids, **KINDS[kind])
         found = draw(stream, rows, lengths)
         for m in MODALITIES:
             keep = found[m].keep_BT
@@ -148,6 +158,104 @@ def test_block_is_one_gap_of_unbiased_size_and_place():
         assert p_rate(count == 4, 0.7) > ALPHA
         starts = gone[count == 4].argmax(axis=1)
         assert stats.chisquare(np.bincount(starts, minlength=7)).pvalue > ALPHA
+
+
+def gaps(gone_T):
+    """(start, end) of each run of erased places."""
+    borders = np.flatnonzero(np.diff(np.concatenate([[0], gone_T.astype(int), [0]])))
+    return borders.reshape(-1, 2).tolist()
+
+
+@given(corpora(), st.integers(0, 2**40), st.floats(0, 1), st.integers(1, 4))
+@settings(max_examples=60)
+def test_spans_are_one_gap_in_each_equal_part(corpus, seed, rate, spans):
+    size, lengths, _ = corpus
+    choices = {"pattern": "block", "spans": spans, "seed": seed, "ids": ids_of(size)}
+    found = draw(EvaluationNoise(rates=same(rate), **choices), np.arange(size), lengths)
+    for m in MODALITIES:
+        for i, length in enumerate(lengths[m]):
+            margin = int(m == "text")
+            gone = ~found[m].keep_BT[i, margin : max(length - margin, margin)]
+            for part in range(spans):
+                low, high = len(gone) * part // spans, len(gone) * (part + 1) // spans
+                inside = gaps(gone[low:high])
+                assert len(inside) <= 1
+                assert abs(gone[low:high].sum() - rate * (high - low)) < 1
+
+
+def test_spans_are_unbiased():
+    size, rate = 20000, 0.37
+    stream = EvaluationNoise(rates=same(rate), seed=2, ids=ids_of(size), pattern="block", spans=3)
+    found = draw(stream, np.arange(size), {m: np.full(size, 11) for m in MODALITIES})
+    # Parts of 3, 4 and 4 places: the sizes are rounded up by chance 0.11, 0.48 and 0.48.
+    spread = sum(p * (1 - p) for p in (0.11, 0.48, 0.48))
+    for m in ("audio", "vision"):
+        mean = (~found[m].keep_BT[:, :11]).sum(axis=1).mean()
+        assert abs(mean - 11 * rate) < 4.5 * np.sqrt(spread / size)
+
+
+@given(corpora(), st.integers(0, 2**40), st.floats(0, 1))
+@settings(max_examples=60)
+def test_a_fixed_place_is_that_place_without_chance(corpus, seed, rate):
+    size, lengths, _ = corpus
+    for place in ("start", "middle", "end"):
+        choices = {"pattern": "block", "place": place, "ids": ids_of(size)}
+        one, other = (
+            draw(EvaluationNoise(rates=same(rate), seed=s, **choices), np.arange(size), lengths)
+            for s in (seed, seed + 1)
+        )
+        for m in MODALITIES:
+            assert np.array_equal(one[m].keep_BT, other[m].keep_BT)
+            for i, length in enumerate(lengths[m]):
+                margin = int(m == "text")
+                count = max(length - 2 * margin, 0)
+                width = int(np.floor(rate * count + 0.5))
+                start = {"start": 0, "middle": (count - width) // 2, "end": count - width}[place]
+                expected = [[margin + start, margin + start + width]] if width else []
+                assert gaps(~one[m].keep_BT[i, :length]) == expected
+
+
+@pytest.mark.parametrize("kind", ["shared", "shared spans"])
+@given(corpora(), st.integers(0, 2**40), st.floats(0, 0.99))
+@settings(max_examples=40)
+def test_shared_noise_is_the_texts_at_the_same_time(kind, corpus, seed, rate):
+    size, lengths, _ = corpus
+    stream = EvaluationNoise(rates=same(rate), seed=seed, ids=ids_of(size), **KINDS[kind])
+    found = draw(stream, np.arange(size), lengths)
+    alone = {**KINDS[kind], "shared": False}
+    text = EvaluationNoise(rates=same(rate), seed=seed, ids=ids_of(size), **alone)
+    text = draw(text, np.arange(size), lengths)["text"].keep_BT
+    assert np.array_equal(found["text"].keep_BT, text)
+    for m in ("audio", "vision"):
+        for i, length in enumerate(lengths[m]):
+            middles = (np.arange(length) + 0.5) / length
+            # Exact: no middle of a frame is closer to a token's border than 1 / (2 * 30 * 30).
+            token = np.floor(middles * lengths["text"][i] + 1e-9).astype(int)
+            assert np.array_equal(found[m].keep_BT[i, :length], text[i, token])
+    aligned = dict.fromkeys(MODALITIES, lengths["text"])
+    found = draw(stream, np.arange(size), aligned)
+    for m in MODALITIES:
+        assert np.array_equal(found[m].keep_BT, found["text"].keep_BT)
+
+
+def test_shared_training_noise_has_the_texts_rates():
+    ids, lengths = ids_of(300), {m: np.full(300, 40) for m in MODALITIES}
+    shared = TrainingNoise(NoiseConfig(shared=True), seed=5, ids=ids)
+    alone = draw(TrainingNoise(NoiseConfig(), seed=5, ids=ids), np.arange(300), lengths, epoch=2)
+    found = draw(shared, np.arange(300), lengths, epoch=2)
+    for m in MODALITIES:
+        assert np.array_equal(found[m].rate_B, alone["text"].rate_B)
+        assert np.array_equal(found[m].keep_BT, alone["text"].keep_BT)
+
+
+def test_shared_places_of_unequal_rates_are_nested():
+    ids, lengths = ids_of(50), {m: np.full(50, 40) for m in MODALITIES}
+    rates = {"text": 0.5, "audio": 0.2, "vision": 1.0}
+    stream = EvaluationNoise(rates=rates, seed=5, ids=ids, shared=True)
+    found = draw(stream, np.arange(50), lengths)
+    assert not found["vision"].keep_BT.any()  # a modality that is absent has no frame left
+    assert (found["audio"].keep_BT | ~found["text"].keep_BT).all()
+    assert (found["audio"].keep_BT & ~found["text"].keep_BT).any()
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.2, float("nan")])

@@ -48,8 +48,9 @@ def test_own_sets_say_how_they_are_scored():
         (("", "sims", (-1, 1)), "empty"),
         (("mosi", "sims", None), "fixes family mosi"),
         (("mosi", None, (-1, 1)), "another name"),
-        (("mine", "sims", (1, -1)), "the first must be below"),
-        (("mine", "sims", (float("nan"), 1)), "the first must be below"),
+        (("mine", "sims", (1, -1)), "two finite numbers are needed, the first below"),
+        (("mine", "sims", (float("nan"), 1)), "-range nan 1: two finite numbers"),
+        (("mine", "sims", (float("-inf"), float("inf"))), "-range -inf inf: two finite numbers"),
         (("mine", "other", (-1, 1)), "choose mosi or sims"),
     ],
 )

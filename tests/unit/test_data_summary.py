@@ -42,11 +42,13 @@ def test_repairs_and_shared_videos_are_said(tmp_path):
     content = feature_files.feature_file()
     content["train"]["audio"][0, 0] = -np.inf
     content["test"]["id"][0] = content["train"]["id"][5]
+    content["valid"]["id"][:2] = [f"{content['train']['id'][i]}x" for i in (0, 3)]
     source = feature_files.write(tmp_path / "f.pkl", content)
     index = prepare(source, tmp_path / "out", dataset="mosi", tokenizer="corpus")
     lines = describe(index).splitlines()
     assert f"repaired in train: audio: 3 {MEANING['minus_inf']}" in lines
-    assert "warning: 1 videos are in both splits of train/test: scores may flatter" in lines
+    assert "warning: 1 video is in both splits of train/test: scores may flatter" in lines
+    assert "warning: 2 videos are in both splits of train/valid: scores may flatter" in lines
     assert lines[1].startswith("text: tokenised raw_text, tokenizer corpus (")
 
 
@@ -58,6 +60,17 @@ def test_every_repair_has_a_meaning():
     source = "".join(Path(m.__file__).read_text() for m in (convert, lengths, repair, text))
     for kind in MEANING:
         assert kind in source
+
+
+def test_one_of_something_is_said_in_the_singular(tmp_path):
+    content = feature_files.feature_file()
+    content["train"]["audio"][2, 0, 0] = np.nan
+    content["test"]["text_bert"][0, 0, 9] = 1500
+    _, lines = report(tmp_path, content)
+    assert "repaired in train: audio: 1 value was NaN: set to 0" in lines
+    assert (
+        "repaired in test: text: 1 sentence does not end with [SEP]: nothing was changed" in lines
+    )
 
 
 def report(tmp_path, content, **choices):
@@ -109,8 +122,9 @@ def test_what_was_done_to_labels_and_lengths_is_said(tmp_path):
 
 def test_data_of_before_says_what_it_knows(tmp_path):
     index, now = report(tmp_path, feature_files.feature_file())
-    older = index.model_copy(update={"scales": None, "videos": None})
+    older = index.model_copy(update={"scales": None, "gaps": None, "videos": None})
     lines = describe(older).splitlines()
     assert lines[-1] == "no video is in two splits (id: VIDEO$_$CLIP)"
     assert not any("largest" in line for line in lines)
-    assert describe(older, index.scales).splitlines()[:-1] == now[:-1]
+    remeasured = older.model_copy(update={"scales": index.scales})
+    assert describe(remeasured).splitlines()[:-1] == now[:-1]

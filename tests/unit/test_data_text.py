@@ -1,9 +1,12 @@
 """Where token ids come from, and how ids of another tokenizer are noticed."""
 
+from collections import Counter
+
 import feature_files
 import numpy as np
 import pytest
 
+from lnln_dist.data.choices import Choices
 from lnln_dist.data.mmsa import read_pickle
 from lnln_dist.data.presets import find_preset
 from lnln_dist.data.text import choose_text
@@ -21,10 +24,16 @@ def content():
 
 def choose(tmp_path, content, preset=MOSI, *, tokenizer=None, choice="auto", limit=None):
     raw = read_pickle(feature_files.write(tmp_path / "f.pkl", content))
-    source = choose_text(
-        raw, preset, tokenizer=tokenizer, choice=choice, limit=limit, folder=tmp_path, name="f.pkl"
-    )
+    limits = {} if limit is None else {"text": limit}
+    choices = Choices(tokenizer=tokenizer, text_source=choice, max_lengths=limits)
+    source = choose_text(raw, preset, choices, folder=tmp_path, name="f.pkl")
     return raw, source
+
+
+def rows(source, split):
+    """Its token ids, and what was counted on the way."""
+    counts = Counter()
+    return source.rows(split, counts=counts, where="split"), +counts
 
 
 def sentences(encoded):
@@ -49,24 +58,24 @@ def test_ids_of_the_file(tmp_path, content):
     raw, source = choose(tmp_path, content)
     assert source.info == MOSI.tokenizer
     assert source.padded == 10
-    rows = source.rows(raw.splits["train"], where="train")
+    encoded, counts = rows(source, raw.splits["train"])
     given = content["train"]["text_bert"].astype(int)
     for part in (slice(0, 5), slice(5, 12)):
         expected = [list(ids[mask == 1]) for ids, mask, _ in given[part]]
-        assert sentences(rows.piece(part.start, part.stop)) == expected
-    assert not +rows.counts
+        assert sentences(encoded.piece(part)) == expected
+    assert not counts
     assert not (tmp_path / "tokenizer").exists()
 
 
 def test_a_limit_keeps_the_last_token(tmp_path, content):
     raw, source = choose(tmp_path, content, limit=4)
-    rows = source.rows(raw.splits["train"], where="train")
-    found = sentences(rows.piece(0, 12))
+    encoded, counts = rows(source, raw.splits["train"])
+    found = sentences(encoded)
     given = content["train"]["text_bert"].astype(int)
     for ids, (tokens, mask, _) in zip(found, given, strict=True):
         whole = list(tokens[mask == 1])
         assert ids == (whole if len(whole) <= 4 else [*whole[:3], whole[-1]])
-    assert rows.counts["text.cut"] == (given[:, 1].sum(axis=1) > 4).sum() > 0
+    assert counts["text.cut"] == (given[:, 1].sum(axis=1) > 4).sum() > 0
     assert source.padded == 4
     assert choose(tmp_path, content, limit=40)[1].padded == 10
 
@@ -74,7 +83,7 @@ def test_a_limit_keeps_the_last_token(tmp_path, content):
 def test_segments_follow_the_tokens(tmp_path, content):
     content["train"]["text_bert"][0, 2, 3:] = 1
     raw, source = choose(tmp_path, content)
-    encoded = source.rows(raw.splits["train"], where="train").piece(0, 1)
+    encoded = rows(source, raw.splits["train"])[0].piece(slice(0, 1))
     assert encoded.segments_S.tolist() == [0, 0, 0, 1, 1, 1, 1, 1, 1, 1]
 
 
@@ -87,8 +96,8 @@ def test_a_new_vocabulary_of_the_training_sentences(tmp_path, content):
     assert (tmp_path / "tokenizer" / "tokenizer.json").is_file()
     assert source.padded == 10
     texts = raw.splits["valid"].raw_text
-    rows = source.rows(raw.splits["valid"], where="valid")
-    assert sentences(rows.piece(1, 3)) == sentences(made.encode(texts[1:3], limit=10))
+    encoded, _ = rows(source, raw.splits["valid"])
+    assert sentences(encoded.piece(slice(1, 3))) == sentences(made.encode(texts[1:3], limit=10))
 
 
 def test_new_tokens_without_text_bert_take_fifty_places(tmp_path, content):
@@ -97,9 +106,9 @@ def test_new_tokens_without_text_bert_take_fifty_places(tmp_path, content):
     content["train"]["raw_text"] = [" "] * 2 + ["good " * 100] * 3 + ["good"] * 7
     raw, source = choose(tmp_path, content, tokenizer="corpus")
     assert source.padded == 50
-    rows = source.rows(raw.splits["train"], where="train")
-    assert rows.piece(0, 12).lengths_N.tolist() == [2, 2, 50, 50, 50] + [3] * 7
-    assert rows.counts == {"text.no_words": 2, "text.cut": 3}
+    encoded, counts = rows(source, raw.splits["train"])
+    assert encoded.lengths_N.tolist() == [2, 2, 50, 50, 50] + [3] * 7
+    assert counts == {"text.no_words": 2, "text.cut": 3}
 
 
 def test_a_limit_for_new_tokens(tmp_path, content):
@@ -110,7 +119,7 @@ def test_declaring_the_tokenizer_of_the_file(tmp_path, content, bert):
     raw, source = choose(tmp_path, content, OWN, tokenizer=bert, choice="text_bert")
     assert source.info.vocab_size == 2000
     given = content["test"]["text_bert"].astype(int)
-    found = sentences(source.rows(raw.splits["test"], where="test").piece(0, 7))
+    found = sentences(rows(source, raw.splits["test"])[0])
     assert found == [list(ids[mask == 1]) for ids, mask, _ in given]
 
 
@@ -128,17 +137,16 @@ def test_ids_of_another_tokenizer(tmp_path, content, bert, declared, value, plac
     choices = {"tokenizer": bert, "choice": "text_bert"} if declared else {}
     raw, source = choose(tmp_path, content, **choices)
     with pytest.raises(DataError, match=f"sample 'test1.*4': {message}.*--tokenizer"):
-        source.rows(raw.splits["test"], where="test")
+        rows(source, raw.splits["test"])
 
 
 def test_a_missing_sep_is_an_error_only_where_the_tokenizer_was_named(tmp_path, content, bert):
     change(content, 0, 9, 1500)
     raw, source = choose(tmp_path, content)
-    rows = source.rows(raw.splits["test"], where="test")
-    assert rows.counts == {"text.last_not_sep": 1}
+    assert rows(source, raw.splits["test"])[1] == {"text.last_not_sep": 1}
     raw, source = choose(tmp_path, content, tokenizer=bert, choice="text_bert")
     with pytest.raises(DataError, match=r"the last token is not \[SEP\] \(102\)"):
-        source.rows(raw.splits["test"], where="test")
+        rows(source, raw.splits["test"])
 
 
 def test_no_sep_anywhere_is_another_tokenizer(tmp_path, content):
@@ -146,7 +154,7 @@ def test_no_sep_anywhere_is_another_tokenizer(tmp_path, content):
     ids[ids == 102] = 1500
     raw, source = choose(tmp_path, content)
     with pytest.raises(DataError, match=r"the last token is not \[SEP\]"):
-        source.rows(raw.splits["test"], where="test")
+        rows(source, raw.splits["test"])
 
 
 def without(split):

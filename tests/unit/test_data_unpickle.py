@@ -18,8 +18,8 @@ from lnln_dist.data.unpickle import Refused, load_plain, refusal
 from lnln_dist.errors import DataError
 
 
-def load(data: bytes, *, lenient: bool = False):
-    return load_plain(io.BufferedReader(io.BytesIO(data)), name="f.pkl", lenient=lenient)
+def load(data: bytes):
+    return load_plain(io.BufferedReader(io.BytesIO(data)), name="f.pkl")
 
 
 def equal(a, b):
@@ -103,13 +103,7 @@ def test_code_is_refused_by_name(tmp_path, call, arguments, named, protocol):
     target = tmp_path / "ran"
     parts = [a.replace("PATH", str(target)) if isinstance(a, str) else a for a in arguments]
     data = pickle.dumps({"train": Runs(call, *parts)}, protocol=protocol)
-    with pytest.raises(
-        DataError, match=r"^f\.pkl: the file would run code: .* is refused"
-    ) as caught:
-        load(data)
-    assert named.split(".")[-1] in str(caught.value)
-    assert "\n" not in str(caught.value)
-    found = load(data, lenient=True)["train"]
+    found = load(data)["train"]
     assert refusal(found).endswith(named.split(".")[-1])
     assert not target.exists()
 
@@ -122,8 +116,7 @@ def test_nothing_else_of_allowed_modules(module, name):
         + b"\x04"
         + b"".join(pickle.SHORT_BINUNICODE + bytes([len(t)]) + t.encode() for t in (module, name))
     )
-    with pytest.raises(DataError, match="would run code"):
-        load(data + pickle.STACK_GLOBAL + pickle.STOP)
+    assert refusal(load(data + pickle.STACK_GLOBAL + pickle.STOP)) == f"{module}.{name}"
 
 
 def test_references_to_outside_are_refused():
@@ -135,7 +128,7 @@ def test_what_is_refused_takes_everything_and_does_nothing():
     """Calls, items, attributes: whatever such objects are rebuilt with."""
     odd = [deque([1, 2]), defaultdict(list, a=[1]), Counter("ab"), SimpleNamespace(x=1), Path("x")]
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        *found, last = load(pickle.dumps([*odd, 5], protocol=protocol), lenient=True)
+        *found, last = load(pickle.dumps([*odd, 5], protocol=protocol))
         assert all(isinstance(value, Refused) for value in found)
         assert last == 5
 
@@ -181,10 +174,12 @@ UNFLAGGED = Forged((np.dtype, ("O8", False, True), (3, "|", None, None, None, -1
     ],
 )
 def test_forged_arrays_are_refused(value, what):
-    with pytest.raises(DataError, match=rf"^f\.pkl: .*{what}"):
-        load(pickle.dumps(value))
-    if what != "not a pickle":
-        found, after = load(pickle.dumps([value, np.arange(3)]), lenient=True)
+    data = pickle.dumps([value, np.arange(3)])
+    if what == "not a pickle":
+        with pytest.raises(DataError, match=r"^f\.pkl: not a pickle"):
+            load(data)
+    else:
+        found, after = load(data)
         assert what in refusal(found)
         assert after.tolist() == [0, 1, 2]
 
@@ -238,22 +233,21 @@ def little_memory():
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-@pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_truncated_and_mutated_files_raise_only_data_errors(protocol, lenient, little_memory):
+def test_truncated_and_mutated_files_raise_only_data_errors(protocol, little_memory):
     content = {"a": np.arange(20.0), "b": ["x", "y"], "c": np.array(["u", None], dtype=object)}
     data = pickle.dumps(content, protocol=protocol)
     rng = random.Random(protocol)
     failures = 0
-    for _ in range(750):
+    for _ in range(1500):
         damaged = bytearray(data[: rng.randrange(1, len(data) + 1)])
         for _ in range(rng.randrange(3)):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         try:
-            load(bytes(damaged), lenient=lenient)
+            load(bytes(damaged))
         except DataError:
             failures += 1
-    assert failures > 500
+    assert failures > 1000
 
 
 def test_large_arrays_are_not_copied():

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from lnln_dist.data.repair import numeric, sample_shape
-from lnln_dist.data.values import Unpadded, depth, frames, label_numbers, sample_ids, sentences
+from lnln_dist.data.values import (
+    Unpadded,
+    depth,
+    frames,
+    label_numbers,
+    rows,
+    sample_ids,
+    sentences,
+)
 from lnln_dist.errors import DataError
 
 IDS = ["a", "b", "c"]
@@ -30,7 +38,7 @@ def test_ids(given, ids):
 
 @pytest.mark.parametrize("wrong", [None, True, float("nan"), (), {}])
 def test_what_is_no_id(wrong):
-    with pytest.raises(DataError, match=r"id holds a .* in row 1: an id is a string"):
+    with pytest.raises(DataError, match=r"id: row 1: holds a .*: an id is a string"):
         sample_ids(["a", wrong], "id")
 
 
@@ -54,9 +62,9 @@ def test_labels(given, numbers):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["1", "Positive", "2"], "sample 'b' has the label 'Positive', not a number"),
-        ([1, {}, 2], "sample 'b' has the label {}, not a number"),
-        ([[1, 2], [1], [1, 2]], "sample 'b' has 1 labels, the others have 2"),
+        (["1", "Positive", "2"], "sample 'b': has the label 'Positive', not a number"),
+        ([1, {}, 2], "sample 'b': has the label {}, not a number"),
+        ([[1, 2], [1], [1, 2]], "sample 'b': has 1 labels, the others have 2"),
         (np.zeros((3, 7)), "7 values per sample.*--label-column 0 to 6"),
         ([1, 2], "labels has 2 rows, id has 3"),
         ("123", "labels is a str"),
@@ -75,7 +83,7 @@ def test_words_become_sentences():
         "",
         "as it is",
     ]
-    with pytest.raises(DataError, match=r"words of sample 'b' are no strings.*word2id"):
+    with pytest.raises(DataError, match=r"words: sample 'b': no strings.*word2id"):
         sentences([["a"], np.array([4, 7])], IDS, "words")
 
 
@@ -93,6 +101,42 @@ def test_words_become_sentences():
 )
 def test_depth(given, axes):
     assert depth(given) == axes
+
+
+def endless(kind):
+    """Lists, or an array, that contain themselves, at the first place or at a later one."""
+    if kind == "array":
+        found = np.empty(2, dtype=object)
+        found[:] = ["a", found]
+        return found
+    found = [1.0, 2.0, 3.0]
+    found[0 if kind == "first" else 2] = [found, found] if kind == "twice" else found
+    return found
+
+
+def nested(levels):
+    found = 1.0
+    for _ in range(levels):
+        found = [found]
+    return [found, found, found]
+
+
+@pytest.mark.parametrize("given", [*map(endless, ("first", "last", "twice", "array")), nested(9)])
+def test_lists_that_contain_themselves_are_refused(given):
+    with pytest.raises(DataError, match="x holds lists that contain themselves or are nested"):
+        rows(given, "x")
+    assert depth(given) > 0
+
+
+@pytest.mark.parametrize("value", [10**400, {"a": nested(30_000)}])
+def test_values_that_python_cannot_make_a_number_or_show(value):
+    with pytest.raises(DataError, match=r"sample 'b'.* has the label .*, not a number"):
+        label_numbers([1, value, 2], ids=IDS, column=None, where="labels")
+
+
+def test_a_number_of_too_many_digits_is_no_id():
+    with pytest.raises(DataError, match=r"id: row 0: .*an id is a string"):
+        sample_ids([10**5000], "id")
 
 
 # The last one has no frames.

@@ -55,9 +55,9 @@ def test_data(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_launch_that_training_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "ddp in fp32 on CPU" in job.check_launch(make_config(), cpu=True).found
+    assert "ddp in fp32 on CPU" in job.check_launch(job.launch_of(make_config(), cpu=True)).found
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    found = job.check_launch(make_config(), cpu=True)
+    found = job.check_launch(job.launch_of(make_config(), cpu=True))
     assert (found.level, found.remedy) == ("fail", "set train.precision to match")
 
 
@@ -80,7 +80,7 @@ def test_an_encoder_that_is_here(tmp_path: Path) -> None:
 def test_an_encoder_of_the_hub(
     monkeypatch: pytest.MonkeyPatch, offline: str, cached: str, level: str
 ) -> None:
-    monkeypatch.setattr(encoders, "_why_offline", lambda: offline)
+    monkeypatch.setattr(encoders, "why_offline", lambda: offline)
     monkeypatch.setattr(
         job, "try_to_load_from_cache", lambda _, file: f"/cache/{file}" if cached else None
     )

@@ -55,7 +55,18 @@ def test_a_broken_config_does_not_stop_the_other_checks(
     assert command(["--config", str(tmp_path / "c.yaml"), "--json"]) == 1
     levels = {f["check"]: f["level"] for f in json.loads(capsys.readouterr().out)["findings"]}
     assert levels["config"] == "fail"
+    assert "encoder" not in levels
     assert {"python", "gloo", "disk", "port"} <= levels.keys()
+
+
+def test_without_settings_no_encoder_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["--json"]) == 0
+    by_check = {f["check"]: f for f in json.loads(capsys.readouterr().out)["findings"]}
+    assert by_check["config"]["level"] == "warn"
+    assert "--config FILE" in by_check["config"]["remedy"]
+    assert "encoder" not in by_check
+    command(["--model.encoder.name", "tiny", "--json"])
+    assert "tiny" in capsys.readouterr().out
 
 
 def test_a_strategy_that_needs_a_missing_package(

@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lnln_dist.evaluate.alarms import collapse, collapse_line, swapped
+from lnln_dist.evaluate.alarms import (
+    collapse,
+    collapse_line,
+    collapse_of_classes,
+    no_better_than_constant,
+    swapped,
+)
 
 LABEL = np.linspace(-3, 3, 101)
 
@@ -28,6 +34,37 @@ def test_one_sided_predictions_collapse(sign: int, side: str) -> None:
 def test_one_sided_labels_excuse_one_sided_predictions() -> None:
     label = np.linspace(0.1, 3, 50)
     assert collapse(label, label) == ""
+
+
+def test_decisions_that_are_one_class_or_leave_one_out_collapse() -> None:
+    label = np.repeat([-1.0, 0.0, 1.0], [40, 20, 40])
+    assert collapse_of_classes(label, label, "mosi", 3) == ""
+    few = np.repeat([-1.0, 0.0, 1.0], [2, 96, 2])
+    assert collapse_of_classes(few, label, "mosi", 3) == "96% of them class 0"
+    sides = np.repeat([-1.0, 1.0], [50, 50])
+    named = "none is class 0, which 20% of the labels are"
+    assert collapse_of_classes(sides, label, "mosi", 3) == named
+    assert collapse_of_classes(few, few, "mosi", 3) == ""  # the labels are like that
+    rare = np.repeat([-1.0, 0.0, 1.0], [48, 4, 48])
+    assert collapse_of_classes(sides, rare, "mosi", 3) == ""
+
+
+def test_scores_that_a_constant_reaches_are_named() -> None:
+    def rows(value: dict[float, float]) -> pd.DataFrame:
+        known = [
+            {"metric": m, "model": "text", "pattern": "random", "noise_seed": 1, "value": v}
+            | {f"rate_{modality}": rate for modality in ("text", "audio", "vision")}
+            for rate, v in value.items()
+            for m in ("acc3", "mae")
+        ]
+        floor = [{"metric": m, "model": "constant", "value": 0.5} for m in ("acc3", "mae")]
+        return pd.DataFrame([*known, *floor])
+
+    good_and_bad = rows({0.0: 0.7, 0.9: 0.4})  # 0.55 in the mean
+    assert no_better_than_constant(good_and_bad, ["acc3"]) == ""
+    named = "no better than a constant: mean mae 0.5500 (best constant 0.5000)"
+    assert no_better_than_constant(good_and_bad, ["acc3", "mae"]) == named
+    assert "mean acc3 0.5000" in no_better_than_constant(rows({0.0: 0.5}), ["acc3"])
 
 
 def test_the_line_names_every_condition_once() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.errors import CheckpointError, DataError, UserError
 from lnln_dist.evaluate.cases import open_cases, predict_case, run_names
-from lnln_dist.metrics import METRICS
+from lnln_dist.metrics import ALL
 from lnln_dist.runtime import Runtime
 from lnln_dist.types import Batch, Prediction
 
@@ -44,7 +44,7 @@ def test_a_case_holds_the_runs_own_data(tmp_path: Path, data: Path) -> None:
     assert case.split.name == "valid"
     assert len(case.split) == tiny_runs.SIZES["valid"]
     assert case.train_seed == 4
-    assert case.checkpoints == {"best": METRICS["mosi"]}
+    assert case.checkpoints == {"best": ALL["mosi"]}
     assert case.padded_lengths == case.index.padded_lengths
 
 

@@ -1,6 +1,7 @@
 """Which data a run can be scored on."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lnln_dist.data.shards import ShardedDataset, open_dataset
 from lnln_dist.errors import DataError
 from lnln_dist.evaluate.compatible import check_compatible
 from lnln_dist.runs import Run
+from lnln_dist.specs import registry
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +27,8 @@ def run(tmp_path: Path, data: Path) -> Run:
     return Run(tiny_runs.write_tiny_run(tmp_path / "run", data))
 
 
-def changed(dataset: ShardedDataset, **update: object) -> ShardedDataset:
-    return ShardedDataset(dataset.folder, dataset.index.model_copy(update=update))
+def changed(opened: ShardedDataset, **update: object) -> ShardedDataset:
+    return ShardedDataset(opened.folder, opened.index.model_copy(update=update))
 
 
 def test_its_own_data_fit_without_a_word(run: Run, data: Path) -> None:
@@ -70,6 +72,40 @@ def test_a_rescaled_run_takes_its_own_data(tmp_path: Path, data: Path) -> None:
     folder = tiny_runs.write_tiny_run(tmp_path / "run", data, rescaled_from=(0, 1))
     dataset = changed(open_dataset(data), rescaled_from=(0, 1))
     assert check_compatible(Run(folder), dataset, "test") == []
+
+
+@pytest.mark.parametrize(
+    ("trained", "rescaled", "words"),
+    [
+        ({}, (0, 1), r"labels in \[-3, 3\], the data has .* rescaled from \[0, 1\]"),
+        ({"rescaled_from": (0, 5)}, (0, 1), r"rescaled from \[0, 5\], .* from \[0, 1\]"),
+        ({"rescaled_from": (0, 5)}, None, r"rescaled from \[0, 5\], the data has labels in"),
+    ],
+)
+def test_another_data_set_brought_to_the_same_range_is_told(
+    tmp_path: Path,
+    data: Path,
+    trained: dict[str, object],
+    rescaled: tuple[float, float] | None,
+    words: str,
+) -> None:
+    run = Run(tiny_runs.write_tiny_run(tmp_path / "run", data, data_hash="0" * 64, **trained))
+    given = changed(open_dataset(data), dataset="mine", rescaled_from=rescaled)
+    first, second = check_compatible(run, given, "test")
+    assert first == "trained on mosi, evaluated on mine"
+    assert re.search(words, second)
+
+
+def test_another_file_of_the_users_model_is_told(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_runs.write_tiny_run(tmp_path / "run", data, model_sha256="0" * 64)
+    run = Run(folder)
+    assert check_compatible(run, open_dataset(data), "test") == []  # a model of ours has no file
+    monkeypatch.setattr(registry, "code_sha256", lambda _: "1" * 64)
+    (note,) = check_compatible(run, open_dataset(data), "test")
+    assert "trained with another file of model lnln" in note
+    assert "000000000000" in note
 
 
 def test_an_earlier_run_that_did_not_note_it_still_opens(tmp_path: Path, data: Path) -> None:

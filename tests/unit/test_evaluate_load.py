@@ -22,7 +22,7 @@ def run(tmp_path: Path) -> Run:
 def test_weights_and_note_are_those_of_the_named_checkpoint(run: Run) -> None:
     states = {name: run.load_best(name)[0] for name in ("best", "mae")}
     for name, state in states.items():
-        model = load_model(run, name)
+        model, _ = load_model(run, name)
         assert not model.training
         assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
     assert not torch.equal(states["best"]["sentiment.weight"], states["mae"]["sentiment.weight"])

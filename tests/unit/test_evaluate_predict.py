@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import nn
 
 from lnln_dist.data.noise import CleanNoise, EvaluationNoise
 from lnln_dist.errors import DataError, UserError
-from lnln_dist.evaluate.predict import Predictions, predict
+from lnln_dist.evaluate.predict import Predictions, decided, predict
+from lnln_dist.evaluate.protocol import Protocol, distinct, noises_for
+from lnln_dist.evaluate.registry import PROTOCOLS
 from lnln_dist.runtime import Runtime
 from lnln_dist.types import Batch, Prediction
 
@@ -22,6 +25,17 @@ class Split(MemorySplit):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+class Aligned(Split):
+    """As many frames as tokens."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.lengths = dict.fromkeys(PADDED, self.lengths["text"])
+        self._frames = {
+            m: [np.ones((n, 2), np.float32) for n in self.lengths[m]] for m in self._frames
+        }
 
 
 class Echo(nn.Module):
@@ -99,16 +113,15 @@ def scored(split: Any, model: nn.Module, runtime: Any, **choices: Any) -> Predic
 def under_all(
     split: Any, model: nn.Module, runtime: Any, noises: list[Any], **settings: Any
 ) -> list[Predictions]:
-    settings = {"padding": "batch", "batch_size": 4} | settings
+    defaults = {"padding": "batch", "batch_size": 4, "padded_lengths": PADDED}
     return predict(
         model,
         split,
         noises,
         runtime=runtime,
-        padded_lengths=PADDED,
         unk_id=100,
         pad_id=0,
-        **settings,
+        **defaults | settings,
     )
 
 
@@ -202,6 +215,48 @@ def test_many_conditions_are_what_each_is_alone(runtime: Runtime, padding: str) 
     # One pass each, and never more than a batch of samples in it.
     assert len(model.batches) == 3 * 6
     assert max(len(batch.row_B) for batch in model.batches) == 4
+
+
+class Places(Echo):
+    """Tells which places it was given, not just how many."""
+
+    def predict(self, batch: Batch) -> Prediction:
+        extras = {}
+        for m, own in zip(PADDED, (batch.text, batch.audio, batch.vision), strict=True):
+            place_T = torch.arange(1, own.keep_BT.shape[1] + 1)
+            extras[m] = (own.keep_BT * place_T**3).sum(1)
+        return Prediction(batch.label_B, extras)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+def test_no_protocol_depends_on_batches_padding_or_ranks(
+    protocol: Protocol, runtime: Runtime
+) -> None:
+    split: Any = Split(23)
+    padded = PADDED
+    if protocol.name in ("cider-tmfm", "cider-stmfm"):
+        split = Aligned(23, padded := dict.fromkeys(PADDED, 12))
+    cells = distinct(protocol.cells())
+    noises = noises_for(cells, protocol.generator, split, padded)
+    settings = {"padded_lengths": padded}
+    one = under_all(split, Places(), runtime, noises, batch_size=5, **settings)
+    wide = under_all(split, Places(), runtime, noises, batch_size=64, padding="corpus", **settings)
+    peers = Peers(2)
+    with ThreadPoolExecutor(2) as pool:
+        ranks = [
+            pool.submit(
+                under_all, split, Places(), peers.runtime(rank), noises, batch_size=3, **settings
+            )
+            for rank in range(2)
+        ]
+    for found in (wide, *(rank.result() for rank in ranks)):
+        for a, b in zip(one, found, strict=True):
+            for m in PADDED:
+                assert (a.extras[m] == b.extras[m]).all()
+                assert (a.erased[m] == b.erased[m]).all()
+    for cell, a in zip(cells, one, strict=True):
+        for m in PADDED:
+            assert (a.erased[m].sum() > 0) == (cell.rates[m] > 0 or bool(cell.erasure.burst))
 
 
 def test_a_wrapped_model_predicts_through_its_own_forward(runtime: Runtime) -> None:
@@ -303,3 +358,36 @@ def test_fillers_do_not_count(runtime: Runtime, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(module, "sequential", with_filler)
     found = scored(Split(6), Echo(), runtime)
     assert found.sentiment.tolist() == Split(6).labels.tolist()
+
+
+def test_probabilities_stay_with_their_sample_and_are_decided_on(runtime: Runtime) -> None:
+    split = Split()
+
+    class Sure(nn.Module):
+        def predict(self, batch: Batch) -> Prediction:
+            share_B = (batch.row_B + 1) / 100
+            probability_BC = torch.stack([share_B, share_B / 2, 1 - 1.5 * share_B], dim=1)
+            return Prediction(probability_BC, {"energy": batch.label_B})
+
+    (found,) = predict(
+        Sure(), split, [CleanNoise()], runtime=runtime, padding="batch", padded_lengths=PADDED,
+        unk_id=1, pad_id=0, batch_size=4,
+    )  # fmt: skip
+    share_N = np.arange(1, len(split) + 1) / 100
+    assert found.sentiment == pytest.approx(
+        np.stack([share_N, share_N / 2, 1 - 1.5 * share_N], axis=1), abs=1e-6
+    )
+    assert found.extras["energy"].tolist() == split.labels.tolist()
+    plain = decided(found, "mosi")
+    assert set(plain.sentiment.tolist()) == {1.0}
+    assert list(plain.extras) == ["p_-1", "p_0", "p_1", "energy"]
+    assert plain.extras["p_0"] == pytest.approx(share_N / 2, abs=1e-6)
+    moved = decided(found, "mosi", [0.1, 0.1, 0.8])
+    assert (moved.sentiment == np.where(share_N * 8 > 1 - 1.5 * share_N, -1, 1)).all()
+    assert decided(plain, "mosi") is plain
+
+
+def test_lost_samples_are_counted_once() -> None:
+    probability = np.array([[np.nan, np.nan], [0.2, 0.8]], np.float32)
+    assert Predictions(probability, {}, {}).lost == 1
+    assert Predictions(np.array([np.inf, 1.0, np.nan], np.float32), {}, {}).lost == 2

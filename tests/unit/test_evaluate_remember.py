@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lnln_dist.evaluate.cases import open_cases, predict_case
 from lnln_dist.evaluate.load import load_model
-from lnln_dist.evaluate.protocol import distinct, grid, missing_cells, noises_for
+from lnln_dist.evaluate.protocol import distinct, noises_for
+from lnln_dist.evaluate.registry import PROTOCOLS, customised
 from lnln_dist.evaluate.remember import remembering
 from lnln_dist.models.text import TextEncoder
 from lnln_dist.runtime import Runtime
@@ -42,7 +43,7 @@ def encoder(tmp_path: Path, data: Path) -> TextEncoder:
         split="test",
         checkpoint="best",
     )
-    found: TextEncoder = load_model(case.run).text_encoder  # type: ignore[assignment]
+    found: TextEncoder = load_model(case.run)[0].text_encoder  # type: ignore[assignment]
     return found
 
 
@@ -99,9 +100,12 @@ def test_predictions_are_those_of_an_encoder_without_memory(
 ) -> None:
     run = tiny_runs.write_tiny_run(tmp_path / "a", data, padding=padding)
     (case,) = open_cases([run], data=None, split="test", checkpoint="best")
-    model, runtime = load_model(case.run), Runtime(cpu=True)
+    (model, _), runtime = load_model(case.run), Runtime(cpu=True)
     asked = note_sizes(model.text_encoder)  # type: ignore[arg-type]
-    cells = distinct([*grid([0.0, 0.1, 0.2, 0.5], [1, 2]), *missing_cells([("audio",)], 1)])
+    protocol = customised(
+        PROTOCOLS["paper"], rates=[0.0, 0.1, 0.2, 0.5], seeds=[1, 2], missing=[("audio",)]
+    )
+    cells = distinct(protocol.cells())
     noises = noises_for(cells, "paper", case.split, case.index.padded_lengths)
     together = predict_case(case, model, noises, runtime=runtime, batch_size=4)
     few = sum(asked)

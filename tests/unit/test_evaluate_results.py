@@ -10,10 +10,13 @@ import pytest
 
 from lnln_dist.errors import UserError
 from lnln_dist.evaluate.predict import Predictions
-from lnln_dist.evaluate.protocol import grid, missing_cells
+from lnln_dist.evaluate.protocol import grid
+from lnln_dist.evaluate.registry import PROTOCOLS, customised
 from lnln_dist.evaluate.results import Results, Subject
 
 LABEL = np.array([0.0, 1.0, -2.0], np.float32)
+SHARES = {"text": 0.125, "audio": 0.5, "vision": 0.0}
+ERASED = {m: np.arange(3) + 4 * (m == "audio") for m in SHARES}
 ODD = ["a,b", 'c"d', "\u4f60\u597d"]
 
 
@@ -30,12 +33,12 @@ def results() -> Results:
     split = Split(ids=ODD, labels=LABEL)
     for run, seed in (("one", 1), ("two", None)):
         subject = Subject(run, "lnln", seed, "test", "paper")
-        for cell in [*grid([0.1], [4]), *missing_cells([("text", "audio")], 4)]:
+        paper, lost = PROTOCOLS["paper"], [("text", "audio")]
+        for cell in customised(paper, rates=[0.1], seeds=[4], missing=lost).cells():
             values = {"acc2_non0": 1 / 3, "corr": float("nan")}
-            made.add_scores(
-                subject, cell, values, label=LABEL, checkpoint="best", selected_on="valid"
-            )
-            found = Predictions(LABEL * 2, {"completeness": LABEL * 0 + cell.rate})
+            chosen = {"checkpoint": "best", "selected_on": "valid"}
+            made.add_scores(subject, cell, values, label=LABEL, erased=SHARES, **chosen)
+            found = Predictions(LABEL * 2, {"completeness": LABEL * 0 + cell.rate}, ERASED)
             made.add_predictions(subject, cell, found, split=split, checkpoint="best")
         made.add_floors(subject, {"acc2_non0": 0.5}, label=LABEL)
     return made
@@ -48,11 +51,13 @@ def test_scores_keep_every_digit_and_undefined_ones_are_empty(
     text = (tmp_path / "out" / "metrics.csv").read_text()
     lines = text.splitlines()
     assert lines[1] == (
-        "one,lnln,1,test,paper,random,0.1,0.1,0.1,4,acc2_non0,0.3333333333333333,2,best,valid"
+        "one,lnln,1,test,paper,random,0.1,0.1,0.1,0.1,0.125,0.5,0.0,4,acc2_non0,0.3333333333333333,2,best,valid"
     )
     assert lines[2].endswith(",corr,,3,best,valid")
-    assert lines[3].startswith("one,lnln,1,test,paper,missing:text+audio,1.0,1.0,0.0,4,")
-    assert lines[5] == "one,constant,,test,paper,,,,,,acc2_non0,0.5,2,,"
+    assert lines[3].startswith(
+        "one,lnln,1,test,paper,missing:text+audio,1.0,1.0,1.0,0.0,0.125,0.5,0.0,4,"
+    )
+    assert lines[5] == "one,constant,,test,paper,,,,,,,,,,acc2_non0,0.5,2,,"
     assert lines[6].startswith("two,lnln,,test,")
     frame = pd.read_csv(tmp_path / "out" / "metrics.csv")
     assert frame.value[0] == 1 / 3
@@ -61,10 +66,11 @@ def test_scores_keep_every_digit_and_undefined_ones_are_empty(
 def test_predictions_read_back(tmp_path: Path, results: Results) -> None:
     results.write(tmp_path / "out", {}, overwrite=False)
     table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
-    assert list(table.columns[:9]) == [
-        *("run", "id", "split", "pattern", "rate", "noise_seed"),
-        *("label", "prediction", "completeness"),
+    assert list(table.columns[:13]) == [
+        *("run", "id", "split", "protocol", "pattern", "rate", "noise_seed"),
+        *("label", "prediction", "erased_text", "erased_audio", "erased_vision", "completeness"),
     ]
+    assert table.erased_audio.tolist() == [4, 5, 6] * 4
     assert table.id.tolist() == ODD * 4
     assert table.run.tolist() == ["one"] * 6 + ["two"] * 6
     assert table.pattern.tolist() == (["random"] * 3 + ["missing:text+audio"] * 3) * 2
@@ -90,7 +96,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, results: Results) -> None:
 
 def test_families_with_other_extras_share_a_table(tmp_path: Path, results: Results) -> None:
     (cell,) = grid([0.5], [4])
-    found = Predictions(LABEL, {"doubt": LABEL * 3})
+    found = Predictions(LABEL, {"doubt": LABEL * 3}, ERASED)
     subject = Subject("three", "own", 1, "test", "paper")
     split = Split(ids=ODD, labels=LABEL)
     results.add_predictions(subject, cell, found, split=split, checkpoint="best")

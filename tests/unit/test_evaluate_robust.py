@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import tiny_runs
 import torch
 
 from lnln_dist import metrics
 from lnln_dist.data.convert import prepare
+from lnln_dist.data.schema import write_index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.evaluate import robust
@@ -60,9 +62,9 @@ def test_files_hold_every_condition_and_sample(
     conditions = own[["pattern", "rate_text", "rate_audio", "noise_seed"]].drop_duplicates()
     assert conditions.to_numpy().tolist() == [
         *(["random", r, r, s] for r in (0.0, 0.6) for s in (1, 2)),
-        ["missing:text", 1.0, 0.0, 1],
+        *(["missing:text", 1.0, 0.0, s] for s in (1, 2)),
     ]
-    assert len(own) == 5 * len(metrics.METRICS["mosi"])
+    assert len(own) == 6 * len(metrics.ALL["mosi"])
     assert set(own.checkpoint) == {"best"}
     assert set(own.selected_on) == {"valid"}
     assert set(own.train_seed) == {1}
@@ -71,11 +73,18 @@ def test_files_hold_every_condition_and_sample(
     assert floor[["rate_text", "noise_seed", "train_seed", "checkpoint"]].isna().all(axis=None)
 
     table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
-    assert len(table) == 5 * N
+    assert len(table) == 6 * N
+    assert set(table.protocol) == set(own.protocol) == {"custom of paper"}
     one = table[(table.pattern == "random") & (table.rate == 0.6) & (table.noise_seed == 2)]
     assert one.id.tolist() == [f"test{i}$_$0" for i in range(N)]
     row = own[(own.rate_text == 0.6) & (own.noise_seed == 2) & (own.metric == "mae")]
     assert row.value.item() == pytest.approx((one.prediction - one.label).abs().mean(), rel=1e-6)
+    places = sum(open_dataset(data).split("test").lengths["audio"])
+    assert row.erased_audio.item() == one.erased_audio.sum() / places
+    assert 0.3 < row.erased_audio.item() < 0.9
+    stored = pq.read_schema(tmp_path / "out" / "predictions.parquet").metadata
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert json.loads(stored[b"protocol_definition"]) == summary["protocol_definition"]
 
 
 def test_counts_leave_zero_labels_out_of_non0(tmp_path: Path, evaluate: Callable[..., Any]) -> None:
@@ -129,7 +138,7 @@ def test_a_certain_condition_is_computed_once(
     found = evaluate(run, rates=[0.0, 0.6, 1.0], missing=[("audio",)])
     assert len(calls) == 1 + 2 + 1 + 1
     seeds = found.metrics[found.metrics.model == "lnln"].groupby(["pattern", "rate_audio"])
-    assert seeds["noise_seed"].nunique().tolist() == [1, 2, 2, 2]
+    assert seeds["noise_seed"].nunique().tolist() == [2, 2, 2, 2]
 
 
 def test_the_official_protocol_has_its_own_seed_and_noise(
@@ -144,10 +153,65 @@ def test_the_official_protocol_has_its_own_seed_and_noise(
     assert one.value.item() != two.value.item()
 
 
+def test_windows_are_scored_whole_and_where_they_lie(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    found = evaluate(run, protocol="windows", rates=None, seeds=None)
+    own = found.metrics[(found.metrics.metric == "mae") & (found.metrics.model == "lnln")]
+    assert len(own) == 26
+    assert own.value.nunique() > 13
+    first = own.set_index(["pattern", "rate"])
+    assert first.loc[("clean", 0.0), ["erased_text", "erased_audio"]].tolist() == [0, 0]
+    shares = first.loc[("block:start:audio+vision", 0.3)]
+    assert shares.erased_text == 0
+    assert 0.2 < shares.erased_audio < 0.4
+    table = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    assert set(table.protocol) == {"windows"}
+    assert found.summary["protocol_definition"]["name"] == "windows"
+
+
+def test_a_checkpoint_chosen_on_another_split_than_asked_is_noted(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data)
+    for protocol, notes in (("as-is", 0), ("official", 1)):
+        found = evaluate(run, protocol=protocol, rates=None, seeds=None, output=tmp_path / protocol)
+        (record,) = found.summary["runs"]
+        assert len(record["notes"]) == notes
+    assert record["notes"] == ["the checkpoint was chosen on valid, the protocol asks for test"]
+
+
+def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
+    tmp_path: Path, evaluate: Callable[..., Any]
+) -> None:
+    source = tiny_runs.write_pickle(tmp_path / "gaps.pkl")
+    content = pickle.loads(source.read_bytes())
+    content["test"]["audio"][0, 2:5] = 0
+    source.write_bytes(pickle.dumps(content))
+    prepare(source, tmp_path / "gaps", dataset="mosi", tokenizer="corpus")
+    run = tiny_runs.write_tiny_run(tmp_path / "a", tmp_path / "gaps")
+    found = evaluate(run, protocol="as-is", rates=None, seeds=None)
+    own = found.metrics[found.metrics.model == "lnln"]
+    assert set(own.pattern) == {"clean"}
+    assert set(own.erased_audio) == {0.0}
+    (record,) = found.summary["runs"]
+    assert record["natural_gaps"]["audio"] == {"samples": 1, "runs": 1, "places": 3}
+    (note,) = record["notes"]
+    assert note.startswith("natural gaps in test: audio: 3 zero frames in 1 runs within 1 of 11")
+    index = open_dataset(tmp_path / "gaps").index
+    write_index(index.model_copy(update={"gaps": None}), tmp_path / "gaps")
+    (record,) = evaluate(
+        run, protocol="as-is", rates=None, seeds=None, output=tmp_path / "x"
+    ).summary["runs"]
+    assert record["natural_gaps"] is None
+    assert any("were not counted: prepare them anew" in note for note in record["notes"])
+
+
 def test_every_score_from_its_own_checkpoint(
     tmp_path: Path, data: Path, evaluate: Callable[..., Any]
 ) -> None:
-    names = ("best", *metrics.METRICS["mosi"])
+    names = ("best", *metrics.ALL["mosi"])
     run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=names)
     together = evaluate(run, checkpoint="per-metric", output=tmp_path / "all").metrics
     own = together[together.model == "lnln"]
@@ -161,7 +225,16 @@ def test_every_score_from_its_own_checkpoint(
         best[best.metric == "mae"].value.to_numpy()[:4] != own[own.metric == "mae"].value.to_numpy()
     ).all()
     table = pd.read_parquet(tmp_path / "all" / "predictions.parquet")
-    assert set(table.checkpoint) == set(metrics.METRICS["mosi"])
+    assert set(table.checkpoint) == set(metrics.ALL["mosi"])
+
+
+def test_runs_of_before_there_was_macro_f1_are_evaluated_per_metric(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any]
+) -> None:
+    names = ("best", *metrics.METRICS["mosi"])
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=names)
+    found = evaluate(run, checkpoint="per-metric").metrics
+    assert set(found[found.model == "lnln"].metric) == set(metrics.METRICS["mosi"])
 
 
 def test_several_runs_and_the_summary(
@@ -181,7 +254,9 @@ def test_several_runs_and_the_summary(
     assert first["data_hash"] == first["trained_on"]["data_hash"]
     assert first["checkpoints"]["best"]["epoch"] == 3
     assert first["notes"] == []
-    assert summary["protocol"] == "paper"
+    assert summary["protocol"] == "custom of paper"
+    assert summary["protocol_words"].startswith("custom of paper v1: random at 0, 0.6;")
+    assert summary["protocol_definition"]["seeds"] == [1, 2]
     assert summary["versions"]["torch"] == torch.__version__
     assert found.summary["runs"][0]["run"] == "one/run"
     assert set(found.metrics.run) == {"one/run", "two/run", f"{tmp_path.name}/other"}
@@ -202,13 +277,13 @@ def test_collapsed_predictions_raise_an_alarm(
     tmp_path: Path, data: Path, evaluate: Callable[..., Any]
 ) -> None:
     run = tiny_runs.write_tiny_run(tmp_path / "a", data)
-    before = evaluate(run, output=tmp_path / "x").summary["alarms"]
-    assert not any("0.6 (standard deviation 0 " in line for line in before)
     state, note = Run(run).load_best()
     save_best(run, {**state, "sentiment.weight": 0 * state["sentiment.weight"]}, note)
     found = evaluate(run)
-    [line] = [line for line in found.summary["alarms"] if "collapse" in line]
-    assert line.startswith("a: predictions collapse at missing rate 0, 0.6 (")
+    [collapsed] = [line for line in found.summary["alarms"] if "collapse" in line]
+    [constant] = [line for line in found.summary["alarms"] if "no better" in line]
+    assert collapsed.startswith("a: predictions collapse at missing rate 0.0, 0.6 (")
+    assert constant.startswith("a: no better than a constant: mean mae ")
     assert found.metrics[found.metrics.metric == "corr"].value.isna().all()
 
 

@@ -30,9 +30,13 @@ def rows(
             "split": "test",
             "protocol": "paper",
             "pattern": pattern,
+            "rate": rate,
             "rate_text": rate,
             "rate_audio": 0.0 if pattern != "random" else rate,
             "rate_vision": 1.0 if absent else 0.0 if pattern != "random" else rate,
+            "erased_text": rate,
+            "erased_audio": 0.25 * seed,
+            "erased_vision": 0.0,
             "noise_seed": seed,
             "metric": metric,
             "value": math.nan if metric == "corr" and rate == 0.5 and seed == 1 else value,
@@ -80,16 +84,15 @@ def one() -> pd.DataFrame:
 
 
 def record(run: str, group: str = "g", **more: Any) -> dict[str, Any]:
-    base = {"run": run, "group": group, "family": "mosi", "dataset": "mosi", "samples": 4}
-    return {**base, "notes": [], **more}
+    data = {"family": "mosi", "dataset": "mosi", "samples": 4, "notes": []}
+    return {"run": run, "group": group, "task": "regression", **data, **more}
 
 
 def summary(*records: dict[str, Any], alarms: tuple[str, ...] = ()) -> dict[str, Any]:
     return {
         "split": "test",
         "protocol": "paper",
-        "rates": [0.0, 0.5],
-        "noise_seeds": [1, 2],
+        "protocol_words": "paper v1: random at 0, 0.5",
         "checkpoint": "best",
         "runs": list(records),
         "alarms": list(alarms),
@@ -104,9 +107,9 @@ def printed(metrics: pd.DataFrame, about: dict[str, Any], encoding: str = "utf-8
     return raw.getvalue().decode(encoding)
 
 
-def cells(text: str, label: str) -> list[str]:
+def cells(text: str, label: str, erased: str = "") -> list[str]:
     (line,) = [x for x in text.splitlines() if x.startswith(f"{label} ")]
-    return line.removeprefix(label).split()
+    return line.removeprefix(label).replace(erased, "", 1).split()
 
 
 def test_scores_are_averaged_over_seeds_then_rates(one: pd.DataFrame) -> None:
@@ -122,13 +125,26 @@ def test_an_undefined_part_leaves_the_mean_undefined(one: pd.DataFrame) -> None:
 
 def test_a_run_shows_rates_mean_missing_and_floor(one: pd.DataFrame) -> None:
     text = printed(one, summary(record("a")))
-    assert cells(text, "0.0") == ["0.8000"] * 9
-    assert cells(text, "0.5") == ["0.6000"] * 8 + ["-"]
+    assert cells(text, "0.0", "0.00 0.38 0.00") == ["0.8000"] * 9
+    assert cells(text, "0.5", "0.50 0.38 0.00") == ["0.6000"] * 8 + ["-"]
     assert cells(text, "mean") == ["0.7000"] * 8 + ["-"]
-    assert cells(text, "missing:text") == ["0.3000"] * 9
+    assert cells(text, "missing:text", "1.00 0.25 0.00") == ["0.3000"] * 9
     assert cells(text, "constant") == ["0.4567"] * 8 + ["-"]
     assert "selected on: valid" in text
+    assert text.startswith("protocol paper v1: random at 0, 0.5\n")
     assert text.index("mean") < text.index("missing:text") < text.index("constant")
+
+
+def test_a_protocol_without_rates_has_its_mean_over_all_conditions() -> None:
+    metrics = frame(
+        rows("a", 0.8, rate=0.0, seed=1, pattern="clean"),
+        rows("a", 0.4, rate=0.3, seed=1, pattern="block:middle:text"),
+        floors("a", 0.4567),
+    )
+    text = printed(metrics, summary(record("a")))
+    assert cells(text, "block:middle:text 0.3", "0.30 0.25 0.00") == ["0.4000"] * 9
+    assert cells(text, "clean", "0.00 0.25 0.00") == ["0.8000"] * 9
+    assert cells(text, "mean") == ["0.6000"] * 9
 
 
 def test_arrows_say_what_is_better(one: pd.DataFrame) -> None:
@@ -144,7 +160,7 @@ def test_output_without_unicode_or_terminal_is_plain_and_whole(
     text = printed(one, summary(record("a")), encoding="ascii")
     assert "\x1b" not in text
     assert text.count("^") == 8
-    assert cells(text, "0.5") == ["0.6000"] * 8 + ["-"]
+    assert cells(text, "0.5", "0.50 0.38 0.00") == ["0.6000"] * 8 + ["-"]
 
 
 def test_names_are_not_taken_for_markup(one: pd.DataFrame) -> None:
@@ -183,3 +199,15 @@ def test_floors_of_different_data_are_not_compared() -> None:
 def test_notes_are_shown(one: pd.DataFrame) -> None:
     text = printed(one, summary(record("a", notes=["trained on mosi, evaluated on mosei"])))
     assert "note: trained on mosi, evaluated on mosei" in text
+
+
+def test_a_run_of_classes_shows_their_scores(one: pd.DataFrame) -> None:
+    macro = one[one["metric"] == "acc3"].assign(metric="f1_macro3", value=0.25)
+    text = printed(pd.concat([one, macro]), summary(record("a", task="three-class")))
+    assert "a: mosi test (n = 4), three-class, protocol paper" in text
+    head = text.split("---")[0]
+    assert "acc3" in head
+    assert "macro3" in head
+    assert "acc7" not in head
+    assert "mae" not in head
+    assert "0.2500" in text

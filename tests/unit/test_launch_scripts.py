@@ -187,7 +187,7 @@ WRONG = [
     ([*ELASTIC, "--cpu", "1", *TRAIN], "needs --resume"),
     ([*ELASTIC, "--hosts", "a:b", "--cpu", "1", *TRAIN, "--resume"], "two such as 1:4"),
     ([LAUNCH / "hostfile.sh", "nowhere", *TRAIN], "give a hostfile"),
-    ([LAUNCH / "install.sh", "dev,rai"], "no extra rai; known: deepspeed ray optuna report dev"),
+    ([LAUNCH / "install.sh", "dev,rai"], "no extra rai; known: deepspeed ray onnx optuna clips"),
 ]
 
 

@@ -13,6 +13,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score
 
 from lnln_dist.metrics import (
+    ALL,
     DIRECTION,
     LABEL_RANGE,
     METRICS,
@@ -67,9 +68,10 @@ class TestAgainstOracles:
         for name, bound in (("acc7", 3), ("acc5", 2), ("acc3", 1)):
             classes = [[round(min(max(float(v), -bound), bound)) for v in x] for x in (true, pred)]
             want[name] = accuracy_score(*classes)
+            want[f"f1_macro{2 * bound + 1}"] = f1_score(*classes, average="macro")
         assert 0 < np.count_nonzero(~told) < 400
         assert got == pytest.approx(want, rel=1e-12)
-        assert tuple(got) == METRICS["mosi"]
+        assert tuple(got) == ALL["mosi"]
 
     @pytest.mark.parametrize("seed", range(5))
     def test_sims(self, seed: int) -> None:
@@ -84,12 +86,12 @@ class TestAgainstOracles:
             "corr": pearsonr(clipped, true.astype(float)).statistic,
         }
         for name, edges in (("acc5", [-0.7, -0.1, 0.1, 0.7]), ("acc3", [-0.1, 0.1])):
-            want[name] = accuracy_score(
-                *([sims_class(v, edges) for v in x] for x in (true, pred)),
-            )
+            classes = [[sims_class(v, edges) for v in x] for x in (true, pred)]
+            want[name] = accuracy_score(*classes)
+            want[name.replace("acc", "f1_macro")] = f1_score(*classes, average="macro")
         assert np.any(np.abs(pred) > 1)
         assert got == pytest.approx(want, rel=1e-12)
-        assert tuple(got) == METRICS["sims"]
+        assert tuple(got) == ALL["sims"]
 
     @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
     def test_weighted_f1_of_any_table(self, pairs: list[tuple[bool, bool]]) -> None:
@@ -265,13 +267,13 @@ class TestFloors:
         medians = [float(np.median(label))]
         for constant in [*np.linspace(1.3 * low, 1.3 * high, 401), *medians]:
             got = scores(np.full(label.shape, constant), label, family)
-            for name in METRICS[family]:
+            for name in ALL[family]:
                 if name == "corr":
                     continue
                 gap = DIRECTION[name] * (best[name] - got[name])
                 assert gap >= -1e-12, (name, constant)
                 reached[name] += gap < 1e-12
-        assert all(reached[name] for name in METRICS[family] if name != "corr")
+        assert all(reached[name] for name in ALL[family] if name != "corr")
         assert math.isnan(best["corr"])
 
     def test_bad_labels(self) -> None:
@@ -314,13 +316,13 @@ class TestRobustness:
 
 
 def test_every_metric_has_a_direction() -> None:
-    assert set(DIRECTION) == {name for names in METRICS.values() for name in names}
+    assert set(DIRECTION) == {name for names in ALL.values() for name in names}
     assert [name for name, way in DIRECTION.items() if way < 0] == ["mae"]
     rng = np.random.default_rng(0)
     for family, (low, high) in LABEL_RANGE.items():
         label = rng.uniform(low, high, 200)
         near, far = (scores(label + rng.normal(0, sd, 200), label, family) for sd in (0.1, 2))
-        assert all(DIRECTION[n] * (near[n] - far[n]) > 0 for n in METRICS[family])
+        assert all(DIRECTION[n] * (near[n] - far[n]) > 0 for n in ALL[family])
 
 
 class TestLabelsInAnotherRange:
@@ -329,10 +331,10 @@ class TestLabelsInAnotherRange:
     @pytest.mark.parametrize(
         ("family", "label_range", "names"),
         [
-            ("mosi", (-3, 3), METRICS["mosi"]),
+            ("mosi", (-3, 3), ALL["mosi"]),
             ("mosi", (0, 1), ("mae", "corr")),
             ("mosi", (-1, 1), ("acc2_non0", "f1_non0", "acc2_has0", "f1_has0", "mae", "corr")),
-            ("sims", (-1, 1), METRICS["sims"]),
+            ("sims", (-1, 1), ALL["sims"]),
             ("sims", (-3, 3), ("acc2", "f1", "mae", "corr")),
             ("sims", (1, 5), ("mae", "corr")),
         ],
@@ -345,10 +347,10 @@ class TestLabelsInAnotherRange:
             scores(prediction, label, family, label_range),
             floors(label, family, label_range),
         ):
-            assert list(found) == list(METRICS[family])
+            assert list(found) == list(ALL[family])
             given = [name for name, value in found.items() if not math.isnan(value)]
             assert set(names) - {"corr"} <= set(given) <= set(names)
-        assert bool(left_out(family, label_range)) is (names != METRICS[family])
+        assert bool(left_out(family, label_range)) is (names != ALL[family])
 
     def test_the_error_is_not_clipped_to_the_familys_range(self) -> None:
         label, prediction = np.array([-3.0, 2.0, 3.0]), np.array([3.0, 2.5, 9.0])

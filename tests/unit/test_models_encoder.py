@@ -66,7 +66,7 @@ def test_heads_and_poolers_are_passed_over_with_and_without_prefix() -> None:
 def test_a_folder_is_taken_as_such_and_never_asks_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lnln_dist.models.encoder.get_session", None)
+    monkeypatch.setattr("lnln_dist.models.encoder.why_offline", None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bert").mkdir()
     with pytest.raises(ConfigError, match="not an encoder"):
@@ -87,11 +87,10 @@ class Session:
 
 
 def test_the_hub_is_asked_when_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "lnln_dist.models.encoder"
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: False)
-    monkeypatch.setattr(f"{module}.get_session", lambda: Session(None))
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(None))
     assert EncoderSource.of("bert-base-uncased").offline == ""
-    monkeypatch.setattr(f"{module}.get_session", lambda: Session(RuntimeError("no route")))
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: Session(RuntimeError("no route")))
     assert "out of reach" in EncoderSource.of("someone/bert").offline
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: True)
     assert "HF_HUB_OFFLINE" in EncoderSource.of("someone/bert").offline

@@ -35,16 +35,16 @@ def test_values_and_gradients_are_the_equations() -> None:
     assert unlike(make(), random_batch(), equation) == []
 
 
-def plain_mean(model, scores_BM):
-    return scores_BM.mean(dim=1)
+def plain_mean(model, outputs):
+    return torch.stack(outputs).mean(dim=0)
 
 
-def unnormed(model, scores_BM):
-    return (scores_BM * model.shares.sigmoid()).sum(dim=1)
+def unnormed(model, outputs):
+    return model.shares.sigmoid() @ torch.stack(outputs)
 
 
-def detached(model, scores_BM):
-    return (scores_BM.detach() * model.shares.softmax(dim=0)).sum(dim=1)
+def detached(model, outputs):
+    return model.shares.softmax(dim=0) @ torch.stack(outputs).detach()
 
 
 @pytest.mark.parametrize("wrong", [plain_mean, unnormed, detached])
@@ -62,6 +62,5 @@ def test_swapped_heads_are_noticed() -> None:
 
 def test_it_starts_as_the_mean_of_the_heads() -> None:
     model = mosi_network("late_fusion")
-    scores_BM = torch.tensor([[1.0, 2.0, 6.0]])
-    assert model._blend(scores_BM).item() == pytest.approx(3.0)
+    assert model._blend([torch.tensor([x]) for x in (1.0, 2.0, 6.0)]).item() == pytest.approx(3.0)
     assert size(model) == 2_004_742

@@ -42,7 +42,7 @@ def test_scoring_gives_the_same_as_training_mode_without_the_training_outputs() 
     model, batch = small_model(), random_batch()
     scored, full = model.eval()(batch, complete=False), run(model, batch)
     assert scored[2:] == (None, None, None, None)
-    assert torch.equal(scored.sentiment_B, full.sentiment_B)
+    assert torch.equal(scored.sentiment, full.sentiment)
     shapes = [(3,), (3,), (3, 2, 2), (3, 2, 2), (3, 6, 16), (3, 6, 16)]
     assert [tuple(x.shape) for x in full] == shapes
     assert ((full.completeness_B > 0) & (full.completeness_B < 1)).all()
@@ -64,7 +64,7 @@ def test_masked_padding_does_not_matter_and_attended_padding_does() -> None:
     masked, attending = small_model(), small_model(mask_padding=False)
     for one, other in zip(run(masked, tight), run(masked, loose), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-    difference = run(attending, tight).sentiment_B - run(attending, loose).sentiment_B
+    difference = run(attending, tight).sentiment - run(attending, loose).sentiment
     assert difference.abs().min() > 1e-6
 
 
@@ -92,7 +92,7 @@ def test_segments_matter() -> None:
     flipped = batch._replace(
         text=batch.text._replace(segments_BT=(1 - batch.text.segments_BT) * batch.text.valid_BT)
     )
-    assert not torch.allclose(run(model, batch).sentiment_B, run(model, flipped).sentiment_B)
+    assert not torch.allclose(run(model, batch).sentiment, run(model, flipped).sentiment)
 
 
 def test_prediction_reads_the_damaged_input_and_the_target_the_complete_one() -> None:
@@ -104,7 +104,7 @@ def test_prediction_reads_the_damaged_input_and_the_target_the_complete_one() ->
         vision=batch.vision._replace(keep_BT=batch.vision.valid_BT),
     )
     after = run(model, more)
-    assert not torch.allclose(before.sentiment_B, after.sentiment_B)
+    assert not torch.allclose(before.sentiment, after.sentiment)
     assert torch.equal(before.target_BND, after.target_BND)
     assert torch.equal(before.language_logits_BN2, after.language_logits_BN2)
     undamaged = model._features(more, damaged=True)
@@ -117,13 +117,13 @@ def test_counted_correction_mixes_by_the_kept_share_and_still_reports_the_check(
     counted, predicted = small_model(correction="counted"), small_model()
     everything = batch._replace(text=batch.text._replace(keep_BT=batch.text.valid_BT))
     assert torch.equal(run(counted, batch).completeness_B, run(predicted, batch).completeness_B)
-    assert not torch.allclose(run(counted, batch).sentiment_B, run(predicted, batch).sentiment_B)
+    assert not torch.allclose(run(counted, batch).sentiment, run(predicted, batch).sentiment)
     # With all tokens kept the proxy has no part in the prediction.
-    before = run(counted, everything).sentiment_B
+    before = run(counted, everything).sentiment
     with torch.no_grad():
         counted.proxy.start.add_(1.0)
-    assert torch.equal(run(counted, everything).sentiment_B, before)
-    assert not torch.allclose(run(counted, batch).sentiment_B, before)
+    assert torch.equal(run(counted, everything).sentiment, before)
+    assert not torch.allclose(run(counted, batch).sentiment, before)
 
 
 def test_without_correction_the_text_is_taken_as_it_is() -> None:
@@ -329,7 +329,7 @@ def one_by_one(outputs: Outputs, batch: Batch) -> dict[str, float]:
     total = dict.fromkeys(("completeness", "adversarial", "reconstruction", "sentiment"), 0.0)
     for b in range(len(batch.label_B)):
         weight = batch.weight_B[b].item()
-        error = outputs.sentiment_B[b].item() - batch.label_B[b].item()
+        error = outputs.sentiment[b].item() - batch.label_B[b].item()
         total["sentiment"] += weight * error**2
         check = outputs.completeness_B[b].item() - (1 - batch.text.rate_B[b].item())
         total["completeness"] += weight * check**2
@@ -384,7 +384,7 @@ def test_scoring_outputs_have_two_terms() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"sentiment_B": torch.zeros(3, 1)},
+        {"sentiment": torch.zeros(3, 1)},
         {"completeness_B": torch.zeros(1)},
         {"target_BND": torch.zeros(3, 24, 1)},
         {"language_logits_BN2": torch.zeros(3, 1, 2)},

@@ -164,13 +164,13 @@ def test_the_released_blend_overflows_where_the_softmax_does_not() -> None:
 
 def test_padding_is_attended_only_where_told() -> None:
     model, batch = make(mask_padding=False), random_batch()
-    assert not torch.equal(model.predict(batch).sentiment_B, make().predict(batch).sentiment_B)
+    assert not torch.equal(model.predict(batch).sentiment, make().predict(batch).sentiment)
     assert not model.config.hides_padding
 
 
 def test_a_prediction_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "randn_like", None)
-    assert make().predict(random_batch()).sentiment_B.shape == (3,)
+    assert make().predict(random_batch()).sentiment.shape == (3,)
 
 
 def test_its_size_is_the_released_codes() -> None:

@@ -37,7 +37,7 @@ def test_a_sample_is_predicted_alike_alone_and_padded(name: str) -> None:
     network = small_network(name)
     alone = network.predict(take(random_batch(lengths=lengths), [1]))
     padded = network.predict(random_batch(lengths=lengths, extra=3))
-    torch.testing.assert_close(padded.sentiment_B[1:2], alone.sentiment_B)
+    torch.testing.assert_close(padded.sentiment[1:2], alone.sentiment)
     assert tuple(padded.extras) == find_spec(name).extras
     assert all(value.shape == (3,) for value in padded.extras.values())
 
@@ -56,10 +56,10 @@ def test_a_prediction_does_not_see_what_was_erased(name: str) -> None:
         vision=swap(batch.vision, other.vision),
         label_B=other.label_B,
     )
-    expected = network.predict(batch).sentiment_B
-    assert torch.equal(network.predict(hidden).sentiment_B, expected)
+    expected = network.predict(batch).sentiment
+    assert torch.equal(network.predict(hidden).sentiment, expected)
     assert len(set(expected.tolist())) == 3
-    assert network.predict(erased(batch)).sentiment_B.isfinite().all()
+    assert network.predict(erased(batch)).sentiment.isfinite().all()
 
 
 @every
@@ -89,6 +89,30 @@ def test_a_loss_is_a_sum_over_samples_of_weight(name: str) -> None:
 
 
 @every
+def test_classes_are_told_as_a_distribution_whose_cross_entropy_is_trained(name: str) -> None:
+    network, batch = small_network(name, kind="three-class").train(), random_batch()
+    probability_BC = network.predict(batch).sentiment
+    torch.testing.assert_close(probability_BC.sum(dim=1), torch.ones(3, dtype=torch.float64))
+    assert probability_BC.shape == (3, 3)
+    true_BC = torch.eye(3)[batch.target.class_B]
+    surprise_B = -(probability_BC * true_BC).sum(dim=1).log() * batch.target.weight_B
+    losses = network.losses(batch._replace(weight_B=torch.tensor([1.0, 0.0, 2.0])))
+    torch.testing.assert_close(losses.terms["sentiment"], surprise_B[0] + 2 * surprise_B[2])
+    losses.total().backward()
+    trained = [p for p in network.parameters() if p.requires_grad]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
+
+
+def test_three_heads_are_trained_on_classes_each() -> None:
+    network, batch = small_network("late_fusion", kind="three-class"), random_batch()
+    logits_MBC = torch.stack(network._outputs(batch))
+    true_BC = torch.eye(3)[batch.target.class_B]
+    surprise_MB = -(logits_MBC.log_softmax(dim=2) * true_BC).sum(dim=2) * batch.target.weight_B
+    expected = surprise_MB.sum() / 3
+    torch.testing.assert_close(network.losses(batch).terms["unimodal"], expected)
+
+
+@every
 def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
     network, batch = small_network(name), random_batch()
     save_file(network.state_dict(), tmp_path / "weights.safetensors")  # refuses shared tensors
@@ -97,7 +121,7 @@ def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
         for parameter in fresh.parameters():
             parameter.zero_()
     fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    assert torch.equal(fresh.predict(batch).sentiment_B, network.predict(batch).sentiment_B)
+    assert torch.equal(fresh.predict(batch).sentiment, network.predict(batch).sentiment)
 
 
 @every

@@ -30,12 +30,14 @@ from transformers import (
     RobertaModel,
     T5Config,
 )
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils.sentencepiece_model_pb2_new import ModelProto
 
 from lnln_dist import settings
 from lnln_dist.config import EncoderConfig
 from lnln_dist.errors import ConfigError, DataError
 from lnln_dist.models.text import (
+    FUSED,
     TextEncoder,
     build_encoder,
     load_encoder_skeleton,
@@ -76,7 +78,16 @@ def test_a_folder_gives_its_weights_without_the_pooler(folder: Path) -> None:
     expected = reference(input_ids=ids, attention_mask=valid.long(), token_type_ids=segments)
     torch.testing.assert_close(encoder(ids, valid, segments), expected.last_hidden_state)
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
-    assert encoder.model.config._attn_implementation == "sdpa"
+    assert encoder.model.config._attn_implementation == FUSED
+    assert encoder.note == ""
+    save_encoder(encoder, folder / "saved")
+    assert FUSED not in (folder / "saved" / "config.json").read_text()
+
+
+def test_other_users_of_transformers_keep_its_masks(folder: Path) -> None:
+    assert AttentionMaskInterface()["sdpa"] is sdpa_mask
+    whole = torch.ones(2, 5, dtype=torch.bool)  # transformers builds no mask for full rows
+    assert build(folder).eval()(torch.ones(2, 5, dtype=torch.int64), whole, 0 * whole.long()).shape
 
 
 def test_nothing_is_printed_while_loading(folder: Path, capfd: pytest.CaptureFixture) -> None:

@@ -30,19 +30,19 @@ def test_it_is_the_embedded_text_averaged_and_projected() -> None:
     feature = reduce(model.embed(hidden, text.valid_BT), "b n d -> b d", "mean")
     expected = (feature * model.sentiment.weight).sum(dim=1) + model.sentiment.bias
     found = model.predict(batch)
-    torch.testing.assert_close(found.sentiment_B, expected)
+    torch.testing.assert_close(found.sentiment, expected)
     assert found.extras == {}
     # Of the complete text, audio or vision it sees nothing.
     other = random_batch(seed=9)
     blind = other._replace(text=text._replace(ids_BT=other.text.ids_BT))
-    assert torch.equal(model.predict(blind).sentiment_B, found.sentiment_B)
+    assert torch.equal(model.predict(blind).sentiment, found.sentiment)
 
 
 def test_the_loss_is_the_weighted_squared_error_and_reaches_every_parameter() -> None:
     model, batch = make(weight=3.0), random_batch()
     batch = batch._replace(weight_B=torch.tensor([1.0, 0.0, 1.0]))
     losses = model.losses(batch)
-    error = (model.predict(batch).sentiment_B - batch.label_B) ** 2
+    error = (model.predict(batch).sentiment - batch.label_B) ** 2
     torch.testing.assert_close(losses.terms["sentiment"], error[0] + error[2])
     torch.testing.assert_close(losses.total(2), 3 * losses.terms["sentiment"] / 2)
     losses.total().backward()
@@ -51,8 +51,8 @@ def test_the_loss_is_the_weighted_squared_error_and_reaches_every_parameter() ->
 
 def test_a_sample_is_predicted_alike_alone_and_padded() -> None:
     model, lengths = make(), {**LENGTHS, "text": (9, 5, 7)}
-    found = model.predict(random_batch(lengths=lengths, extra=3)).sentiment_B
-    alone = model.predict(take(random_batch(lengths=lengths), [1])).sentiment_B
+    found = model.predict(random_batch(lengths=lengths, extra=3)).sentiment
+    alone = model.predict(take(random_batch(lengths=lengths), [1])).sentiment
     torch.testing.assert_close(found[1:2], alone)
 
 

@@ -1,12 +1,13 @@
 """Events and JSON lines."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
+from lnln_dist.monitor.writer import Writer, layout, mean_tag, rate_tag
 
 
 def lines(folder: Path) -> list[dict[str, object]]:
@@ -79,3 +80,27 @@ def test_a_damaged_line_of_the_log_is_left_out(tmp_path: Path, damaged: bytes) -
     (tmp_path / "log.jsonl").write_bytes(b'{"step": 1, "x": 1.0}\n' + damaged)
     Writer(tmp_path, start_step=2).close()
     assert [line["x"] for line in lines(tmp_path)] == [1.0]
+
+
+def test_every_chart_of_the_custom_page_finds_its_tags_and_no_others() -> None:
+    tags = [
+        *("loss/total", "loss/sentiment", "loss_weighted/sentiment", "completeness/label"),
+        *("optim/lr/encoder", "optim/grad_norm", "speed/forward_ms", "speed/step_ms"),
+        *(rate_tag("valid", "mae", rate) for rate in (0.0, 0.2, 0.25)),
+        "valid/mae/mean",
+    ]
+    charts = layout("valid", ["mae"], [0.0, 0.2, 0.25])
+    assert list(charts) == ["valid by missing rate", "training"]
+
+    def found(page: str, chart: str) -> list[str]:
+        kind, patterns = charts[page][chart]
+        assert kind == "Multiline"
+        # As TensorBoard does: all patterns as one, from the beginning of a tag.
+        whole = re.compile("|".join(f"({pattern})" for pattern in patterns))
+        return [tag for tag in tags if whole.match(tag)]
+
+    assert found("valid by missing rate", "mae") == tags[8:11]
+    assert found("training", "loss terms") == ["loss/sentiment"]
+    assert found("training", "total loss") == ["loss/total"]
+    assert found("training", "milliseconds of a step") == ["speed/forward_ms"]
+    assert all(found("training", chart) for chart in charts["training"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lnln_dist import settings
-from lnln_dist.config import Config, SelectConfig
+from lnln_dist.config import Config, SelectConfig, TaskConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.recipes import PROMISES, check_recipe
 from lnln_dist.specs.lnln import LNLNConfig
@@ -33,6 +33,10 @@ def test_the_default_is_the_papers() -> None:
             "recipe paper: model.reversal is 'proxy'",
         ),
         (make_config(select=SelectConfig(split="test")), "recipe paper: select.split is 'test'"),
+        (
+            make_config(recipe="official", task=TaskConfig(kind="three-class", decision="argmax")),
+            "recipe official: task.kind is 'three-class', not 'regression'",
+        ),
     ],
 )
 def test_a_wrong_name_is_refused_and_custom_is_the_way_out(config: Config, named: str) -> None:

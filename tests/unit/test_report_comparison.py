@@ -156,20 +156,9 @@ def test_scores_that_are_not_those_of_the_predictions_are_refused(tmp_path: Path
         compare([where])
 
 
-def test_the_verb_prints_and_writes_all_forms(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = tmp_path / "out"
-    assert command([str(folder), "--output", str(target)]) == 0
-    printed = capsys.readouterr().out
-    assert "good is better than bad" in printed
-    names = {"models.csv", "pairs.csv", "comparison.md", "comparison.tex"}
-    assert {file.name for file in target.iterdir()} == names
-    assert "\\toprule" in (target / "comparison.tex").read_text()
-    assert "| model | protocol |" in (target / "comparison.md").read_text()
-    assert len(pd.read_csv(target / "models.csv")) == 3
-    with pytest.raises(UserError, match="exists"):
-        command([str(folder), "--output", str(target)])
+def test_the_verb_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command([str(folder)]) == 0
+    assert "good is better than bad" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("package", ["scipy", "statsmodels.stats.multitest"])

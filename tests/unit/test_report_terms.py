@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lnln_dist.metrics import METRICS, scores
+from lnln_dist.metrics import ALL, scores
 from lnln_dist.report.terms import terms_of
 
-FAMILIES = [(family, name) for family, names in METRICS.items() for name in names]
+FAMILIES = [(family, name) for family, names in ALL.items() for name in names]
 N = 12
 VALUES = st.integers(-36, 36).map(lambda n: n / 10)
 

@@ -46,6 +46,17 @@ def test_on_main_shows_a_bug_as_it_is(process: Runtime) -> None:
         process.on_main(lambda: 1 // 0)
 
 
+def test_every_rank_hears_of_the_one_that_failed(process: Runtime) -> None:
+    assert process.on_all(lambda: 3) == [3]
+    told = (None, TrainingError("rank 1 failed: ValueError: odd"))
+    process.gather_objects = lambda value: [value, told]  # as rank 0 of two hears it
+    with pytest.raises(TrainingError, match="rank 1 failed: ValueError: odd"):
+        process.on_all(lambda: 3)
+    with pytest.raises(ZeroDivisionError):  # its own error comes first
+        process.on_all(lambda: 1 // 0)
+    del process.gather_objects
+
+
 def test_sums_and_gathers_of_one(process: Runtime) -> None:
     values = {"b": torch.tensor(2.0), "a": torch.tensor(1)}
     assert process.sum_over_ranks(values, torch.tensor(5)) == [2, 1, 5]

@@ -51,6 +51,19 @@ def test_nothing_is_updated_when_something_is_not_finite(runtime: Runtime, where
     assert all(map(torch.equal, before, net.parameters()))
 
 
+def test_what_is_only_shown_may_be_undefined(runtime: Runtime) -> None:
+    net, optimizer = fitted(runtime)
+    loss = net(torch.ones(1, 2)).sum()
+    runtime.backward(loss)
+    shown = {"own/share": loss.detach() * float("nan"), "own/size": torch.tensor(2.0)}
+    found = runtime.check_clip_step(net, optimizer, terms={"a": loss}, shown=shown, clip_norm=0)
+    assert found.terms == {
+        "a": pytest.approx(loss.item()),
+        "own/share": pytest.approx(float("nan"), nan_ok=True),
+        "own/size": 2,
+    }
+
+
 def test_bf16_runs_the_forward_pass_in_bf16() -> None:
     half = Runtime(precision="bf16", cpu=True)
     try:

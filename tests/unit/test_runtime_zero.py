@@ -5,7 +5,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -194,6 +194,9 @@ def test_what_says_auto_or_the_same_is_fine() -> None:
     assert made(2, given) == made(2)
 
 
+CPU, NONE = torch.device("cpu"), cast("torch.optim.Optimizer", None)
+
+
 def engine(*flat: Tensor) -> Any:
     written: list[tuple[Tensor, str | None]] = []
     held = SimpleNamespace(
@@ -227,7 +230,9 @@ def test_stage_3_takes_the_ranks_part_and_pads(
 ) -> None:
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
     held = engine(torch.zeros(2))
-    Partitions(held, stage=3).put(cut(2), torch.arange(5.0).reshape(5, 1), slot="exp_avg")
+    Partitions(held, stage=3, device=CPU).put(
+        cut(2), torch.arange(5.0).reshape(5, 1), slot="exp_avg"
+    )
     [(written, slot)] = held.optimizer.written
     assert (written.tolist(), slot) == (part, "exp_avg")
 
@@ -235,7 +240,7 @@ def test_stage_3_takes_the_ranks_part_and_pads(
 def test_there_are_no_slots_before_the_first_step() -> None:
     pytest.importorskip("deepspeed", reason="deepspeed is not installed")
     held = engine(torch.zeros(2))
-    assert Partitions(held, stage=2).slots(nn.Parameter(torch.zeros(2))) == {}
+    assert Partitions(held, stage=2, device=CPU).slots(NONE, nn.Parameter(torch.zeros(2))) == {}
     assert held.optimizer.links == 0
 
 
@@ -246,9 +251,9 @@ def test_every_partition_counts_its_own_steps() -> None:
     parameter: Any = SimpleNamespace(
         set_full_hp_param=lambda value, slot: seen.append((value.tolist(), slot))
     )
-    partitions = Partitions(held, stage=2)
-    partitions.put_slots(parameter, slots(7))
-    partitions.put_slots(parameter, slots(7))
+    partitions = Partitions(held, stage=2, device=CPU)
+    partitions.put_slots(NONE, parameter, slots(7))
+    partitions.put_slots(NONE, parameter, slots(7))
     assert seen[0] == ([0, 1, 2, 3, 4], "exp_avg")
     assert [slot for _, slot in seen] == ["exp_avg", "exp_avg_sq"] * 2
     assert held.optimizer.links == 1
@@ -259,8 +264,8 @@ def test_every_partition_counts_its_own_steps() -> None:
 
 
 def test_different_step_counts_cannot_share_a_partition() -> None:
-    partitions = Partitions(engine(torch.zeros(3)), stage=2)
+    partitions = Partitions(engine(torch.zeros(3)), stage=2, device=CPU)
     parameter: Any = SimpleNamespace(set_full_hp_param=lambda value, slot: None)
-    partitions.put_slots(parameter, slots(7))
+    partitions.put_slots(NONE, parameter, slots(7))
     with pytest.raises(CheckpointError, match="updated different numbers of times"):
-        partitions.put_slots(parameter, slots(8))
+        partitions.put_slots(NONE, parameter, slots(8))

@@ -1,19 +1,30 @@
 """Config files, overrides, errors and hashes."""
 
+from dataclasses import field, replace
 from pathlib import Path
 
+import own_model
 import pytest
+from pydantic.dataclasses import dataclass
 
 from lnln_dist import settings
-from lnln_dist.config import Config
+from lnln_dist.config import STRICT, Config, ModelConfig
 from lnln_dist.errors import ConfigError
 from lnln_dist.specs.registry import make_config
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Mapped(ModelConfig):
+    """With a setting that is a mapping."""
+
+    scales: dict[str, float] = field(default_factory=dict)
+    """A scale per modality."""
 
 
 def parse(*argv: str) -> Config:
     parser = settings.Parser(prog="lnln-dist train")
     settings.add_config_arguments(parser, argv)
-    return settings.from_arguments(parser.parse_args(list(argv), defaults=False).as_dict())
+    return settings.from_arguments(parser, parser.parse_args(list(argv), defaults=False).as_dict())
 
 
 def test_base_files_are_laid_below(tmp_path: Path) -> None:
@@ -49,6 +60,10 @@ def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
         ("noise: {clean_share: 1.2}", "noise.clean_share: .*less than or equal to 1, got 1.2"),
         ("noise: {mode: fixed}", "noise: mode fixed needs a rate for text"),
         ("noise: {rate: 0.5}", "noise: rate has no effect in mode uniform"),
+        ("noise: {spans: 2}", "noise: place and spans have no effect in pattern random .text"),
+        ("noise: {audio: {place: end}}", "noise: place and spans have no effect .*audio"),
+        ("noise: {shared: true, audio: {maximum: 0.1}}", "noise: shared gives audio the noise of"),
+        ("noise: {shared: true, pattern: modality}", "noise: shared needs places"),
         ("model: {heads: 7}", "model: heads 7 must divide width 128"),
         ("model: {mask_padding: false}", "data.padding: batch needs model.mask_padding"),
         ("train: {micro_batch: 65}", "train.micro_batch 65 exceeds train.batch_size 64"),
@@ -60,6 +75,8 @@ def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
         ("train: {seed: 1, seed: 2}", "repeated key seed"),
         ("base: 3", "base: expected a file name"),
         ("select: {rates: []}", "select.rates"),
+        ("select: {rates: [0.1, 0.1]}", "select: rates .0.1, 0.1.: one is given twice"),
+        ("select: {noise: official, seeds: [4294967296]}", "select: seeds of noise official"),
         ("train: {epochs: 2020-01-01}", "train.epochs: .*got '2020-01-01'"),
         ("{train.seed: 1, train: {seed: 2}}", "train.seed: given twice, nested and dotted"),
     ],
@@ -112,15 +129,39 @@ def test_hash_follows_what_is_computed_and_nothing_else() -> None:
     assert settings.config_hash(parse("--data.workers", "4", "--train.log_steps", "1")) == base
     for key in settings.leaf_keys():
         assert (key in settings.BOOKKEEPING) or key.split(".")[0] in (
-            "data", "noise", "model", "loss", "optim", "train", "select",
+            "data", "noise", "task", "model", "loss", "optim", "train", "select",
         )  # fmt: skip
     changed = [
         parse("--loss.adversarial", "0.7"),
         parse("--train.seed", "2"),
         parse("--noise.text.maximum", "0.9"),
+        parse("--noise.shared", "true"),
+        parse("--noise.pattern", "block"),
+        parse("--noise.pattern", "block", "--noise.spans", "2"),
+        parse("--noise.pattern", "block", "--noise.vision.place", "end"),
         parse("--select.metric", "corr"),
+        parse("--task.kind", "three-class"),
+        parse("--task.kind", "three-class", "--task.decision", "argmax"),
     ]
-    assert len({settings.config_hash(c) for c in changed} | {base}) == 5
+    assert len({settings.config_hash(c) for c in changed} | {base}) == 11
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"task": {"class_weights": "balanced"}}, "class_weights has no effect on kind regression"),
+        ({"task": {"decision": "argmax"}}, "decision has no effect on kind regression: drop it"),
+        ({"task": {"kind": "two-class"}}, "task.kind: .*three-class"),
+        (
+            {"task": {"kind": "three-class"}, "select": {"split": "test"}},
+            "select.split: test would choose the thresholds.*use task.decision: argmax",
+        ),
+    ],
+)
+def test_settings_of_classes_act_or_are_refused(raw: dict, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected) as caught:
+        settings.build(raw)
+    assert "\n" not in str(caught.value)
 
 
 def test_settings_that_came_later_are_hashed_unless_they_change_nothing() -> None:
@@ -131,7 +172,7 @@ def test_settings_that_came_later_are_hashed_unless_they_change_nothing() -> Non
 
 
 def test_bookkeeping_names_real_settings() -> None:
-    assert set(settings.leaf_keys()) >= settings.BOOKKEEPING
+    assert set(settings.leaf_keys()) >= settings.BOOKKEEPING | settings.LATER.keys()
 
 
 def test_differences_name_the_dotted_keys() -> None:
@@ -152,6 +193,60 @@ def test_another_model_takes_what_it_knows_of_a_file_and_leaves_the_rest(tmp_pat
     (tmp_path / "b.yaml").write_text("base: a.yaml\nmodel: {name: text, tokens: 4}")
     assert parse("--config", str(tmp_path / "b.yaml")).model.tokens == 4
     assert parse(*file).model.fusion_depth == 2
+
+
+def test_a_way_back_to_a_model_finds_what_was_said_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(LAID_BELOW)
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nmodel: {name: text, tokens: 4}")
+    (tmp_path / "c.yaml").write_text("base: b.yaml\nmodel: {name: lnln}")
+    for argv in (
+        ("--config", str(tmp_path / "b.yaml"), "--model.name", "lnln"),
+        ("--config", str(tmp_path / "c.yaml")),
+    ):
+        config = parse(*argv)
+        assert (config.model.name, config.model.fusion_depth, config.model.tokens) == ("lnln", 2, 4)
+        assert config.loss.adversarial == 0.6
+    shared = settings.read_configs([tmp_path / "b.yaml"])
+    for name, width in (("text", 64), ("lnln", 64), ("mult", 64)):
+        back = settings.build(settings.lay(shared, {"model": {"name": name}}))
+        assert (back.model.name, back.model.width) == (name, width)
+
+
+def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be a pipe, ``--config <(...)``."""
+    (tmp_path / "a.yaml").write_text("train: {epochs: 3}")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nmodel: {name: text}")
+    read, seen = settings.read_yaml, []
+    monkeypatch.setattr(settings, "read_yaml", lambda path: (seen.append(path.name), read(path))[1])
+    assert parse("--config", str(tmp_path / "b.yaml"), "--train.seed", "2").train.epochs == 3
+    assert seen == ["b.yaml", "a.yaml"]
+
+
+def test_dotted_keys_of_a_file_are_settings_too(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "model.name: text\nmodel.width: 64\ntrain: {}\nmodel: {heads: 4}"
+    )
+    config = parse("--config", str(tmp_path / "c.yaml"))
+    assert (config.model.name, config.model.width, config.model.heads) == ("text", 64, 4)
+    assert settings.build({"model.name": "text", "model.width": 64}).model.width == 64
+
+
+def test_a_mapping_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_model, "MAPPED", replace(own_model.SPEC, config=Mapped), raising=False)
+    (tmp_path / "a.yaml").write_text("model: {name: 'own_model:MAPPED', scales: {audio: 2}}")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nmodel.scales.text: 3.0")
+    file = ("--config", str(tmp_path / "b.yaml"))
+    config = parse(*file)
+    assert config.model.scales == {"audio": 2, "text": 3}
+    assert settings.build(settings.to_dict(config)) == config
+    assert parse(*file, "--model.scales", "{vision: 1}").model.scales["vision"] == 1
+    assert len({settings.config_hash(c) for c in (config, make_config("own_model:MAPPED"))}) == 2
+    (tmp_path / "c.yaml").write_text("model: {name: 'own_model:MAPPED', scales: {audio: much}}")
+    with pytest.raises(ConfigError, match=r"^model.scales.audio: .*number, got 'much'$"):
+        parse("--config", str(tmp_path / "c.yaml"))
+    (tmp_path / "d.yaml").write_text("train: {epochs: {first: 3}}")
+    with pytest.raises(ConfigError, match=r"^train.epochs: .*integer$"):
+        parse("--config", str(tmp_path / "d.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -192,3 +287,24 @@ def test_help_shows_the_chosen_models_settings() -> None:
         assert "Dropout inside the encoder" in text
         assert ("Width of the hidden layer." in text) == (name != "lnln")
         assert ("alpha, mean squared error" in text) == (name == "lnln")
+
+
+def test_help_is_for_people() -> None:
+    parser = settings.Parser(prog="lnln-dist train")
+    parser.add_argument("--cpu", action="store_true", help="on the CPU")
+    parser.add_argument("--loaders", type=int, default=0, help="processes")
+    settings.add_config_arguments(parser, [])
+    text = " ".join(parser.format_help().split())
+    for odd in ("FieldInfo", "Annotated", "Optional", "Literal", "Path to a configuration", "[]"):
+        assert odd not in text
+    for part in (
+        "show this help and exit",
+        "on the CPU --loaders LOADERS processes (int; default: 0) --config",
+        "--data CONFIG YAML file of the settings of data",
+        "follows `train.seed`. (int or null; default: null)",
+        "As `noise.mode`. (uniform, fixed or null; default: null)",
+        "Missing rates of the fixed noise grid scored after each epoch. (list of float; default: ",
+        "traced into RUN/profile; null: none. ([int, int] or null; default: null)",
+        "(released code). (default: batch)",
+    ):
+        assert part in text

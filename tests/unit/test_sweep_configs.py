@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from lnln_dist.sweep import session, space
-from lnln_dist.sweep.estimate import estimate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 # name -> settings, strata, seeds
@@ -42,10 +41,10 @@ def test_it_resolves(name: str) -> None:
 
 def test_the_demo_spends_less_than_half_of_its_full_grid() -> None:
     path = CONFIGS / "sweep_demo.yaml"
-    cost = estimate(space.resolve(session.frozen(path, [])))
+    cost = space.resolve(session.frozen(path, [])).expected()
     assert cost.trials >= 24
     assert cost.epochs < 0.5 * cost.full
-    full = estimate(space.resolve(session.frozen(path, ["confirm.best=12"])))
+    full = space.resolve(session.frozen(path, ["confirm.best=12"])).expected()
     assert full.epochs == full.full == cost.full
 
 

@@ -8,15 +8,16 @@ from sweep_standin import SWEEP, drive, make_study
 
 pytest.importorskip("matplotlib", reason="the figures of a sweep need matplotlib")
 
-from lnln_dist.sweep.collect import collect
-from lnln_dist.sweep.figures import _Stratum, draw
+from lnln_dist.sweep.figures import Stratum, draw
+from lnln_dist.sweep.results import Results
 
 
 def test_one_file_per_axis_pair_and_stratum(tmp_path: Path) -> None:
     raw = copy.deepcopy(SWEEP)
     raw["axes"]["select.rates"] = {"grid": [[0.1], [0.9]]}
     drive(make_study(tmp_path, raw))
-    made = draw(collect(tmp_path))
+    draw(Results(tmp_path))
+    made = list((tmp_path / "figures").iterdir())
     names = {path.name for path in made}
     assert names == {
         f"{name}_rates{rate}.png"
@@ -46,16 +47,16 @@ def test_sampled_axes_are_drawn_at_their_values(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
     drive(make_study(tmp_path, SAMPLED))
-    results = collect(tmp_path)
-    picture = _Stratum(results, "all")
+    results = Results(tmp_path)
+    picture = Stratum(results, "all")
     ax = Figure().add_subplot()
     picture.against("optim.lr")(ax)
     assert ax.get_xscale() == "log"
     settings = ax.get_lines()[0]
-    drawn = sorted(s.setting.values["optim.lr"] for s in results.settings)
+    drawn = sorted(s.values["optim.lr"] for s in results.settings)
     assert sorted(settings.get_xdata()) == drawn
     confirmed = ax.containers[0].lines[0]
-    assert confirmed.get_xdata()[0] == results.winner("all").setting.values["optim.lr"]
+    assert confirmed.get_xdata()[0] == results.winner("all").values["optim.lr"]
     ax = Figure().add_subplot()
     picture.against("loss.adversarial")(ax)
     assert ax.get_xscale() == "linear"
@@ -67,8 +68,8 @@ def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(tmp_path: Path
     from matplotlib.figure import Figure
 
     drive(make_study(tmp_path, SAMPLED))
-    results = collect(tmp_path)
-    picture = _Stratum(results, "all")
+    results = Results(tmp_path)
+    picture = Stratum(results, "all")
     ax = Figure().add_subplot()
     picture.heat("loss.adversarial", "optim.lr")(ax)
     assert not ax.get_images()
@@ -76,8 +77,8 @@ def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(tmp_path: Path
     # Both values of the grid have the same draws: one point shows their mean.
     early: dict[tuple[float, float], list[float]] = {}
     for s in results.settings:
-        place = (s.setting.values["optim.lr"], s.setting.values["loss.adversarial"])
-        early.setdefault(place, []).append(picture.curves[s.setting.name][picture.epoch - 1])
+        place = (s.values["optim.lr"], s.values["loss.adversarial"])
+        early.setdefault(place, []).append(picture.curves[s.name][picture.epoch - 1])
     assert {len(values) for values in early.values()} == {2}
     shown = zip(scatter.get_offsets().tolist(), scatter.get_array().tolist(), strict=True)
     assert {tuple(place): value for place, value in shown} == pytest.approx(
@@ -92,15 +93,16 @@ def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(tmp_path: Path
 
 def test_nothing_trained_nothing_drawn(tmp_path: Path) -> None:
     make_study(tmp_path)
-    assert draw(collect(tmp_path)) == []
+    draw(Results(tmp_path))
+    assert not list((tmp_path / "figures").iterdir())
 
 
 def test_settings_are_compared_where_all_have_been(tmp_path: Path) -> None:
     from matplotlib.figure import Figure
 
     drive(make_study(tmp_path))
-    results = collect(tmp_path)
-    picture = _Stratum(results, "all")
+    results = Results(tmp_path)
+    picture = Stratum(results, "all")
     assert picture.epoch == 1
     ax = Figure().add_subplot()
     picture.against("loss.adversarial")(ax)

@@ -1,8 +1,6 @@
 """The folder of a sweep: who may use it, and what of earlier sessions still holds."""
 
 import copy
-import errno
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import pytest
 from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.errors import CheckpointError
+from lnln_dist.files import held
 from lnln_dist.sweep import folder, space, study
 from lnln_dist.sweep.folder import Folder
 
@@ -21,7 +20,7 @@ def resolve(**changes: Any) -> space.Space:
 
 def test_what_a_sweep_killed_at_its_start_leaves_is_no_obstacle(tmp_path: Path) -> None:
     Folder(tmp_path).create(resume=False)
-    with Folder(tmp_path).locked():
+    with held(tmp_path, wait_s=0):
         (tmp_path / ".pending-settings.json-1-ab").write_text("")
     Folder(tmp_path).create(resume=False)
     assert (tmp_path / "trials").is_dir()
@@ -93,23 +92,6 @@ def test_settings_may_be_mended_while_nothing_was_trained(tmp_path: Path) -> Non
     assert {made.epochs for made in study.space.settings} == {5}
 
 
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK])
-def test_a_file_system_without_locks_will_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    def refuse(*_: Any) -> None:
-        raise OSError(code, "no locks")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with Folder(tmp_path).locked():
-        assert "process" in (tmp_path / ".driver").read_text()
-
-
-def test_an_error_of_the_session_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionError, match="gone"), Folder(tmp_path).locked():
-        raise ConnectionError("the cluster is gone")
-
-
 def test_what_is_gone_or_empty_is_named(tmp_path: Path) -> None:
     drive(make_study(tmp_path))
     (tmp_path / "sweep.yaml").write_text("")
@@ -130,32 +112,9 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
         make_study(tmp_path)
 
 
-@pytest.mark.parametrize("stop_after", [5, None])
-def test_a_sweep_from_before_there_were_notes_goes_on(
-    tmp_path: Path, stop_after: int | None
-) -> None:
-    study = make_study(tmp_path)
-    drive(study, stop_after=stop_after)
-    events: list[dict[str, Any]] = [{"event": "session", "time": 1.0, "slots": 2}]
-    for key, record in study.records.items():
-        trial = {"time": 1.0, "trial": study.name(key)}
-        for stretch in record.note.stretches:
-            events.append({"event": "start", "stage": "screen", "until": 9, **trial})
-            row = stretch.model_dump() | {"status": "finished", "finished": record.finished}
-            events.append({"event": "end", "peak_gib": 0.5, **row, **trial})
-        if record.note.pruned:
-            events.append({"event": "pruned", **trial})
-    for note in tmp_path.glob("trials/*/trial.json"):
-        note.unlink()
-    (tmp_path / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-    noted = json.loads((tmp_path / "settings.json").read_text())
-    del noted["exhausted"]
-    (tmp_path / "settings.json").write_text(json.dumps(noted))
-    again = make_study(tmp_path)
-    found, expected = ({k: len(r.epochs) for k, r in s.records.items()} for s in (again, study))
-    assert found == expected
-    assert again.over == study.over
-    whole = make_study(tmp_path.parent / f"{tmp_path.name}-whole")
-    drive(whole)
-    drive(again)
-    assert again.plan.verdicts == whole.plan.verdicts
+def test_a_sweep_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    (tmp_path / "events.jsonl").touch()
+    for opened in (lambda: Folder(tmp_path).create(resume=True), lambda: folder.load(tmp_path)):
+        with pytest.raises(CheckpointError, match=r"of an earlier version .* another --output"):
+            opened()

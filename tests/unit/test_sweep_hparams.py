@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lnln_dist.errors import TrainingError
 from lnln_dist.sweep import hparams
-from lnln_dist.sweep.collect import collect
+from lnln_dist.sweep.results import Results
 
 BEST = "adversarial0.4_reconstruction0.1"
 
@@ -46,12 +46,12 @@ def status(folder: Path) -> int | None:
 def test_each_trial_has_its_status_and_final_scores(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     drive(study, stop_after=2, run=program)
-    hparams.write(collect(tmp_path))
+    hparams.write(Results(tmp_path))
     held = [study.name(key) for key, record in study.records.items() if record.epochs]
     assert {status(study.folder.trial(name)) for name in held} == {None}
     drive(study, run=program)
     for _ in range(2):  # again and again, while the sweep runs
-        hparams.write(collect(tmp_path))
+        hparams.write(Results(tmp_path))
     for key, record in study.records.items():
         if not record.epochs and record.failure is None:
             continue
@@ -66,11 +66,11 @@ def test_each_trial_has_its_status_and_final_scores(tmp_path: Path) -> None:
 
 def test_all_axes_are_columns_those_of_later_trials_too(tmp_path: Path) -> None:
     drive(make_study(tmp_path), run=program)
-    hparams.write(collect(tmp_path))
+    hparams.write(Results(tmp_path))
     raw = copy.deepcopy(SWEEP)
     raw["axes"]["optim.lr"] = {"grid": [1e-4, 1e-3]}
     drive(make_study(tmp_path, raw), run=program)
-    hparams.write(collect(tmp_path))
+    hparams.write(Results(tmp_path))
     plugin, _ = read(tmp_path / "trials")
     experiment = plugin["_hparams_/experiment"].experiment
     first = {info.name for info in experiment.hparam_infos if info.differs}
@@ -80,8 +80,8 @@ def test_all_axes_are_columns_those_of_later_trials_too(tmp_path: Path) -> None:
 
 def test_a_trial_that_goes_on_after_all_has_no_status_meanwhile(tmp_path: Path) -> None:
     drive(make_study(tmp_path), run=program)
-    hparams.write(collect(tmp_path))
+    hparams.write(Results(tmp_path))
     more = make_study(tmp_path, {**SWEEP, "confirm": {"best": 2}})
     chosen = [n for n, v in more.plan.verdicts.items() if v.chosen and n != BEST]
-    hparams.write(collect(tmp_path))
+    hparams.write(Results(tmp_path))
     assert status(more.folder.trial(f"{chosen[0]}_s1")) is None

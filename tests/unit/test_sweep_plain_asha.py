@@ -5,8 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lnln_dist.sweep.estimate import play
-from lnln_dist.sweep.planner import Candidate, Rules
+from lnln_dist.sweep.planner import Candidate, Rules, play
 
 RATES = {"easy": 0.2, "hard": 0.9}
 WEIGHTS = range(6)

@@ -1,13 +1,17 @@
 """Two stages, strata and seeds."""
 
+import copy
 import math
 import random
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweep_standin import SWEEP
 
-from lnln_dist.sweep.estimate import play
-from lnln_dist.sweep.planner import Candidate, Progress, Rules, Segment, plan
+from lnln_dist.sweep import planner, space, study
+from lnln_dist.sweep.planner import Candidate, Plan, Progress, Rules, Stretch, plan, play
 
 RULES = Rules(
     seeds=(1, 2, 3), screen_seeds=2, grace=1, reduction=3, brackets=1, longest=None, best=1,
@@ -24,20 +28,20 @@ def candidates(count: int, *, stratum: str = "all", epochs: int = 9) -> list[Can
 
 
 def test_screening_starts_with_the_first_seeds() -> None:
-    segments = plan(RULES, candidates(3), {}).segments
-    assert segments == [Segment(f"all{i}", seed, 1, "screen") for i in range(3) for seed in (1, 2)]
+    stretches = plan(RULES, candidates(3), {}).stretches
+    assert stretches == [Stretch(f"all{i}", seed, 1, "screen") for i in range(3) for seed in (1, 2)]
 
 
 def test_a_candidate_waits_for_all_its_seeds_and_is_judged_by_their_mean() -> None:
     members = candidates(3)
     reached = {(f"all{i}", seed): Progress((5.0 - i,)) for i in range(3) for seed in (1, 2)}
     del reached["all2", 2]
-    assert plan(RULES, members, reached).segments == [Segment("all2", 2, 1, "screen")]
+    assert plan(RULES, members, reached).stretches == [Stretch("all2", 2, 1, "screen")]
     # One brilliant seed and a poor one: 2 and 4.4 are worse on average than 3 and 3.
     reached |= {("all2", 2): Progress((4.4,)), ("all2", 1): Progress((2.0,))}
     reached |= {("all1", 1): Progress((3.0,)), ("all1", 2): Progress((3.0,))}
-    up = [s for s in plan(RULES, members, reached).segments if s.until == 3]
-    assert up == [Segment("all1", 1, 3, "screen"), Segment("all1", 2, 3, "screen")]
+    up = [s for s in plan(RULES, members, reached).stretches if s.until == 3]
+    assert up == [Stretch("all1", 1, 3, "screen"), Stretch("all1", 2, 3, "screen")]
 
 
 def test_both_seeds_stop_together() -> None:
@@ -84,12 +88,12 @@ def test_a_failed_seed_drops_its_candidate_and_the_rest_goes_on() -> None:
     reached["all0", 2] = Progress((), failed=True)
     made = plan(RULES, members, reached)
     assert made.verdicts["all0"].cost == math.inf
-    assert {s.name for s in made.segments} == {"all1"}
+    assert {s.name for s in made.stretches} == {"all1"}
 
 
 def test_nothing_to_screen_goes_straight_to_confirmation() -> None:
     made = plan(changed(best=3), candidates(2), {})
-    assert {(s.name, s.seed, s.until, s.stage) for s in made.segments} == {
+    assert {(s.name, s.seed, s.until, s.stage) for s in made.stretches} == {
         (f"all{i}", seed, 9, "confirm") for i in range(2) for seed in (1, 2, 3)
     }
     assert made.decided == {"all"}
@@ -105,15 +109,15 @@ def test_a_trial_that_ended_by_its_own_patience_counts_with_its_last_score() -> 
     members = candidates(3)
     reached = {(c.name, s): Progress((float(i),)) for i, c in enumerate(members) for s in (1, 2)}
     reached["all0", 1] = reached["all0", 2] = Progress((0.0,), finished=True)
-    segments = plan(RULES, members, reached).segments
-    assert segments == [Segment("all0", 3, 9, "confirm")]
+    stretches = plan(RULES, members, reached).stretches
+    assert stretches == [Stretch("all0", 3, 9, "confirm")]
 
 
 def test_an_open_stratum_decides_but_does_not_confirm() -> None:
     reached = {(f"all{i}", s): Progress((float(i),) * 9) for i in range(3) for s in (1, 2)}
     made = plan(RULES, candidates(3), reached, open_strata=frozenset({"all"}))
     assert not made.decided
-    assert not made.segments
+    assert not made.stretches
     assert plan(RULES, candidates(3), reached).decided == {"all"}
 
 
@@ -123,7 +127,7 @@ def test_more_seeds_only_add_confirming_trials() -> None:
 
     done = play(RULES, candidates(6), cost)
     more = plan(changed(seeds=(1, 2, 3, 4, 5)), candidates(6), done)
-    assert {(s.name, s.seed, s.stage) for s in more.segments} == {
+    assert {(s.name, s.seed, s.stage) for s in more.stretches} == {
         ("all0", 4, "confirm"),
         ("all0", 5, "confirm"),
     }
@@ -143,3 +147,56 @@ def test_the_outcome_does_not_depend_on_who_finishes_first(
     in_order = play(rules, candidates(count), cost)
     shuffled = play(rules, candidates(count), cost, pick=lambda s: chance.randrange(len(s)))
     assert in_order == shuffled
+
+
+def resolve(**changes: Any) -> space.Space:
+    return space.resolve(space.freeze(study.build({**copy.deepcopy(SWEEP), **changes})))
+
+
+def test_fifo_costs_what_arithmetic_says() -> None:
+    cost = resolve(screen={"scheduler": "fifo", "seeds": 2, "epochs": 4}).expected()
+    # 8 settings x 2 seeds x 4 epochs, then 1 setting: 2 seeds x 5 more epochs and 1 seed x 9.
+    assert cost == (8 * 2 * 4 + 2 * 5 + 9, 17, 8 * 3 * 9)
+
+
+def test_halving_is_cheaper_and_confirming_all_is_the_full_grid() -> None:
+    cheap = resolve().expected()
+    # Everything once for one epoch on two seeds, and one setting to the end on all three.
+    assert 8 * 2 + 2 * 8 + 9 <= cheap.epochs < 0.5 * cheap.full
+    full = resolve(confirm={"best": 8}).expected()
+    assert full.epochs == full.full == 8 * 3 * 9
+
+
+def test_all_stretches_at_once_cost_what_one_after_the_other_does() -> None:
+    rules = changed(brackets=2, best=2)
+    members = [Candidate(f"c{i}", "ab"[i % 2], 9) for i in range(30)]
+
+    def cost(name: str, seed: int, epoch: int) -> float:
+        return (int(name[1:]) * 7919 % 31 + seed) / epoch
+
+    at_once = play(rules, members, cost)
+    assert at_once == play(rules, members, cost, pick=lambda stretches: len(stretches) - 1)
+
+
+def test_a_thousand_settings_take_a_few_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = 0
+
+    def counted(*args: Any) -> Plan:
+        nonlocal plans
+        plans += 1
+        return plan(*args)
+
+    monkeypatch.setattr(planner, "plan", counted)
+    axes = {"loss.adversarial": {"uniform": [0.0, 1.0]}}
+    search = {"kind": "optuna", "samples": 1000}  # known by their number alone
+    cost = resolve(axes=axes, search=search, settings={"train": {"epochs": 200}}).expected()
+    assert 0.005 < cost.epochs / cost.full < 0.1
+    # Milestones 1, 3, 9, 27, 81, 200, the confirmation, and that nothing is left.
+    assert plans == planner.ROUNDS * 8
+
+
+def test_a_samplers_settings_are_counted_before_they_are_known() -> None:
+    axes = {"loss.adversarial": {"uniform": [0.0, 1.0]}, "select.rates": {"grid": [[0.1], [0.9]]}}
+    cost = resolve(axes=axes, search={"kind": "optuna", "samples": 8}).expected()
+    assert cost.full == 2 * 8 * 3 * 9
+    assert 0 < cost.epochs < cost.full

@@ -1,4 +1,4 @@
-"""Records read from run folders and the ledger."""
+"""Records read from run folders."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from lnln_dist.sweep.records import (
     Epoch,
     Note,
     Record,
-    Stretch,
+    Trained,
     newest_state,
     read_epochs,
     read_records,
@@ -32,18 +32,6 @@ def write_run(folder: Path, *lines: str, step: int | None = None, finished: bool
         checkpoint.mkdir(parents=True)
         state = {"state": {"step": step, "finished": finished}}
         (checkpoint / "state.json").write_text(json.dumps(state))
-
-
-def write_ledger(folder: Path, *events: dict[str, object]) -> Path:
-    """What sweeps left before there were notes; returns the folder of the trials."""
-    lines = [json.dumps({"time": 1.0, **event}) + "\n" for event in events]
-    (folder / "events.jsonl").write_text("".join(lines))
-    return folder / "trials"
-
-
-def end(trial: str, **more: object) -> dict[str, object]:
-    row = {"event": "end", "trial": trial, "finished": False, "wall_s": 3.0, "train_s": 2.0}
-    return {**row, "host": "a", **more}
 
 
 def test_scores_are_the_means_over_the_grid(tmp_path: Path) -> None:
@@ -102,43 +90,14 @@ def test_checkpoints_removed_on_purpose_leave_the_scores(tmp_path: Path) -> None
 
 
 def test_what_a_note_says_is_read_again(tmp_path: Path) -> None:
-    stretch = Stretch(start=0, epoch=2, wall_s=3.5, train_s=2.0, host="b", pid=7)
+    stretch = Trained(start=0, epoch=2, wall_s=3.5, train_s=2.0, host="b", pid=7)
     note = Note(failure="boom", losses=2, stretches=[stretch, stretch])
     Record(note=note).save(tmp_path / "a")
     record = read_records(tmp_path, ["a"])["a"]
-    assert (record.note, record.hosts) == (note, {"b"})
+    assert record.note == note
     (tmp_path / "a" / NOTE).write_text('{"losses": "many"}')
     with pytest.raises(UserError, match=r"trial.json: damaged .* remove it"):
         read_records(tmp_path, ["a"])
-
-
-def test_an_old_sweeps_ledger_still_counts(tmp_path: Path) -> None:
-    events = [
-        {"event": "session", "slots": 2},
-        {"event": "lost", "trial": "a", "wall_s": 0.5},
-        end("a", finished=True),
-        end("a", host="b", finished=True),
-        {"event": "failed", "trial": "b", "reason": "boom"},
-        {"event": "failed", "trial": "c", "reason": "boom"},
-        {"event": "retry", "trial": "c"},
-        {"event": "pruned", "trial": "a"},
-    ]
-    trials = write_ledger(tmp_path, *events)
-    with (tmp_path / "events.jsonl").open("a") as handle:
-        handle.write('{"event": "retr')
-    write_run(trials / "a", line(1, 1.0), line(2, 0.9))
-    records = read_records(trials, ["a", "b", "c"])
-    assert [records[name].failure for name in "abc"] == [None, "boom", None]
-    record = records["a"]
-    assert (record.finished, len(record.epochs), record.note.losses) == (True, 2, 1)
-    assert sum(stretch.wall_s for stretch in record.note.stretches) == 6.0
-    assert record.hosts == {"a", "b"}
-    # Handed out again since, it counts as far as its checkpoints go.
-    write_ledger(tmp_path, *events, {"event": "start", "trial": "a"})
-    assert read_records(trials, ["a"])["a"].epochs == []
-    # A note of its own is newer.
-    Record(note=Note(pruned=True)).save(trials / "a")
-    assert len(read_records(trials, ["a"])["a"].epochs) == 2
 
 
 def test_newest_state_skips_a_damaged_note(tmp_path: Path) -> None:
@@ -154,16 +113,6 @@ def test_an_unreadable_log_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read"):
         read_epochs(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "event",
-    [{"event": "end", "trial": "a"}, {"event": "start"}, {"trial": "a"}],
-)
-def test_a_damaged_line_of_an_old_ledger_is_named(tmp_path: Path, event: dict[str, object]) -> None:
-    trials = write_ledger(tmp_path, event)
-    with pytest.raises(UserError, match=r"jsonl: the line .* is damaged \("):
-        read_records(trials, ["a"])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import tiny_runs
 import yaml
 from sweep_standin import SWEEP, drive, make_study
 
-from lnln_dist.errors import ConfigError, DataError, TrainingError, UserError
+from lnln_dist.errors import ConfigError, DataError, TrainingError, TransientError, UserError
+from lnln_dist.files import held
 from lnln_dist.sweep import session, space, study
 
 
@@ -55,7 +56,7 @@ def test_mistakes_stop_before_ray(
     config.write_text(yaml.safe_dump(raw).replace("DATA", str(tmp_path / "data")))
     sweep = session.frozen(config, [])
     with pytest.raises(kind, match=message):
-        session.run(sweep, tmp_path / "out", session.Options())
+        session.run(sweep, tmp_path / "out")
     # A sweep may be planned where its data are not: there it is a remark.
     planned = session.describe(space.resolve(sweep), seconds_per_epoch=None).splitlines()[-1]
     assert planned.startswith("would not start here: ")
@@ -70,13 +71,13 @@ def test_a_finished_sweep_is_not_started_again(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(SWEEP))
     sweep = session.frozen(config, [])
     with pytest.raises(UserError, match="pass --resume"):
-        session.run(sweep, tmp_path / "out", session.Options(), program=_never)
-    made = session.run(
-        sweep, tmp_path / "out", session.Options(resume=True), program=_never
-    ).summary
+        session.run(sweep, tmp_path / "out", program=_never)
+    made = session.run(sweep, tmp_path / "out", resume=True, program=_never).summary
     assert "Finished. 8 settings" in made.read_text()
     assert (tmp_path / "out" / "figures" / "rungs.png").exists()
     assert session.show(tmp_path / "out") == made.read_text()
+    with held(tmp_path / "out", wait_s=0), pytest.raises(TransientError, match="another process"):
+        session.run(sweep, tmp_path / "out", resume=True, program=_never)
 
 
 def test_resuming_what_is_not_there_is_said(
@@ -87,11 +88,11 @@ def test_resuming_what_is_not_there_is_said(
     config.write_text(yaml.safe_dump(SWEEP))
     sweep, output = session.frozen(config, []), tmp_path / "out"
     said = f"{output} holds no sweep yet: a new one is started"
-    session.run(sweep, output, session.Options(resume=True), program=_never)
+    session.run(sweep, output, resume=True, program=_never)
     assert said in capsys.readouterr().err
-    session.run(sweep, output, session.Options(resume=True), program=_never)
+    session.run(sweep, output, resume=True, program=_never)
     assert said not in capsys.readouterr().err
-    session.run(sweep, tmp_path / "other", session.Options(), program=_never)
+    session.run(sweep, tmp_path / "other", program=_never)
     assert "holds no sweep yet" not in capsys.readouterr().err
 
 

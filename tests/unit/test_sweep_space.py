@@ -58,6 +58,18 @@ def test_models_are_an_axis_and_each_has_its_own_settings(tmp_path: Path) -> Non
     assert (text.model.name, text.model.width, text.loss.sentiment) == ("text", 64, 2.0)
     assert (low.model.name, low.model.fusion_depth, low.loss.adversarial) == ("lnln", 2, 0.1)
     assert (own.model.hidden, own.loss.size) == (4, 0.01)
+
+
+def test_an_axis_back_to_a_model_finds_what_a_file_says_of_it(tmp_path: Path) -> None:
+    (tmp_path / "lnln.yaml").write_text("model: {width: 64, fusion_depth: 2}")
+    (tmp_path / "text.yaml").write_text("base: lnln.yaml\nmodel: {name: text}")
+    axis = {"model.name": {"grid": ["lnln", "text"]}}
+    made = resolve(config=[str(tmp_path / "text.yaml")], axes=axis)
+    configs = {s.name: made.config(s.values, 1).model for s in made.settings}
+    assert configs["name-lnln"].fusion_depth == 2
+    assert configs["name-text"].width == configs["name-lnln"].width == 64
+    alone = resolve(config=[str(tmp_path / "text.yaml")])
+    assert alone.config({}, 1).model.name == "text"
     plain = resolve(axes={"model.name": {"grid": ["lnln", "text", "own_model:SPEC"]}})
     names = ["name-lnln", "name-own-model-SPEC", "name-text"]
     assert sorted(s.name for s in plain.settings) == names
@@ -220,7 +232,7 @@ def test_a_choice_of_nothing_may_look_at_the_test_split() -> None:
 
 def test_neither_torch_nor_ray_is_imported() -> None:
     code = (
-        "import sys; import lnln_dist.sweep.estimate, lnln_dist.sweep.state; "
+        "import sys; import lnln_dist.sweep.state; "
         "print([m for m in ('torch', 'ray', 'optuna') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -178,6 +178,27 @@ def test_other_common_settings_are_refused(tmp_path: Path) -> None:
         make_study(tmp_path, other)
 
 
+def test_a_steady_schedule_can_be_lengthened(tmp_path: Path) -> None:
+    def steady(epochs: int) -> dict[str, Any]:
+        optim = {"schedule": "constant", "warmup_share": 0.0}
+        return changed(settings={**SWEEP["settings"], "train": {"epochs": epochs}, "optim": optim})
+
+    drive(make_study(tmp_path / "grown", steady(9)))
+    grown = make_study(tmp_path / "grown", steady(12))
+    drive(grown, stop_after=1)
+    grown = make_study(tmp_path / "grown", steady(12))
+    drive(grown)
+    whole = make_study(tmp_path / "whole", steady(12))
+    drive(whole)
+    assert grown.plan.verdicts == whole.plan.verdicts
+    assert lengths(grown)[BEST, 3] == 12
+    with pytest.raises(CheckpointError, match="lengthened, not cut to 9"):
+        make_study(tmp_path / "grown", steady(9))
+    drive(make_study(tmp_path / "other"), stop_after=1)
+    with pytest.raises(CheckpointError, match="only a constant schedule without warm-up"):
+        make_study(tmp_path / "other", changed(settings={"train": {"epochs": 12}}))
+
+
 def test_checkpoints_go_when_nothing_needs_them(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     drive(study)
@@ -229,14 +250,11 @@ def test_a_sampler_is_asked_while_nothing_else_is_to_do(tmp_path: Path) -> None:
     assert len(space.settings) == 4
 
 
-def test_one_driver_at_a_time_and_no_strange_folders(tmp_path: Path) -> None:
+def test_no_strange_folders(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     make_study(tmp_path)
     with pytest.raises(UserError, match="pass --resume"):
         folder.create(resume=False)
-    with folder.locked(), pytest.raises(UserError, match="another sweep is running"):  # noqa: SIM117
-        with Folder(tmp_path).locked():
-            pass
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.txt").write_text("")
     with pytest.raises(UserError, match="holds other things"):

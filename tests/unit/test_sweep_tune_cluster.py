@@ -1,4 +1,4 @@
-"""A cluster's address, before Ray is asked, and whether its nodes are fit."""
+"""A cluster's address, before Ray is asked, how many trials it holds, and whether nodes are fit."""
 
 import socket
 from pathlib import Path
@@ -8,7 +8,54 @@ from typing import Any
 import pytest
 
 from lnln_dist.errors import UserError
-from lnln_dist.sweep.tune.cluster import _check_reachable, check_nodes
+from lnln_dist.sweep.study import ResourcesConfig
+from lnln_dist.sweep.tune.cluster import (
+    _check_reachable,
+    capacity,
+    check,
+    check_launch,
+    check_nodes,
+)
+
+TWO_NODES = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 4.0, "GPU": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "need", "slots"),
+    [
+        (TWO_NODES, {}, 12),
+        (TWO_NODES, {"cpus": 3}, 3),
+        (TWO_NODES, {"gpus": 1}, 3),
+        (TWO_NODES, {"gpus": 0.5, "cpus": 2}, 6),
+        (TWO_NODES, {"gpus": 0.4}, 6),
+        (TWO_NODES, {"gpus": 0.1, "cpus": 0.1}, 30),
+        (TWO_NODES, {"gpus": 0.7}, 3),
+        (TWO_NODES, {"gpus": 1, "workers": 3}, 1),
+        (TWO_NODES, {"gpus": 1, "workers": 4}, 0),
+        (TWO_NODES, {"workers": 2, "cpus": 4}, 1),
+        (TWO_NODES, {"concurrent": 5}, 5),
+        ([{"CPU": 16.0}], {"gpus": 0.5}, 0),
+        ([], {}, 0),
+    ],
+)
+def test_slots(nodes: list[dict[str, float]], need: dict[str, float], slots: int) -> None:
+    assert capacity(nodes, ResourcesConfig(**need)).slots == slots
+
+
+def test_a_sweep_that_never_fits_is_refused() -> None:
+    need = ResourcesConfig(gpus=1, workers=4)
+    with pytest.raises(UserError, match="needs 1 CPU cores and 1 GPUs in each of 4 processes"):
+        check(capacity(TWO_NODES, need), need)
+    fits = ResourcesConfig(gpus=1)
+    check(capacity(TWO_NODES, fits), fits)
+    assert str(capacity(TWO_NODES, fits)) == "2 nodes, 12 CPU cores, 3 GPUs: 3 trials at once"
+
+
+def test_a_launcher_around_the_sweep_is_refused() -> None:
+    check_launch({"RANK": "0", "ACCELERATE_USE_CPU": "true"})
+    for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION"):
+        with pytest.raises(UserError, match=name):
+            check_launch({name: "x"})
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])

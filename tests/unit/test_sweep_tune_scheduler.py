@@ -18,6 +18,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from lnln_dist.errors import StorageError
+from lnln_dist.sweep import summary
+from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.state import Key, Study
 from lnln_dist.sweep.trial import TrialFailedError
 from lnln_dist.sweep.tune.scheduler import Feed, StudyScheduler
@@ -248,6 +250,11 @@ def test_a_scheduler_of_rays_screens_each_stratum_by_itself(tmp_path: Path) -> N
         ]
         assert len(chosen) == 1
         assert all(tune.study.records[chosen[0], seed].finished for seed in (1, 2, 3))
+    results = Results(tmp_path)
+    states = {m.name: (summary.state(results, m), results.trained(m)) for m in results.settings}
+    early = {states[name] for name, _ in stopped if states[name][0] != "confirmed"}
+    assert early == {(f"stopped after {n}", n) for _, n in early}
+    assert ("stopped after 1", 1) in early
     # Its decisions are not made again: they are noted.
     assert make_study(tmp_path, raw).over
 

@@ -1,6 +1,7 @@
 """The public trainable: what it refuses, and a trial's own settings."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sweep_standin import SWEEP, make_study
 
 from lnln_dist.sweep import make_trainable
 from lnln_dist.sweep.tune.driver import seat
-from lnln_dist.sweep.tune.trainable import Seat
+from lnln_dist.sweep.tune.trainable import Kept, Named, Seat
 
 SHARED = {"train": {"epochs": 7}}
 
@@ -38,6 +39,19 @@ def test_a_trials_dotted_settings_are_laid_over_the_shared_ones() -> None:
     assert made.config(own) == settings.build(expected)
     with pytest.raises(ConfigError, match=r"optim.rl: unknown key"):
         made.config({"optim.rl": 1})
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Named, "a_s1"), (Kept, "a_s1 and later ones")])
+def test_an_actor_is_known_by_its_trial(kind: type, name: str) -> None:
+    class Tunes:
+        trial_name = "a_s1"
+
+        def setup(self, config: dict[str, Any]) -> None:
+            self.config = config
+
+    actor = type("Actor", (kind, Tunes), {})()
+    actor.setup({"a": 1})
+    assert (actor._name, actor.config) == (name, {"a": 1})
 
 
 def test_a_group_ends_where_a_study_decides(tmp_path: Path) -> None:

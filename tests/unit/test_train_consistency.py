@@ -5,6 +5,8 @@ import threading
 from collections.abc import Mapping
 from types import SimpleNamespace
 
+import pytest
+
 from lnln_dist import __version__, settings
 from lnln_dist.errors import TrainingError
 from lnln_dist.runs import source_hash
@@ -119,6 +121,13 @@ def test_what_a_launcher_decides_has_to_be_equal_too() -> None:
         said = outcome(base, launched(**changes))
         assert said[0].startswith(f"ranks differ: {key}: ")
         assert said[0].count("on rank 0") == 1
+
+
+def test_so_has_the_file_of_a_users_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = facts({"model": {"name": "own_model:SPEC"}})
+    monkeypatch.setattr(consistency, "code_sha256", lambda _: "f" * 64)
+    said = outcome(held, facts({"model": {"name": "own_model:SPEC"}}))
+    assert said[0].startswith("ranks differ: hash of the model's file: 'ffffffffffff' on rank 1")
 
 
 def test_so_has_the_code_of_the_package() -> None:

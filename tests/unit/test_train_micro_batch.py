@@ -45,6 +45,9 @@ class Peers:
     def on_main(self, action):
         return action()
 
+    def on_all(self, action):
+        return self.gather_objects(action())
+
     def to_device(self, batch):
         return batch
 
@@ -178,6 +181,14 @@ def test_on_a_cpu_the_free_memory_decides(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_searching_leaves_no_trace(tmp_path: Path) -> None:
     task = make_task()
+    task.model.norm = torch.nn.BatchNorm1d(WIDTHS["audio"])
+    plain = task.model.losses
+
+    def normed(batch):
+        task.model.norm(batch.audio.frames_BTD[:, 0])
+        return plain(batch)
+
+    task.model.losses = normed
     before = [p.clone() for p in task.parameters()]
     state = torch.get_rng_state()
     runtime = Runtime(cpu=True)
@@ -190,6 +201,26 @@ def test_searching_leaves_no_trace(tmp_path: Path) -> None:
     assert torch.equal(state, torch.get_rng_state())
     assert all(map(torch.equal, before, task.parameters()))
     assert all(p.grad is None for p in task.parameters())
+    assert not task.model.norm.num_batches_tracked
+    assert not task.model.norm.running_mean.any()
+
+
+def test_a_rank_that_fails_alone_leaves_no_other_waiting(tmp_path: Path) -> None:
+    """The search of each rank is one meeting, whatever becomes of it."""
+    runtime = Runtime(cpu=True)
+    met = []
+    runtime.gather_objects = lambda value: met.append(value) or [value]
+
+    def fits(_: int) -> bool:
+        raise RuntimeError("device-side assert triggered")
+
+    try:
+        with pytest.raises(RuntimeError, match="device-side assert"):
+            choose(tmp_path, fits, runtime)
+    finally:
+        runtime.close()
+    ((_, error),) = met[1:]
+    assert str(error) == "rank 0 failed: RuntimeError: device-side assert triggered"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The training program, called from Python."""
 
+import io
 import json
 import os
 import pickle
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny_runs
 import torch
@@ -20,13 +22,19 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from transformers import MPNetConfig, MPNetModel
 
 from lnln_dist import settings
+from lnln_dist.classes import class_values, cut, decide
 from lnln_dist.config import Config
 from lnln_dist.data.convert import prepare
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.evaluate import predict
+from lnln_dist.evaluate.robust import evaluate_runs
+from lnln_dist.evaluate.single import predict_file
+from lnln_dist.evaluate.table import show
 from lnln_dist.files import LOCK, held
+from lnln_dist.report.comparison import compare
 from lnln_dist.runs import Run
+from lnln_dist.runtime import Runtime
 from lnln_dist.specs.registry import MODELS, make_config
 from lnln_dist.sweep.records import NOTE, Note, Record
 from lnln_dist.sweep.trial import TrialFailedError, clear_torn_start, failing_for_good
@@ -182,6 +190,52 @@ def test_an_idle_completeness_check_is_told_at_the_end(
         assert told.count(True) == 1 and told[-1]
 
 
+@pytest.mark.parametrize(("kind", "count"), [("three-class", 3), ("seven-class", 7)])
+def test_classes_from_training_to_comparison(
+    data: Path, tmp_path: Path, kind: str, count: int
+) -> None:
+    plain = settings.to_dict(config(data, "text"))
+    plain["task"] = {"kind": kind, "class_weights": "balanced"}
+    plain["select"] |= {"metric": f"f1_macro{count}", "rates": [0.0, 0.5]}
+    result = run(settings.build(plain), tmp_path / "run", cpu=True)
+    opened = Run(tmp_path / "run")
+    _, note = opened.load_best()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    scores = [line for line in lines if "valid/threshold/0" in str(line)]
+    assert len(scores) == 3
+    assert sum(note["thresholds"]) == pytest.approx(1)
+    assert note["score"] == result.state.best["best"]
+
+    where, runtime = tmp_path / "results", Runtime(cpu=True)
+    found = evaluate_runs([tmp_path / "run"], output=where, runtime=runtime, rates=[0.0, 0.5])
+    show(found.metrics, found.summary, file=io.StringIO())
+    (record,) = found.summary["runs"]
+    assert (record["task"], record["checkpoints"]["best"]) == (kind, note)
+    table = pd.read_parquet(where / "predictions.parquet")
+    values = class_values("mosi", count)
+    probability_NC = table[[f"p_{value:g}" for value in values]].to_numpy()
+    assert probability_NC.sum(axis=1) == pytest.approx(1)
+    assert (table.prediction == values[decide(probability_NC, note["thresholds"])]).all()
+    known = {f"{score}{n}" for score in ("acc", "f1_macro") for n in (7, 5, 3) if n <= count}
+    assert set(found.metrics.metric) == known
+    clean = table[(table.rate == 0) & (table.noise_seed == 1)]
+    right = (cut(clean.prediction, "mosi", count) == cut(clean.label, "mosi", count)).mean()
+    row = found.metrics.query(f"metric == 'acc{count}' and rate_text == 0 and noise_seed == 1")
+    assert row.value.item() == pytest.approx(right)
+
+    predict_file(tmp_path / "run", data, output=tmp_path / "p.csv", runtime=runtime)
+    written = pd.read_csv(tmp_path / "p.csv")
+    assert list(written.columns[:4]) == ["id", "label", "prediction", f"p_{values[0]:g}"]
+    assert written.prediction.tolist() == clean.prediction.tolist()
+
+    compared = compare([where], f"f1_macro{count}").models
+    assert compared["mean"].item() == pytest.approx(
+        found.metrics.query(f"metric == 'f1_macro{count}' and model == 'text'").value.mean()
+    )
+    with pytest.raises(UserError, match=f"--metric mae: choose one of acc{count}"):
+        compare([where], "mae")
+
+
 def test_a_run_says_where_it_trains(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,18 +360,21 @@ def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
 
 def grid_config(data: Path) -> Config:
     plain = settings.to_dict(config(data))
-    plain["select"]["rates"] = [0.1, 0.5, 0.9]
+    plain["select"] |= {"rates": [0.1, 0.5, 0.9], "batch_size": 2}
     return settings.build(plain)
 
 
-# Cells of the grid are counted over all epochs: the 1st of epoch 2, and the 2nd and last of 3.
-@pytest.mark.parametrize(("cell", "epoch", "due"), [(4, 2, True), (8, 3, True), (9, 3, False)])
-def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
+# Three batches an epoch under three rates: in the 1st batch of epoch 2, the 2nd and the last of 3.
+@pytest.mark.parametrize(
+    ("told", "made", "epoch", "due"), [(11, 12, 2, True), (22, 24, 3, True), (27, 27, 3, False)]
+)
+def test_told_to_leave_while_scoring_it_leaves_after_that_batch(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     undisturbed: Result,
-    cell: int,
+    told: int,
+    made: int,
     epoch: int,
     due: bool,
 ) -> None:
@@ -326,7 +383,7 @@ def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
 
     def tell(*given: Any, **more: Any) -> Any:
         scored.append(1)
-        if len(scored) == cell:
+        if len(scored) == told:
             os.kill(os.getpid(), signal.SIGTERM)
         return under(*given, **more)
 
@@ -339,7 +396,7 @@ def test_told_to_leave_while_scoring_it_leaves_after_that_cell(
         assert checkpoint.load(checkpoint.checkpoints(folder)[-1])[0].validation_due
     else:  # nothing was left to do
         run(given, folder, cpu=True)
-    assert len(scored) == cell
+    assert len(scored) == made
     monkeypatch.undo()
     again = run(given, folder, cpu=True, resume=True)
     assert again.state.finished

@@ -1,30 +1,118 @@
-"""A Ray cluster: joined, or made of this machine."""
+"""A Ray cluster: joined, or made of this machine; whether and how often a trial fits it."""
 
 import contextlib
 import logging
+import math
 import os
 import re
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lnln_dist import __version__
 from lnln_dist.errors import UserError
 from lnln_dist.files import atomic_write
-from lnln_dist.sweep import preflight
 from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.trial import scrub
-from lnln_dist.sweep.tune import quiet
 
 REACH_S = 10.0  # for a cluster's address to take a connection
 OBJECT_STORE = 80 * 2**20  # bytes, about the least Ray takes: trials exchange next to nothing
 
 
-def _import_ray() -> Any:
-    quiet()
+# Read by Ray when it is imported or started; a user's own values win.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial's run folder has its own events
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's state is not needed to resume
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+Node = Mapping[str, float]  # resources of a living node, such as {"CPU": 8.0, "GPU": 2.0}
+
+
+class Capacity(NamedTuple):
+    """What a cluster holds."""
+
+    nodes: int
+    cpus: float
+    gpus: float
+    slots: int  # trials at once
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        gpus = f", {self.gpus:g} GPUs" if self.gpus else ""
+        word = "node" if self.nodes == 1 else "nodes"
+        return f"{self.nodes} {word}, {self.cpus:g} CPU cores{gpus}: {self.slots} trials at once"
+
+
+def capacity(nodes: Sequence[Node], need: ResourcesConfig) -> Capacity:
+    """How many trials run at once; 0 if not even one ever fits."""
+    processes = [_processes(node, need) for node in nodes]
+    slots = sum(processes) // need.workers
+    return Capacity(
+        nodes=len(nodes),
+        cpus=sum(node.get("CPU", 0) for node in nodes),
+        gpus=sum(node.get("GPU", 0) for node in nodes),
+        slots=min(slots, need.concurrent or slots),
+    )
+
+
+def _processes(node: Node, need: ResourcesConfig) -> int:
+    """Processes of a trial that one node holds. A share of a GPU never spans two GPUs."""
+    fits = _floor(node.get("CPU", 0) / need.cpus)
+    if need.gpus:
+        whole = int(node.get("GPU", 0))
+        on_gpus = whole * _floor(1 / need.gpus) if need.gpus < 1 else _floor(whole / need.gpus)
+        fits = min(fits, on_gpus)
+    return fits
+
+
+def _floor(ratio: float) -> int:
+    return math.floor(ratio + 1e-9)  # 1 / 0.1 and the like
+
+
+def check(found: Capacity, need: ResourcesConfig) -> None:
+    """Refuses a sweep that can never be scheduled.
+
+    Raises:
+        UserError: no trial fits.
+    """
+    if found.slots:
+        return
+    wants = f"{need.cpus:g} CPU cores" + (f" and {need.gpus:g} GPUs" if need.gpus else "")
+    each = f" in each of {need.workers} processes" if need.workers > 1 else ""
+    raise UserError(
+        f"no trial can ever run: it needs {wants}{each}, the cluster has {found.cpus:g} CPU cores "
+        f"and {found.gpus:g} GPUs on {found.nodes} nodes; set resources (or, on a cluster that "
+        "grows, --wait SECONDS)"
+    )
+
+
+def check_launch(environment: Mapping[str, str]) -> None:
+    """Refuses to start a sweep inside another launcher.
+
+    Raises:
+        UserError: `accelerate launch` or torchrun started this process.
+    """
+    marks = [n for n in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION") if n in environment]
+    if marks:
+        raise UserError(
+            f"a sweep starts its own processes, but this one was started by accelerate launch or "
+            f"torchrun ({marks[0]} is set): run `lnln-dist sweep` by itself"
+        )
+
+
+def import_ray() -> Any:
+    """Ray, set up as suits a sweep's driver; scripts of one's own keep Ray's ways."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.tune
@@ -44,9 +132,11 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     Raises:
         UserError: this process was started by another launcher, or no cluster answers.
     """
-    preflight.check_launch(os.environ)
+    check_launch(os.environ)
     scrub(os.environ)
-    ray = _import_ray()
+    ray = import_ray()
+    from joblib import cpu_count
+
     address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
@@ -54,7 +144,8 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         options["address"] = address
     else:
         options |= {
-            "num_cpus": cpus or preflight.usable_cores(),
+            # Ray itself knows the quota of a container, but not the cores that SLURM gives.
+            "num_cpus": cpus or cpu_count(),
             "object_store_memory": OBJECT_STORE,
             "include_dashboard": False,
         }
@@ -91,14 +182,14 @@ def living_nodes(ray: Any) -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> preflight.Capacity:
+def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> Capacity:
     """The cluster's capacity, once a trial fits or after ``seconds``; asks it to grow meanwhile.
 
     Raises:
         UserError: no trial fits.
     """
     end = time.monotonic() + seconds
-    found = preflight.capacity(living_nodes(ray), need)
+    found = capacity(living_nodes(ray), need)
     if not found.slots and seconds > 0:
         bundle = {"CPU": need.cpus, **({"GPU": need.gpus} if need.gpus else {})}
         with contextlib.suppress(Exception):  # a cluster without an autoscaler
@@ -107,8 +198,8 @@ def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> preflight.Ca
             request_resources(bundles=[bundle] * need.workers)
     while not found.slots and time.monotonic() < end:
         time.sleep(min(2.0, seconds))
-        found = preflight.capacity(living_nodes(ray), need)
-    preflight.check(found, need)
+        found = capacity(living_nodes(ray), need)
+    check(found, need)
     return found
 
 

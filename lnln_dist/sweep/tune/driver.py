@@ -11,15 +11,14 @@ from ray import tune
 from ray.tune import Callback
 
 from lnln_dist.errors import PreemptedError, UserError
-from lnln_dist.sweep import halving, preflight
-from lnln_dist.sweep.estimate import rules_of
+from lnln_dist.sweep import halving
 from lnln_dist.sweep.live import Board
 from lnln_dist.sweep.notice import KEPT, on_notice, stop_tune
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Study
 from lnln_dist.sweep.trial import Program
 from lnln_dist.sweep.tune import native
-from lnln_dist.sweep.tune.cluster import living_nodes
+from lnln_dist.sweep.tune.cluster import capacity, living_nodes
 from lnln_dist.sweep.tune.scheduler import Feed, StudyScheduler
 from lnln_dist.sweep.tune.trainable import Seat, trainable
 
@@ -35,7 +34,7 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
     if not sweep.loggers:
         shutil.rmtree(scratch, ignore_errors=True)
     need = sweep.resources
-    feed = Feed(study, lambda: preflight.capacity(living_nodes(ray), need).slots)
+    feed = Feed(study, lambda: capacity(living_nodes(ray), need).slots)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "16"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -73,7 +72,7 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
 
 def seat(space: Space, folder: str, program: Program | None) -> Seat:
     """What all trials of a study share."""
-    rules = rules_of(space)
+    rules = space.rules
     longest = {made.epochs for made in space.settings} or {space.common.train.epochs}
     ladder = {
         epoch
@@ -111,10 +110,10 @@ class Told(Callback):  # type: ignore[misc]
         """A worker has it."""
         self._board.started(str(trial))
 
-    def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
+    def on_trial_result(self, *, trial: Any, **_: Any) -> None:
         """The scheduler has heard of an epoch before."""
-        self._board.told(str(trial), int(result["epoch"]))
+        self._board.told(str(trial))
 
     def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
         """It was stopped or is through."""
-        self._board.ended(str(trial))
+        self._board.told(str(trial), ended=True)

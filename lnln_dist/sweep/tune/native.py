@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from lnln_dist.sweep import axes
 from lnln_dist.sweep.space import Setting, Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import Axis, NativeConfig, SweepConfig
-from lnln_dist.sweep.tune import quiet
+from lnln_dist.sweep.tune.cluster import import_ray
 
 SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule")
 UNFIT = {
@@ -42,11 +43,11 @@ def check(sweep: SweepConfig) -> None:
     Raises:
         ConfigError: names the key.
     """
-    quiet()
+    import_ray()
     given = sweep.screen.scheduler
     if isinstance(given, NativeConfig):
         _arguments(_scheduler(given), given.arguments, f"screen.scheduler: {given.ray}")
-    if sweep.search.ray:
+    if sweep.search.proposes:
         _searcher_class(sweep)
     callbacks(sweep)
 
@@ -112,7 +113,7 @@ def callbacks(sweep: SweepConfig) -> list[Any]:
 
 
 def _searcher_class(sweep: SweepConfig) -> Any:
-    name = sweep.search.ray
+    name = sweep.search.searcher
     if name not in SEARCHERS:
         raise ConfigError(f"search: {name!r} is no searcher; known: {', '.join(SEARCHERS)}")
     package, _ = SEARCHERS[name]
@@ -120,6 +121,8 @@ def _searcher_class(sweep: SweepConfig) -> Any:
         importlib.import_module(package)
     except ImportError as err:
         raise UserError(f"search: {name} needs {package}: pip install {package}") from err
+    # Each study and each of its trials would be a line.
+    logging.getLogger(package).setLevel(logging.WARNING)
     kind = getattr(importlib.import_module(f"ray.tune.search.{package}"), name)
     _arguments(kind, sweep.search.arguments, f"search: {name}")
     return kind
@@ -128,30 +131,42 @@ def _searcher_class(sweep: SweepConfig) -> Any:
 def proposer(sweep: SweepConfig) -> Proposer:
     """A source of settings that asks one searcher of Ray's per stratum.
 
-    A searcher has no memory over sessions: a resumed one is told what is known by then.
+    A searcher has no memory over sessions: a resumed one draws by another seed, and OptunaSearch
+    is told what is known by then.
     """
     kind = _searcher_class(sweep)
-    arguments = {SEARCHERS[sweep.search.ray][1]: sweep.search.seed, **sweep.search.arguments}
+    drawn = {name: axis for name, axis in sweep.axes.items() if not axis.grid}
     searchers: dict[str, Any] = {}
-    asked: dict[tuple[str, str], str] = {}
+    asked: dict[str, str] = {}  # setting -> id of its proposal, until its result is told
+
+    def start(space: Space, known: Mapping[str, tuple[int, float]]) -> Any:
+        metric, seed = space.common.select.metric, sweep.search.seed + len(known)
+        direction = DIRECTION[metric]
+        made = kind(
+            metric=metric,
+            mode="min" if direction < 0 else "max",
+            **{SEARCHERS[sweep.search.searcher][1]: seed, **sweep.search.arguments},
+        )
+        made.set_search_properties(None, None, {name: _domain(a) for name, a in drawn.items()})
+        if hasattr(made, "add_evaluated_point"):
+            for setting in space.settings:
+                epoch, cost = known.get(setting.name, (0, math.inf))
+                if epoch and cost < math.inf:
+                    point = {name: _asked(a, setting.values[name]) for name, a in drawn.items()}
+                    made.add_evaluated_point(point, -direction * cost)
+        return made
 
     def propose(
         space: Space, stratum: str, known: Mapping[str, tuple[int, float]]
     ) -> Setting | None:
         metric = space.common.select.metric
-        direction = DIRECTION[metric]
-        drawn = {name: axis for name, axis in sweep.axes.items() if not axis.grid}
         if stratum not in searchers:
-            mode = "min" if direction < 0 else "max"
-            searchers[stratum] = _searcher(kind, drawn, metric, mode, arguments)
+            searchers[stratum] = start(space, known)
         searcher = searchers[stratum]
-        for name, trial_id in [(n, i) for (s, n), i in asked.items() if s == stratum]:
-            epoch, cost = known.get(name, (0, 0.0))
-            if epoch:
-                failed = cost == math.inf
-                score = None if failed else {metric: -direction * cost}
-                searcher.on_trial_complete(trial_id, score, error=failed)
-                del asked[stratum, name]
+        for name in [name for name in asked if known.get(name, (0,))[0]]:
+            failed = known[name][1] == math.inf
+            score = None if failed else {metric: -DIRECTION[metric] * known[name][1]}
+            searcher.on_trial_complete(asked.pop(name), score, error=failed)
         for number in range(TRIES):
             trial_id = f"{stratum}-{len(known)}-{number}"
             found = searcher.suggest(trial_id)
@@ -160,32 +175,27 @@ def proposer(sweep: SweepConfig) -> Proposer:
             values = {name: _value(axis, found[name]) for name, axis in drawn.items()}
             made = space.add(space.strata[stratum] | values)
             if made is not None:
-                asked[stratum, made.name] = trial_id
+                asked[made.name] = trial_id
                 return made
         return None
 
     return propose
 
 
-def _searcher(
-    kind: Any, drawn: Mapping[str, Axis], metric: str, mode: str, given: Mapping[str, Any]
-) -> Any:
+def _domain(axis: Axis) -> Any:
     from ray import tune
 
-    def domain(axis: Axis) -> Any:
-        if axis.choice:
-            return tune.choice(list(range(len(axis.choice))))
-        low, high = axis.uniform or axis.loguniform or (0.0, 1.0)
-        return tune.uniform(low, high) if axis.uniform else tune.loguniform(low, high)
+    if axis.choice:
+        return tune.choice(list(range(len(axis.choice))))  # by number: values may be lists
+    low, high = axis.uniform or axis.loguniform or (0.0, 1.0)
+    return tune.uniform(low, high) if axis.uniform else tune.loguniform(low, high)
 
-    made = kind(metric=metric, mode=mode, **given)
-    made.set_search_properties(None, None, {name: domain(axis) for name, axis in drawn.items()})
-    return made
+
+def _asked(axis: Axis, value: Any) -> Any:
+    return list(axis.choice).index(value) if axis.choice else value
 
 
 def _value(axis: Axis, found: Any) -> Any:
     if axis.choice:
         return list(axis.choice)[found]
-    span = axis.uniform or axis.loguniform
-    assert span is not None
-    return axes.rounded(float(found), span)
+    return axes.rounded(float(found), axis.uniform or axis.loguniform or (0.0, 1.0))

@@ -17,10 +17,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from lnln_dist.data.shards import open_dataset
-from lnln_dist.errors import DataError
+from lnln_dist.data.shards import find_damage
 from lnln_dist.sweep import axes
-from lnln_dist.sweep.planner import Segment
+from lnln_dist.sweep.planner import Stretch
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.state import Key, Study, Worker
 
@@ -60,7 +59,7 @@ class Feed(Searcher):  # type: ignore[misc]
             self._counted, self._found = time.monotonic(), max(1, self._slots())
         return len(self.study.running) < self._found
 
-    def next(self) -> Segment | None:
+    def next(self) -> Stretch | None:
         """The stretch to be started now."""
         return self.study.next() if self.free() else None
 
@@ -68,13 +67,13 @@ class Feed(Searcher):  # type: ignore[misc]
         """Settings of a trial that Tune does not have yet; None while another is to go on."""
         if self.study.over or self.study.halted:
             return Searcher.FINISHED  # type: ignore[no-any-return]
-        segment = self.next()
-        if segment is None or segment[:2] in self.keys.values():
+        stretch = self.next()
+        if stretch is None or stretch[:2] in self.keys.values():
             return None
-        self.keys[trial_id] = key = (segment.name, segment.seed)
-        self.study.start(segment)
+        self.keys[trial_id] = key = (stretch.name, stretch.seed)
+        self.study.start(stretch)
         values = axes.apply(self.study.space.sweep, self.study.setting(key).values)
-        return {**values, "train.seed": segment.seed}
+        return {**values, "train.seed": stretch.seed}
 
     def name(self, trial: Trial) -> str:
         """A trial's name in Tune, that of its run folder."""
@@ -135,15 +134,14 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
         key = self._key(trial)
         run = self._study.running.get(key)
         name, reason = _cause(trial)
+        data = self._study.setting(key).data
         if name == NO_ROOM:
             # Every other trial would end the same way: better stop than mark all of them failed.
             self._study.halted = reason
             self._study.lost(key)
             tune_controller.request_stop_experiment()
         elif (
-            name == FAILED
-            or (damage := _damage(self._study.setting(key).data))
-            or (not trial.should_recover())
+            name == FAILED or (damage := data and find_damage(data)) or (not trial.should_recover())
         ):
             text = reason if name == FAILED else damage or f"{name}: {reason}"
             self._study.failed(key, text, _worker(trial.last_result))
@@ -152,7 +150,7 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             self._study.lost(key)
             self._line(f"{trial}: lost ({name}: {reason}), starting it again")
             if run:
-                self._study.start(run.segment)
+                self._study.start(run.stretch)
         if judge := self._judge(trial):
             judge.on_trial_error(tune_controller, trial)
 
@@ -215,10 +213,10 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             over = study.over or study.halted or self._key(trial)[0] in gone
             if over and not trial.is_saving:
                 tune_controller.stop_trial(trial)
-        segment = self._feed.next()
+        stretch = self._feed.next()
         for trial in paused:
-            if segment and trial.status == Trial.PAUSED and self._key(trial) == segment[:2]:
-                study.start(segment)
+            if stretch and trial.status == Trial.PAUSED and self._key(trial) == stretch[:2]:
+                study.start(stretch)
                 return trial
         return None
 
@@ -231,19 +229,6 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
-
-
-def _damage(data: str) -> str:
-    """What is wrong with prepared data, if anything.
-
-    A process that reads a shard which was cut short under it ends by a bare bus error.
-    """
-    try:
-        if data:
-            open_dataset(data)
-    except DataError as err:
-        return str(err)
-    return ""
 
 
 def _worker(result: Any) -> Worker:

@@ -74,6 +74,7 @@ def make_trainable(
         ConfigError: the settings are impossible.
     """
     plain = config if isinstance(config, Mapping) else settings.read_config(Path(config))
+    settings.check_keys(plain)
     flat = settings.flatten(settings.lay(plain, settings.nest(overrides or {})))
     shared = settings.nest({key: absolute(key, value) for key, value in flat.items()})
     settings.build(shared)
@@ -96,6 +97,7 @@ def trainable(seat: Seat) -> Any:
     def train(config: dict[str, Any]) -> None:
         scrub_and_wait()
         stay = Stay(seat, config)
+        print(stay.name)  # into the worker's log, which the dashboard shows
         for row in records.committed(stay.run):
             stay.tell(row.epoch)
         try:
@@ -104,11 +106,29 @@ def trainable(seat: Seat) -> Any:
         finally:
             trial.free_memory()
 
+    train.__mixins__ = (Kept if seat.folder else Named,)  # type: ignore[attr-defined]
     if seat.need.workers > 1:
         # The trial itself only waits: it takes no core, and stays on the head node, which outlives
         # others.
         return tune.with_resources(train, tune.PlacementGroupFactory([{HEAD: 0.001}]))
     return tune.with_resources(train, resources(seat.need))
+
+
+class Named:
+    """An actor that the dashboard and `ray list actors --detail` know by its trial."""
+
+    later = ""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """As Tune's, before Ray asks for the name."""
+        super().setup(config)  # type: ignore[misc]
+        self._name = self.trial_name + self.later  # type: ignore[attr-defined]
+
+
+class Kept(Named):
+    """One that is kept for other trials: Ray asks it only once."""
+
+    later = " and later ones"
 
 
 def resources(need: ResourcesConfig) -> dict[str, float]:
@@ -145,10 +165,11 @@ class Stay:
         self._mark = settings.config_hash(self.config)
         pointer = trial.read_pointer(tune.get_checkpoint())
         self.told = pointer["epoch"] if pointer else 0
+        self.name = context.get_trial_name()
         if seat.folder is None:
             name, base = "run", Path(storage.trial_fs_path)
         else:
-            name, base = context.get_trial_name(), Path(seat.folder)
+            name, base = self.name, Path(seat.folder)
         if pointer and (pointer["trial"], pointer["config"]) == (self.id, self._mark):
             self.run = Path(pointer["run"])
         elif pointer:

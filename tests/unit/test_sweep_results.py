@@ -15,8 +15,7 @@ from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import TrainingError
 from lnln_dist.sweep import summary
-from lnln_dist.sweep.collect import Results, best_epoch, bounds, collect, estimate
-from lnln_dist.sweep.records import Epoch, Record
+from lnln_dist.sweep.results import Results, bounds, estimate
 
 BEST = "adversarial0.4_reconstruction0.1"
 
@@ -53,11 +52,11 @@ def test_a_score_that_is_undefined_does_not_stop_the_summary(tmp_path: Path) -> 
         return done
 
     drive(make_study(tmp_path), run=program)
-    results = collect(tmp_path)
+    results = Results(tmp_path)
     winner = results.winner("all")
     assert winner is not None
-    assert math.isnan(winner.confirmed["corr"].mean)
-    assert math.isfinite(winner.confirmed["mae"].low)
+    assert math.isnan(results.confirmed(winner)["corr"].mean)
+    assert math.isfinite(results.confirmed(winner)["mae"].low)
     assert BEST in summary.markdown(results)
 
 
@@ -66,16 +65,21 @@ def test_a_failed_setting_has_passed_no_milestone(tmp_path: Path) -> None:
         raise TrainingError("boom")
 
     drive(make_study(tmp_path), run=breaks)
-    rows = list(summary.summary_rows(collect(tmp_path)))
+    rows = list(summary.summary_rows(Results(tmp_path)))
     assert {row["screen_epoch"] for row in rows} == {0}
     assert {row["screen_mean"] for row in rows} == {None}
 
 
-def test_the_best_epoch_is_the_first_with_the_best_score() -> None:
-    rows = [Epoch(i + 1, i, 0.0, {"m": v}) for i, v in enumerate([math.nan, 2.0, 1.0, 1.0, 3.0])]
-    assert best_epoch(Record(epochs=rows), "m", -1).epoch == 3
-    assert best_epoch(Record(epochs=rows), "m", 1).epoch == 5
-    assert best_epoch(Record(epochs=rows[:1]), "m", 1).epoch == 1
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [([math.nan, 2.0, 1.0, 1.0, 3.0, 2.0, 2.0, 2.0, 2.0], 3), ([math.nan] * 9, 1)],
+)
+def test_the_kept_epoch_is_the_first_with_the_best_score(
+    tmp_path: Path, scores: list[float], kept: int
+) -> None:
+    raw = {**SWEEP, "axes": {}, "seeds": [1], "screen": {}}
+    drive(make_study(tmp_path, raw), run=_with(lambda config, epoch: scores[epoch - 1]))
+    assert Results(tmp_path).kept.epoch.to_dict() == {"base_s1": kept}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +87,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("sweep") / "study"
     raw = {**copy.deepcopy(SWEEP), "confirm": {"best": 2}}
     drive(make_study(folder, raw))
-    results = collect(folder)
+    results = Results(folder)
     summary.write(results)
     return results
 
@@ -91,17 +95,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_the_winner_and_its_lead_come_from_confirmed_seeds_alone(finished: Results) -> None:
     winner = finished.winner("all")
     assert winner is not None
-    assert winner.setting.name == BEST
-    configs = [finished.space.config(winner.setting.values, seed) for seed in (1, 2, 3)]
+    assert winner.name == BEST
+    configs = [finished.space.config(winner.values, seed) for seed in (1, 2, 3)]
     expected = [min(sweep_standin.score(c, epoch) for epoch in range(1, 10)) for c in configs]
-    assert winner.confirmed["mae"] == estimate(expected)
-    assert winner.fresh == estimate(expected[2:])
+    assert finished.confirmed(winner)["mae"] == estimate(expected)
+    assert finished.fresh(winner) == estimate(expected[2:])
     lead = finished.lead("all")
     assert lead is not None
     assert lead.low > 0
     assert len(finished.ranked("all")) == 2
-    stopped = [s for s in finished.settings if not s.verdict.chosen]
-    assert all(not s.confirmed for s in stopped)
+    stopped = [s for s in finished.settings if not finished.verdict(s).chosen]
+    assert not any(map(finished.confirmed, stopped))
 
 
 def test_files(finished: Results) -> None:
@@ -124,7 +128,7 @@ def test_files(finished: Results) -> None:
     assert table[BEST]["mae_n"] == "3"
     assert float(table[BEST]["axis:loss.adversarial"]) == 0.4
     config = settings.build(settings.read_config(folder / "winner" / "all.yaml"))
-    assert config == finished.space.config(finished.winner("all").setting.values, 1)
+    assert config == finished.space.config(finished.winner("all").values, 1)
 
 
 def test_summary_text(finished: Results) -> None:
@@ -146,7 +150,7 @@ def test_a_lead_inside_the_noise_is_said(tmp_path: Path) -> None:
     raw = {**copy.deepcopy(SWEEP), "axes": {"loss.adversarial": {"grid": [0, 0.8]}}}
     raw["confirm"] = {"best": 2}
     drive(make_study(tmp_path, raw), run=_with(score))
-    results = collect(tmp_path)
+    results = Results(tmp_path)
     assert results.lead("all").low < 0
     assert "(not separated)" in summary.markdown(results)
     assert "## Screening" not in summary.markdown(results)  # nothing to screen: all are confirmed
@@ -162,7 +166,7 @@ def _with(score: Any) -> Any:
 def test_while_it_runs_there_is_no_winner(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     drive(study, stop_after=18)
-    results = collect(tmp_path)
+    results = Results(tmp_path)
     assert not results.over
     assert results.winner("all") is None
     text = summary.markdown(results)
@@ -178,7 +182,7 @@ def test_failures_are_listed_and_their_setting_does_not_win(tmp_path: Path) -> N
         return sweep_standin.program(config, folder, **more)
 
     drive(make_study(tmp_path), run=breaks)
-    results = collect(tmp_path)
+    results = Results(tmp_path)
     assert results.over
     assert results.winner("all") is None
     text = summary.markdown(results)
@@ -191,8 +195,8 @@ def test_strata_have_their_own_winners_and_rates(tmp_path: Path) -> None:
     raw = copy.deepcopy(SWEEP)
     raw["axes"]["select.rates"] = {"grid": [[0.1], [0.9]]}
     drive(make_study(tmp_path, raw))
-    results = collect(tmp_path)
-    assert {s: results.winner(s).setting.name for s in results.space.strata} == {
+    results = Results(tmp_path)
+    assert {s: results.winner(s).name for s in results.space.strata} == {
         "rates0.1": f"{BEST}_rates0.1",
         "rates0.9": f"{BEST}_rates0.9",
     }

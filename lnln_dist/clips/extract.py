@@ -1,0 +1,287 @@
+"""A folder of clips and a label file -> prepared shards.
+
+Each clip's features are kept in ``OUT.clips`` under the hash of its contents and the settings, so
+that a run that was killed, or several on a common folder, lose at most the clips in flight.
+"""
+
+import csv
+import io
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from lnln_dist.clips import features
+from lnln_dist.clips.features import Extractor, Job
+from lnln_dist.clips.labels import Accepted, Rejected, read_labels
+from lnln_dist.clips.transcript import read_subtitles
+from lnln_dist.config import Modality
+from lnln_dist.data.choices import Choices
+from lnln_dist.data.convert import write_shards
+from lnln_dist.data.mmsa import RawFile, RawSplit
+from lnln_dist.data.presets import Preset
+from lnln_dist.data.schema import FRAMES, SPLITS, Index, LabelName, SourceInfo
+from lnln_dist.data.values import Unpadded
+from lnln_dist.errors import DataError, UserError
+from lnln_dist.files import alone, atomic_folder, atomic_write, explain_os_errors, sha256_file
+
+Progress = Callable[[int, int], None]
+
+LABELS: dict[LabelName, Callable[[Accepted], float | None]] = {
+    "label": lambda row: row.clip.label,
+    "label_text": lambda row: row.clip.label_T,
+    "label_audio": lambda row: row.clip.label_A,
+    "label_vision": lambda row: row.clip.label_V,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What is extracted, and what becomes of it."""
+
+    labels: Path
+    clips: Path
+    preset: Preset
+    tokenizer: str
+    most_rejected: float = 0.1
+    """Share of the rows that may be left out before the whole is refused."""
+    cut_sd: float | None = None
+    """Cut frames at mean + this many standard deviations of the training split's lengths."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.most_rejected <= 1:
+            raise DataError(f"--most-rejected {self.most_rejected}: a share between 0 and 1")
+        if self.cut_sd is not None and not 0 <= self.cut_sd < math.inf:
+            raise DataError(f"--cut-sd {self.cut_sd}: 0 or more standard deviations")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What came of it."""
+
+    index: Index
+    rejected: list[Rejected]
+    rows: int
+
+
+def extract_corpus(
+    corpus: Corpus,
+    target: Path,
+    extractor: Extractor,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Extracts all clips and writes the shards, whole or not at all.
+
+    Rows that cannot be used are listed in ``TARGET.rejected.csv``.
+
+    Args:
+        corpus: label file, clips and what is known about them.
+        target: folder to write.
+        extractor: what is looked for.
+        workers: processes.
+        overwrite: replace an existing ``target``.
+        progress: called with clips done and clips in all.
+
+    Raises:
+        DataError: more rows than ``most_rejected`` were left out, or a split has none left.
+        UserError: a library or program is missing, or ``target`` exists or cannot be written.
+    """
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists: choose another folder, remove it or pass --overwrite")
+    if workers < 1:
+        raise UserError(f"--workers {workers}: at least 1")
+    extractor.check()
+    with alone(target):
+        return _extract(corpus, target, extractor, workers, overwrite, progress)
+
+
+def _extract(
+    corpus: Corpus,
+    target: Path,
+    extractor: Extractor,
+    workers: int,
+    overwrite: bool,
+    progress: Progress | None,
+) -> Extraction:
+    accepted, rejected = read_labels(
+        corpus.labels, corpus.clips, label_range=corpus.preset.label_range
+    )
+    rows = len(accepted) + len(rejected)
+    cache = target.with_name(f"{target.name}.clips")
+    with explain_os_errors(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+    jobs = {row.clip.id: _job(row, cache, extractor) for row in accepted}
+    failed = run_all(list(jobs.values()), extractor, workers=workers, progress=progress)
+    kept, texts = [], {}
+    for row in accepted:
+        reason = failed.get(row.clip.id)
+        try:
+            texts[row.clip.id] = _text(row)
+        except DataError as err:
+            reason = reason or str(err)
+        if reason is None:
+            kept.append(row)
+        else:
+            rejected.append(Rejected(line=row.line, id=row.clip.id, reason=reason))
+    rejected.sort(key=lambda row: row.line)
+    listed = target.with_name(f"{target.name}.rejected.csv")
+    _write_rejected(rejected, listed)
+    if len(rejected) > corpus.most_rejected * rows:
+        raise DataError(
+            f"{len(rejected)} of {rows} rows cannot be used (line {rejected[0].line}: "
+            f"{rejected[0].reason}); all in {listed}: mend them, or allow more with --most-rejected"
+        )
+    raw = _assemble(kept, texts, jobs, corpus, extractor)
+    limits = {} if corpus.cut_sd is None else _limits(raw, corpus.cut_sd)
+    choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", max_lengths=limits)
+    with atomic_folder(target, overwrite=overwrite) as pending:
+        index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
+    shutil.rmtree(cache, ignore_errors=True)
+    return Extraction(index, rejected, rows)
+
+
+def _job(row: Accepted, cache: Path, extractor: Extractor) -> Job:
+    table = None
+    if extractor.openface_csv is not None:
+        table = Path(extractor.openface_csv) / row.clip.video_id / f"{row.clip.clip_id}.csv"
+    name = features.key(row.media, table, extractor)
+    return Job(row.clip.id, row.media, table, cache / f"{name}.safetensors")
+
+
+def _text(row: Accepted) -> str:
+    if row.clip.text.strip() or row.subtitles is None:
+        return row.clip.text.strip()
+    return read_subtitles(row.subtitles)
+
+
+def run_all(
+    jobs: Sequence[Job], extractor: Extractor, *, workers: int, progress: Progress | None = None
+) -> dict[str, str]:
+    """Extracts what is not there yet; returns the ids that failed, with the reasons."""
+    todo = [job for job in jobs if not job.target.exists()]
+    done = len(jobs) - len(todo)
+    failed: dict[str, str] = {}
+
+    def count(job: Job, reason: str | None) -> None:
+        nonlocal done
+        done += 1
+        if reason is not None:
+            failed[job.id] = reason
+        if progress is not None:
+            progress(done, len(jobs))
+
+    if progress is not None:
+        progress(done, len(jobs))
+    suspects = []
+    for job, reason in _in_pool(todo, extractor, workers):
+        if reason is _CRASHED:
+            suspects.append(job)
+        else:
+            count(job, reason)
+    # A decoder that crashes takes its whole pool along: who did it is found one by one.
+    for job in suspects:
+        for _, reason in _in_pool([job], extractor, 1):
+            count(job, "the decoder crashed on it" if reason is _CRASHED else reason)
+    return failed
+
+
+_CRASHED = "crashed"
+
+
+def _in_pool(
+    jobs: Sequence[Job], extractor: Extractor, workers: int
+) -> Iterator[tuple[Job, str | None]]:
+    # Forked from a server that has imported the libraries once and runs nothing: no locks of other
+    # threads come along, and no worker waits seconds for librosa.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(
+        ["lnln_dist.clips.features", "librosa.feature.spectral", "librosa.core.pitch", "av"]
+    )
+    with ProcessPoolExecutor(min(workers, len(jobs)) or 1, mp_context=context) as pool:
+        futures: dict[Future[str | None], Job] = {}
+        for job in jobs:
+            futures[pool.submit(_try, job, extractor)] = job
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except BrokenProcessPool:
+                yield futures[future], _CRASHED
+
+
+def _try(job: Job, extractor: Extractor) -> str | None:
+    """Why a clip failed, or None."""
+    try:
+        # One process per core; and sums of several threads would differ in their last digits.
+        with threadpool_limits(1):
+            features.extract(job, extractor)
+    except DataError as err:
+        return str(err)
+    return None
+
+
+def _write_rejected(rejected: Sequence[Rejected], path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["line", "id", "reason"])
+    writer.writerows((row.line, row.id, row.reason) for row in rejected)
+    atomic_write(path, text.getvalue())
+
+
+def _assemble(
+    rows: Sequence[Accepted],
+    texts: dict[str, str],
+    jobs: dict[str, Job],
+    corpus: Corpus,
+    extractor: Extractor,
+) -> RawFile:
+    """The clips' features as a feature file in memory, in the order of the label file."""
+    labels = [name for name, field in LABELS.items() if all(field(row) is not None for row in rows)]
+    splits: dict[str, RawSplit] = {}
+    for split in SPLITS:
+        chosen = [row for row in rows if row.clip.split == split]
+        if not chosen:
+            raise DataError(f"{corpus.labels}: no row of mode {split} can be used")
+        found = [features.read(jobs[row.clip.id].target) for row in chosen]
+        frames = {
+            "audio": _frames([one.audio_TD for one in found], extractor.widths["audio"]),
+            "vision": _frames([one.vision_TD for one in found], extractor.widths["vision"]),
+        }
+        splits[split] = RawSplit(
+            ids=[row.clip.id for row in chosen],
+            raw_text=[texts[row.clip.id] for row in chosen],
+            frames={m: frames[m] for m in FRAMES},
+            lengths={m: np.array(frames[m].lengths) for m in FRAMES},
+            text_bert=None,
+            labels={name: np.array([LABELS[name](row) for row in chosen]) for name in labels},
+            unusable={},
+        )
+    with corpus.labels.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+    source = SourceInfo(name=corpus.labels.name, sha256=sha256_file(corpus.labels), bytes=size)
+    return RawFile(source=source, splits=splits, extraction=extractor.facts())
+
+
+def _frames(parts: Sequence[NDArray[np.float32]], width: int) -> Unpadded:
+    """Frames of a split; a clip without any has one, and what nobody saw is zero, as in files."""
+    empty = np.zeros((1, width), np.float32)
+    return Unpadded([np.nan_to_num(part) if len(part) else empty for part in parts])
+
+
+def _limits(raw: RawFile, cut_sd: float) -> dict[Modality, int]:
+    limits: dict[Modality, int] = {}
+    for m in FRAMES:
+        lengths_N = raw.splits["train"].lengths[m]
+        limits[m] = max(1, math.ceil(lengths_N.mean() + cut_sd * lengths_N.std()))
+    return limits

@@ -1,0 +1,155 @@
+"""Clips to be predicted, as a feature file of one split; and a picture of what was there."""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lnln_dist.clips import features, media
+from lnln_dist.clips.extract import Progress, run_all
+from lnln_dist.clips.features import Extractor, Features, Job
+from lnln_dist.clips.labels import MEDIA, SUBTITLES
+from lnln_dist.clips.transcript import read_subtitles
+from lnln_dist.data.choices import UTF_8
+from lnln_dist.data.mmsa import FeatureFile
+from lnln_dist.data.schema import SourceInfo
+from lnln_dist.errors import DataError, UserError
+
+SPLIT = "test"
+_SOUND_RATE, _DRAWN_SAMPLES = 8000, 160  # of the drawn envelope: Hz, and samples per point
+_DRAWN_TEXT = 110  # characters
+
+
+def find_clips(path: Path) -> list[Path]:
+    """The media files meant by a path: itself, or those below a folder in order of their names."""
+    if path.is_file():
+        return [path] if path.suffix.lower() in MEDIA else []
+    return sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA and p.is_file())
+
+
+def as_feature_file(
+    clips: Sequence[Path],
+    root: Path,
+    extraction: Mapping[str, Mapping[str, str]] | None,
+    *,
+    text: str | None = None,
+    subtitles: Path | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[FeatureFile, list[str]]:
+    """Extracts clips as a run's training data were.
+
+    Args:
+        clips: media files.
+        root: folder that names the samples: their ids are the paths below it.
+        extraction: of the run (``RunInfo.extraction``).
+        text: what is said, of a single clip.
+        subtitles: file of what is said, of a single clip; None: those beside each clip.
+        workers: processes.
+        progress: called with clips done and clips in all.
+
+    Returns:
+        The file, and what a reader should know: clips left out, other versions of the tools.
+
+    Raises:
+        DataError: none of the clips can be read, or the run's data were not extracted here.
+        UserError: a library is missing.
+    """
+    if extraction is None:
+        raise UserError(
+            "the run was trained on features that were not extracted from clips here: give a "
+            "feature file made as its own was"
+        )
+    if len(clips) > 1 and (text is not None or subtitles is not None):
+        raise UserError("--text and --srt are for one clip: put a .srt beside each of several")
+    extractor = Extractor.of(extraction["settings"])
+    extractor.check()
+    notes = [
+        f"{name} {mine} here, {theirs} when the run's data were extracted"
+        for name, theirs in extraction["versions"].items()
+        if (mine := extractor.facts()["versions"].get(name)) != theirs
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = {}
+        for k, clip in enumerate(clips):
+            name = clip.relative_to(root).with_suffix("").as_posix()
+            jobs[name] = Job(name, clip, None, Path(folder) / f"{k}.safetensors")
+        failed = run_all(list(jobs.values()), extractor, workers=workers, progress=progress)
+        notes += [f"{name}: left out: {reason}" for name, reason in failed.items()]
+        kept = {name: job for name, job in jobs.items() if name not in failed}
+        if not kept:
+            raise DataError(notes[-1] if notes else "no clip")
+        found = [features.read(job.target) for job in kept.values()]
+    texts = [_text(job.media, text, subtitles) for job in kept.values()]
+    took_s = [media.duration(job.media) if job.media else 0.0 for job in kept.values()]
+    fields = {"id": list(kept), "raw_text": texts, **_frames(found, extractor)}
+    fields["seconds"] = [s or float("nan") for s in took_s]
+    digest = hashlib.sha256(b"".join(part.tobytes() for one in found for part in one)).hexdigest()
+    source = SourceInfo(name=root.name, sha256=digest, bytes=sum(c.stat().st_size for c in clips))
+    splits: dict[str, Any] = {SPLIT: fields}
+    return FeatureFile(str(root), source, splits, "clips", UTF_8), notes
+
+
+def _text(clip: Path | None, text: str | None, subtitles: Path | None) -> str:
+    if text is not None:
+        return text
+    if subtitles is None and clip is not None:
+        beside = (clip.with_suffix(suffix) for suffix in SUBTITLES)
+        subtitles = next((path for path in beside if path.is_file()), None)
+    return "" if subtitles is None else read_subtitles(subtitles)
+
+
+def _frames(found: Sequence[Features], extractor: Extractor) -> dict[str, list[Any]]:
+    """Frames of each clip; one without any has one that is zero, as in feature files."""
+    out: dict[str, list[Any]] = {}
+    for m, width in extractor.widths.items():
+        parts = [getattr(one, f"{m}_TD") for one in found]
+        empty = np.zeros((1, width), np.float32)
+        out[m] = [np.nan_to_num(part) if len(part) else empty for part in parts]
+        out[f"{m}_lengths"] = [len(part) for part in out[m]]
+    return out
+
+
+def draw(clip: Path, vision_TD: NDArray[np.float32], title: str, text: str, target: Path) -> None:
+    """A small picture of what was heard, seen and said over the time of a clip.
+
+    Args:
+        clip: media file.
+        vision_TD: its vision frames; those without a face are zero.
+        title: above it, such as the prediction.
+        text: what was said.
+        target: PNG file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    heard, seen = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    sound_S = media.read_audio(clip, _SOUND_RATE)
+    if sound_S is None or not len(sound_S):
+        heard.text(0.5, 0.5, "no sound track", ha="center", transform=heard.transAxes)
+    else:
+        parts = np.array_split(np.abs(sound_S), max(1, len(sound_S) // _DRAWN_SAMPLES))
+        envelope = np.array([part.max() for part in parts])
+        at_s = np.linspace(0, len(sound_S) / _SOUND_RATE, len(envelope))
+        heard.fill_between(at_s, -envelope, envelope, linewidth=0)
+    found_T = np.asarray(vision_TD.any(axis=1))
+    if found_T.any():
+        extent = (0, media.duration(clip), 0, 1)
+        seen.imshow(found_T[None], extent=extent, aspect="auto", cmap="Greys", vmin=-0.2, vmax=1.4)
+        seen.set_title(f"face found in {found_T.mean():.0%} of it", fontsize=8, loc="left")
+    else:
+        seen.text(0.5, 0.5, "no face", ha="center", va="center", transform=seen.transAxes)
+    for axes, name in ((heard, "sound"), (seen, "face")):
+        axes.set_yticks([])
+        axes.set_ylabel(name)
+    seen.set_xlabel("seconds")
+    said = text if len(text) <= _DRAWN_TEXT else f"{text[: _DRAWN_TEXT - 3]}..."
+    heard.set_title(f"{title}\n{said or '(no text)'}", fontsize=9, loc="left")
+    # Named: a pending file has another suffix.
+    figure.savefig(target, dpi=120, format="png")

@@ -1,0 +1,160 @@
+"""Texts, arrays and frames of data as a user has them in memory, as samples of the loader."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.schema import FRAMES, FrameModality
+from lnln_dist.data.tokens import TextTokenizer
+from lnln_dist.errors import DataError
+from lnln_dist.evaluate.explain import Part, whole
+from lnln_dist.models.shapes import InputShapes
+
+
+class Given:
+    """Samples in memory, with what is asked of a ``shards.Split``.
+
+    A modality that a sample lacks is one place that the noise erases: an unknown word between
+    [CLS] and [SEP], or a frame of zeros. That is what the networks know of a modality that is
+    wholly gone.
+
+    Args:
+        text: a sentence or N of them; None, or None among them, where there is none.
+        audio: frames [T, D], N such arrays of any lengths, or [N, T, D] padded with zeros.
+        vision: as ``audio``.
+        shapes: widths and longest sequences of the model; what is longer loses its end.
+        tokenizer: of the model; asked for only if there is text.
+
+    Raises:
+        DataError: numbers of samples or widths that do not fit, no samples, or frames that are
+            not finite numbers.
+    """
+
+    def __init__(
+        self, text: Any, audio: Any, vision: Any, *, shapes: InputShapes, tokenizer: TextTokenizer
+    ) -> None:
+        given = {"text": _sentences(text), "audio": _clips(audio), "vision": _clips(vision)}
+        counts = {m: len(values) for m, values in given.items() if values is not None}
+        if len(set(counts.values())) != 1:
+            told = ", ".join(f"{n} of {m}" for m, n in counts.items())
+            raise DataError(
+                f"samples: {told}: give as many of each modality, None where one is missing"
+                if told
+                else "nothing to predict: give text, audio or vision"
+            )
+        (size,) = set(counts.values())
+        if not size:
+            raise DataError("nothing to predict: the lists are empty")
+        self.ids = [str(row) for row in range(size)]
+        self.labels = np.full(size, np.nan, np.float32)
+        rows: dict[str, list[Any]] = {m: v or [None] * size for m, v in given.items()}
+        self.cut: dict[Modality, int] = dict.fromkeys(MODALITIES, 0)
+        self._tokens = self._tokenised(rows["text"], shapes, tokenizer)
+        self._frames = {m: self._checked(rows[m], m, shapes) for m in FRAMES}
+        self.lengths: Mapping[Modality, NDArray[np.int64]] = {
+            "text": np.array([len(ids) for ids, _ in self._tokens]),
+            **{m: np.array([len(x) for x in self._frames[m]]) for m in FRAMES},
+        }
+        self.absent = tuple(self._absent(m, rows[m]) for m in MODALITIES)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def tokens(self, row: int) -> NDArray[np.integer]:
+        """See ``shards.Split``."""
+        return self._tokens[row][0]
+
+    def segments(self, row: int) -> NDArray[np.integer]:
+        """See ``shards.Split``."""
+        return self._tokens[row][1]
+
+    def frames(self, modality: Literal["audio", "vision"], row: int) -> NDArray[np.float32]:
+        """See ``shards.Split``."""
+        return self._frames[modality][row]
+
+    def _absent(self, modality: Modality, rows: Sequence[Any]) -> Part:
+        part = whole(modality, self.lengths[modality])
+        there_N = np.array([row is not None for row in rows])
+        return part._replace(stop_N=np.where(there_N, part.start_N, part.stop_N))
+
+    def _tokenised(
+        self, sentences: Sequence[str | None], shapes: InputShapes, tokenizer: TextTokenizer
+    ) -> list[tuple[NDArray[np.integer], NDArray[np.integer]]]:
+        limit, info = shapes.text_length, tokenizer.info
+        encoded = tokenizer.encode([s or "" for s in sentences], limit=limit)
+        self.cut["text"] = encoded.cut
+        ends = np.cumsum(encoded.lengths_N)[:-1]
+        rows = list(
+            zip(np.split(encoded.ids_S, ends), np.split(encoded.segments_S, ends), strict=True)
+        )
+        nothing = np.array([info.cls_id, info.unk_id, info.sep_id], np.int32)
+        blank = nothing, np.zeros(3, np.int8)
+        return [blank if s is None else row for s, row in zip(sentences, rows, strict=True)]
+
+    def _checked(
+        self, clips: Sequence[Any], modality: FrameModality, shapes: InputShapes
+    ) -> list[NDArray[np.float32]]:
+        width = shapes.audio_width if modality == "audio" else shapes.vision_width
+        limit, found = shapes.length(modality), []
+        for row, clip in enumerate(clips):
+            if clip is None:
+                found.append(np.zeros((1, width), np.float32))
+                continue
+            frames_TD = _numbers(clip, f"{modality} of sample {row}")
+            if frames_TD.ndim != 2 or frames_TD.shape[1] != width or not len(frames_TD):
+                raise DataError(
+                    f"{modality} of sample {row} has the shape {frames_TD.shape}, the model takes "
+                    f"[frames, {width}]: extract the features as for the training data"
+                )
+            if not np.isfinite(frames_TD).all():
+                raise DataError(
+                    f"{modality} of sample {row} holds numbers that are not finite: set frames "
+                    "that are missing to zero"
+                )
+            self.cut[modality] += len(frames_TD) > limit
+            found.append(np.ascontiguousarray(frames_TD[:limit]))
+        return found
+
+
+def _sentences(text: Any) -> list[str | None] | None:
+    if text is None:
+        return None
+    found: list[str | None] = []
+    for row, sentence in enumerate([text] if isinstance(text, str) else list(text)):
+        missing = sentence is None or sentence is pd.NA or sentence != sentence  # nan
+        if not missing and not isinstance(sentence, str):
+            raise DataError(f"text of sample {row} is a {type(sentence).__name__}, not a string")
+        found.append(None if missing else sentence)
+    return found
+
+
+def _clips(values: Any) -> list[Any] | None:
+    """One item per sample; a lone clip is a table of numbers."""
+    if values is None:
+        return None
+    if isinstance(values, pd.DataFrame) or (isinstance(values, np.ndarray) and values.ndim == 2):
+        return [values]
+    if isinstance(values, np.ndarray) and values.ndim == 3:
+        return [_unpadded(clip_TD) for clip_TD in values]
+    if isinstance(values, list | tuple | pd.Series | np.ndarray):
+        return list(values)
+    raise DataError(
+        f"frames are a {type(values).__name__}: give an array [frames, features], or a list of them"
+    )
+
+
+def _unpadded(clip_TD: NDArray[Any]) -> NDArray[Any]:
+    """Without frames of zeros at the end, but for one."""
+    used = np.flatnonzero(clip_TD.any(axis=1))
+    return clip_TD[: used[-1] + 1 if len(used) else 1]
+
+
+def _numbers(clip: Any, where: str) -> NDArray[np.float32]:
+    try:
+        return np.asarray(clip, np.float32)
+    except (TypeError, ValueError) as err:
+        raise DataError(f"{where} is no array of numbers ({err})") from err

@@ -1,0 +1,214 @@
+"""From clips to shards: what is kept, what is left out, kills and crashes."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from clip_files import scene, tone, write_clip
+from command_line import ENVIRONMENT
+from threadpoolctl import threadpool_limits
+
+from lnln_dist.clips import audio, extract, features, media
+from lnln_dist.clips.extract import Corpus, extract_corpus
+from lnln_dist.clips.features import Extractor, Job
+from lnln_dist.data.presets import find_preset
+from lnln_dist.data.schema import read_index
+from lnln_dist.data.shards import Split
+from lnln_dist.errors import ConfigError, DataError, UserError
+
+for needed in ("av", "librosa", "pysubs2"):
+    pytest.importorskip(needed)
+
+HEARD = Extractor(audio="mfcc,loudness", vision="none")
+SPLITS = {"train": 5, "valid": 2, "test": 2}
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """A label file and its clips: three splits, two rows that cannot be used."""
+    folder = tmp_path_factory.mktemp("raw")
+    rows = []
+    for split, count in SPLITS.items():
+        for k in range(count):
+            write_clip(
+                folder / "clips" / split / f"{k}.wav", sound_S=tone(0.4 + 0.1 * k, seed=len(rows))
+            )
+            rows.append([split, k, f"this is number {k}", k - 1, split])
+    (folder / "clips" / "train" / "9.wav").write_bytes(b"RIFF damaged")
+    rows += [["train", 9, "damaged", 1, "train"], ["train", 8, "", 1, "train"]]
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video_id", "clip_id", "text", "label", "mode"])
+        writer.writerows(rows)
+    return folder
+
+
+def corpus(raw, **changes):
+    given = {
+        "labels": raw / "labels.csv",
+        "clips": raw / "clips",
+        "preset": find_preset("own", "mosi", (-3.0, 3.0)),
+        "tokenizer": "corpus",
+        "most_rejected": 0.5,
+    }
+    return Corpus(**(given | changes))
+
+
+def hashes(index):
+    return {split: [shard.sha256 for shard in index.splits[split].shards] for split in SPLITS}
+
+
+@pytest.fixture(scope="module")
+def extracted(raw, tmp_path_factory):
+    target = tmp_path_factory.mktemp("out") / "own"
+    return target, extract_corpus(corpus(raw), target, HEARD)
+
+
+def test_the_shards_hold_what_the_clips_hold(raw, extracted):
+    target, found = extracted
+    index = found.index
+    assert {split: index.splits[split].rows for split in SPLITS} == SPLITS
+    assert index.widths == {"audio": 21, "vision": 1}
+    assert index.extraction["settings"]["audio"] == "mfcc,loudness"
+    assert index.extraction["versions"]["librosa"]
+    train = Split(target, "train", index)
+    assert train.ids[3] == "train$_$3"
+    assert train.raw_text(3) == "this is number 3"
+    assert train.labels[3] == 2
+    sound_S = media.read_audio(raw / "clips" / "train" / "3.wav", audio.RATE)
+    with threadpool_limits(1):
+        wanted_TD = audio.describe(sound_S, ("mfcc", "loudness"))
+    np.testing.assert_array_equal(train.frames("audio", 3), wanted_TD)
+    assert not train.frames("vision", 3).any()
+
+
+def test_rows_that_cannot_be_used_are_listed(extracted):
+    target, found = extracted
+    with target.with_name("own.rejected.csv").open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [(row["line"], row["id"]) for row in listed] == [
+        ("11", "train$_$9"),
+        ("12", "train$_$8"),
+    ]
+    assert "not a media file" in listed[0]["reason"]
+    assert "no text" in listed[1]["reason"]
+    assert (len(found.rejected), found.rows) == (2, 11)
+    assert not target.with_name("own.clips").exists()
+
+
+def test_too_many_of_them_write_nothing(raw, tmp_path):
+    with pytest.raises(DataError, match=r"2 of 11 rows cannot be used \(line 11: not a media"):
+        extract_corpus(corpus(raw, most_rejected=0.1), tmp_path / "own", HEARD)
+    assert not (tmp_path / "own").exists()
+    assert (tmp_path / "own.rejected.csv").exists()
+
+
+def test_what_was_extracted_is_not_extracted_again(raw, extracted, tmp_path, monkeypatch):
+    with pytest.raises(DataError):
+        extract_corpus(corpus(raw, most_rejected=0.0), tmp_path / "own", HEARD)
+    kept = sorted((tmp_path / "own.clips").iterdir())
+    assert len(kept) == sum(SPLITS.values())
+
+    opened = []
+
+    def pool(jobs, *_):
+        opened.extend(job.id for job in jobs)
+        return ((job, "damaged") for job in jobs)
+
+    monkeypatch.setattr(extract, "_in_pool", pool)
+    again = extract_corpus(corpus(raw), tmp_path / "own", HEARD)
+    assert opened == ["train$_$9"]
+    assert hashes(again.index) == hashes(extracted[1].index)
+
+
+def test_another_number_of_workers_writes_the_same(raw, extracted, tmp_path):
+    again = extract_corpus(corpus(raw), tmp_path / "own", HEARD, workers=3)
+    assert hashes(again.index) == hashes(extracted[1].index)
+
+
+def test_killed_and_started_again_it_writes_the_same(raw, extracted, tmp_path):
+    options = ["--dataset", "own", "--family", "mosi", "--label-range", "-3", "3"]
+    options += ["--tokenizer", "corpus", "--audio", "mfcc,loudness", "--vision", "none"]
+    options += ["--most-rejected", "0.5", "--workers", "1"]
+    start = [sys.executable, "-m", "lnln_dist", "extract", str(raw / "labels.csv")]
+    start += [str(raw / "clips"), str(tmp_path / "own"), *options]
+    environment = os.environ | ENVIRONMENT
+    killed = subprocess.Popen(start, env=environment, start_new_session=True)
+    cache, limit = tmp_path / "own.clips", time.monotonic() + 60
+    while not (cache.is_dir() and any(cache.glob("*.safetensors"))):
+        assert time.monotonic() < limit
+        assert killed.poll() is None
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (tmp_path / "own").exists()
+    before = {path.name for path in cache.glob("*.safetensors")}
+    subprocess.run(start, env=environment, check=True, capture_output=True, timeout=100)
+    assert before
+    assert hashes(read_index(tmp_path / "own")) == hashes(extracted[1].index)
+    assert not cache.exists()
+
+
+def _crash_on_one(job, extractor):
+    if job.id == "bad":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    job.target.write_bytes(b"x")
+
+
+def test_a_decoder_that_crashes_costs_one_clip(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "_try", _crash_on_one)
+    jobs = [Job(name, None, None, tmp_path / name) for name in ("a", "bad", "b", "c")]
+    assert extract.run_all(jobs, HEARD, workers=2) == {"bad": "the decoder crashed on it"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_frames_can_be_cut_where_published_files_cut_them(raw, tmp_path):
+    found = extract_corpus(corpus(raw, cut_sd=0.0), tmp_path / "own", HEARD)
+    lengths = [1 + int((0.4 + 0.1 * k) * audio.RATE) // audio.HOP for k in range(5)]
+    assert found.index.padded_lengths["audio"] == np.ceil(np.mean(lengths))
+
+
+def test_sound_and_pictures_of_one_clip(tmp_path, monkeypatch):
+    class Finder:
+        def find(self, rgb_HWC):
+            from lnln_dist.clips.faces import Face
+
+            if not rgb_HWC.any():
+                return None
+            return Face(np.random.default_rng(0).normal(size=(468, 3)).astype(np.float32), 1.0)
+
+    monkeypatch.setattr(features, "_finder", Finder)
+    write_clip(tmp_path / "a.mp4", sound_S=tone(1.0), pictures=scene(1.0, hidden=(0.4, 0.8)))
+    job = Job("a", tmp_path / "a.mp4", None, tmp_path / "a.safetensors")
+    features.extract(job, Extractor(audio="loudness", vision="geometry"))
+    found = features.read(job.target)
+    assert found.vision_TD.shape == (10, 19)
+    lost_T = np.isnan(found.vision_TD)
+    assert lost_T[4:8].all()
+    assert not lost_T[[0, 1, 2, 3, 8, 9]].any()
+    assert abs(len(found.audio_TD) - (1 + audio.RATE // audio.HOP)) <= 4
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"audio": "nothing"}, "no descriptor 'nothing'"),
+        ({"vision": "faces"}, "--vision faces: choose"),
+        ({"pictures_per_s": 0}, "--pictures-per-s 0"),
+        ({"average": 0}, "--average 0"),
+        ({"openface_csv": "x"}, "--openface-csv has no effect"),
+    ],
+)
+def test_choices_that_cannot_be(given, words):
+    with pytest.raises(ConfigError, match=words):
+        Extractor(**given)
+
+
+def test_a_target_that_exists(raw, extracted):
+    with pytest.raises(UserError, match="exists: choose another folder"):
+        extract_corpus(corpus(raw), extracted[0], HEARD)

@@ -1,0 +1,43 @@
+"""Texts cut into the pieces of their tokens."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from lnln_dist.evaluate.erased import pieces, tokenizer_in
+
+
+class _Words:
+    """A tokenizer of words between [CLS] and [SEP]; ids are the words' lengths."""
+
+    def encode(self, text: str):
+        spans, at = [(0, 0)], 0
+        for word in text.split():
+            at = text.index(word, at)
+            spans.append((at, at + len(word)))
+            at += len(word)
+        spans.append((0, 0))
+
+        ids = [100, *(b - a for a, b in spans[1:-1]), 101]
+        return SimpleNamespace(ids=ids, offsets=spans)
+
+    def id_to_token(self, number: int) -> str:
+        return {1: "##x"}.get(number, f"w{number}")
+
+
+def test_a_cut_sentence_keeps_its_end_unmarked() -> None:
+    found = pieces("ab  cde f", [100, 2, 101], _Words())
+    assert found == [("ab", 1), ("  cde f", -1)]
+
+
+def test_tokens_of_another_text_are_shown_as_they_are() -> None:
+    assert pieces("ab cde", [100, 7, 1, 101], _Words()) == [(" w7", 1), ("x", 2)]
+    assert pieces("ab cde", [100, 2, 3, 101], None) == [("ab cde", -1)]
+
+
+def test_a_tokenizer_is_looked_for_in_turn(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\ngood\n")
+    assert tokenizer_in([None, tmp_path / "gone", tmp_path / "empty"]) is None
+    found = tokenizer_in([tmp_path / "empty", tmp_path / "own"])
+    assert found.encode("good").ids == [2, 4, 3]

@@ -1,0 +1,52 @@
+"""Folders of evaluations, also of before protocols were objects."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from evaluations import write_evaluation
+
+from lnln_dist.errors import UserError
+from lnln_dist.report.comparison import compare
+from lnln_dist.report.read import read
+
+RUNS = {"a1": ("lnln", 1, 0.5)}
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    """Changes entries of evaluation.json; None takes one away."""
+    path = folder / "evaluation.json"
+    summary = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({k: v for k, v in summary.items() if v is not None}))
+
+
+def test_a_folder_without_definition_and_shares_reads_as_before(tmp_path: Path) -> None:
+    choices = {"missing": [("text",)], "absent": ("vision",)}
+    new = write_evaluation(tmp_path / "new", RUNS, **choices)
+    old = write_evaluation(tmp_path / "old", RUNS, **choices)
+    frame = pd.read_csv(old / "metrics.csv")
+    lately = [c for c in frame if c == "rate" or c.startswith("erased_")]
+    assert len(lately) == 4
+    frame.drop(columns=lately).to_csv(old / "metrics.csv", index=False)
+    table = pd.read_parquet(old / "predictions.parquet")
+    table = table.drop(columns=["protocol", *(c for c in table if c.startswith("erased_"))])
+    table.to_parquet(old / "predictions.parquet")
+    (one,), (two,) = read([new]), read([old])
+    assert two.protocol == "paper, without vision"
+    for a, b in zip(one.grid("mae")[:2], two.grid("mae")[:2], strict=True):
+        assert (a == b).all()
+    assert one.metrics["rate"].tolist() == two.metrics["rate"].tolist()
+
+
+def test_one_name_for_two_definitions_is_refused(tmp_path: Path) -> None:
+    one = write_evaluation(tmp_path / "one", RUNS)
+    two = write_evaluation(tmp_path / "two", {"b1": ("text", 1, 0.5)})
+    rewrite(one, protocol_definition={"name": "mine", "grids": [{"spans": 1}]})
+    assert len(read([one, two])) == 2  # an older folder has none
+    rewrite(two, protocol_definition={"name": "mine", "grids": [{"spans": 2}]})
+    with pytest.raises(UserError, match="evaluate them alike"):
+        read([one, two])
+    rewrite(two, protocol="mine v2", protocol_words="mine v2: two spans")
+    assert len({run.protocol for run in read([one, two])}) == 2
+    assert "protocol mine v2: two spans" in compare([one, two]).words
