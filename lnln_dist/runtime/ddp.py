@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -14,12 +13,6 @@ from lnln_dist.errors import TrainingError
 from lnln_dist.runtime.spread import Spread
 
 MOST_SKIPS = 25  # fp16 steps skipped in a row before the run is called diverged
-
-
-def _held(model: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
-    """The parameters that an optimizer updates, in the model's order."""
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return [p for p in model.parameters() if id(p) in held]
 
 
 class Ddp(Spread):
@@ -58,8 +51,7 @@ class Ddp(Spread):
     def gradient_norm(self, model: nn.Module, optimizer: Optimizer) -> Tensor:
         """As ``Spread.gradient_norm``."""
         self._accelerator.unscale_gradients(optimizer)
-        grads = [p.grad for p in _held(model, optimizer) if p.grad is not None]
-        return torch.nn.utils.get_total_norm(grads)
+        return super().gradient_norm(model, optimizer)
 
     def update(
         self, model: nn.Module, optimizer: Optimizer, *, norm: float, clip_norm: float
@@ -69,11 +61,7 @@ class Ddp(Spread):
         Raises:
             TrainingError: too many fp16 steps in a row overflowed.
         """
-        if clip_norm and norm < float("inf"):
-            total = torch.tensor(norm, device=self._accelerator.device)
-            torch.nn.utils.clip_grads_with_norm_(_held(model, optimizer), clip_norm, total)
-        optimizer.step()
-        model.zero_grad(set_to_none=True)  # those of another optimizer's parameters, too
+        super().update(model, optimizer, norm=norm, clip_norm=clip_norm)
         skipped = bool(getattr(optimizer, "step_was_skipped", False))
         self._skips = self._skips + 1 if skipped else 0
         if self._skips > MOST_SKIPS:

@@ -61,8 +61,7 @@ class Spread:
 
         A scalar on the device: whoever reads it waits for the device.
         """
-        del optimizer
-        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        grads = [p.grad for p in _held(model, optimizer) if p.grad is not None]
         return self._whole(torch.nn.utils.get_total_norm(grads))
 
     def update(
@@ -71,9 +70,9 @@ class Spread:
         """Clips, updates and forgets the gradients (collective); True if the update was skipped."""
         if clip_norm and norm < float("inf"):
             total = torch.tensor(norm, device=self._device)
-            torch.nn.utils.clip_grads_with_norm_(model.parameters(), clip_norm, total)
+            torch.nn.utils.clip_grads_with_norm_(_held(model, optimizer), clip_norm, total)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)  # those of another optimizer's parameters, too
         return False
 
     def weight(self, parameter: nn.Parameter) -> Tensor:
@@ -109,6 +108,12 @@ class Spread:
     def _own_part(self, value: Tensor, like: Tensor) -> Tensor:
         """The part of a whole tensor that this rank holds, cut as ``like`` is."""
         return value.to(like.device)
+
+
+def _held(model: nn.Module, optimizer: Optimizer) -> list[nn.Parameter]:
+    """The parameters that an optimizer updates, in the model's order."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return [p for p in model.parameters() if id(p) in held]
 
 
 def cast_forward(model: nn.Module, autocast: Callable[[], AbstractContextManager[Any]]) -> None:

@@ -42,7 +42,7 @@ class LNLNConfig(EmbeddingConfig):
     """Stop gradients through the reconstruction target."""
 
     @model_validator(mode="after")
-    def _check(self) -> "LNLNConfig":
+    def _check_detached(self) -> "LNLNConfig":
         if self.detach_completeness and self.correction != "predicted":
             raise ValueError(
                 f"detach_completeness has no effect with correction {self.correction}: drop it"

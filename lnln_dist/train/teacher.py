@@ -1,9 +1,10 @@
 """Another run's network that says, in training, how much of a text's meaning is still there.
 
 After TCMR: the completeness of a damaged text is the probability that a classifier of text, trained
-on whole texts, gives the true class. Ours predicts a number y; taken with the normal error that it
-shows on whole texts, it gives the polarity of the label (below zero or not) the probability
-Phi(y / s), or Phi(-y / s) for labels below zero; s is the root mean square error on validation.
+on whole texts, gives the true class. One that predicts a number y (``task.kind`` regression), taken
+with the normal error that it shows on whole texts, gives the polarity of the label (below zero or
+not) the probability Phi(y / s), or Phi(-y / s) for labels below zero; s is the root mean square
+error on validation.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lnln_dist.classes import cut
 from lnln_dist.config import Config
 from lnln_dist.data.noise import CleanNoise
 from lnln_dist.data.shards import ShardedDataset
@@ -33,18 +35,24 @@ class Teacher:
 
     Args:
         network: of the other run, on this rank's device.
-        error: its root mean square error on whole texts, in the labels' unit.
+        error: root mean square error on whole texts of one that predicts a number, in its unit.
+        class_N: else the classes of the training split's labels, int64, on this rank's device.
     """
 
-    def __init__(self, network: nn.Module, error: float) -> None:
-        self._network, self._error = network.eval().requires_grad_(False), error
+    def __init__(
+        self, network: nn.Module, *, error: float = 1.0, class_N: Tensor | None = None
+    ) -> None:
+        self._network = network.eval().requires_grad_(False)
+        self._error, self._class_N = error, class_N
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Probability of the true polarity given the damaged texts, float32, [B]."""
+        """Probability of the true class or polarity given the damaged texts, float32, [B]."""
         with torch.no_grad(), torch.autocast(batch.label_B.device.type, enabled=False):
-            found_B = cast(Network, self._network).predict(batch).sentiment.float()
+            found = cast(Network, self._network).predict(batch).sentiment.float()
+        if self._class_N is not None:
+            return found.gather(1, self._class_N[batch.row_B].unsqueeze(1)).squeeze(1)
         side_B = torch.where(batch.label_B < 0, -1.0, 1.0)
-        share_B: Tensor = torch.special.ndtr(side_B * found_B / self._error)
+        share_B: Tensor = torch.special.ndtr(side_B * found / self._error)
         return share_B
 
 
@@ -93,8 +101,11 @@ def load_teacher(config: Config, dataset: ShardedDataset, runtime: Runtime) -> T
         )
     check_compatible(case.run, dataset, "train")
     network = load_model(case.run)[0].to(runtime.device)
+    if count := case.run.config.task.classes:
+        class_N = cut(dataset.split("train").labels, dataset.index.family, count)
+        return Teacher(network, class_N=torch.from_numpy(class_N).to(runtime.device))
     [found] = predict_case(
         case, network, [CleanNoise()], runtime=runtime, batch_size=config.select.batch_size
     )
     error = float(np.sqrt(np.mean((found.sentiment - case.split.labels) ** 2)))
-    return Teacher(network, max(error, float(np.finfo(np.float32).tiny)))
+    return Teacher(network, error=max(error, float(np.finfo(np.float32).tiny)))

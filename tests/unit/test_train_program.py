@@ -88,52 +88,6 @@ def test_paused_and_resumed_equals_undisturbed(data: Path, tmp_path: Path, name:
     assert second.state.best == whole.state.best
 
 
-@pytest.mark.parametrize(("kind", "count"), [("three-class", 3), ("seven-class", 7)])
-def test_classes_from_training_to_comparison(
-    data: Path, tmp_path: Path, kind: str, count: int
-) -> None:
-    plain = settings.to_dict(config(data, "text"))
-    plain["task"] = {"kind": kind, "class_weights": "balanced"}
-    plain["select"] |= {"metric": f"f1_macro{count}", "rates": [0.0, 0.5]}
-    result = run(settings.build(plain), tmp_path / "run", cpu=True)
-    opened = Run(tmp_path / "run")
-    _, note = opened.load_best()
-    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    scores = [line for line in lines if "valid/threshold/0" in str(line)]
-    assert len(scores) == 3
-    assert sum(note["thresholds"]) == pytest.approx(1)
-    assert note["score"] == result.state.best["best"]
-
-    where, runtime = tmp_path / "results", Runtime(cpu=True)
-    found = evaluate_runs([tmp_path / "run"], output=where, runtime=runtime, rates=[0.0, 0.5])
-    show(found.metrics, found.summary, file=io.StringIO())
-    (record,) = found.summary["runs"]
-    assert (record["task"], record["checkpoints"]["best"]) == (kind, note)
-    table = pd.read_parquet(where / "predictions.parquet")
-    values = class_values("mosi", count)
-    probability_NC = table[[f"p_{value:g}" for value in values]].to_numpy()
-    assert probability_NC.sum(axis=1) == pytest.approx(1)
-    assert (table.prediction == values[decide(probability_NC, note["thresholds"])]).all()
-    known = {f"{score}{n}" for score in ("acc", "f1_macro") for n in (7, 5, 3) if n <= count}
-    assert set(found.metrics.metric) == known
-    clean = table[(table.rate == 0) & (table.noise_seed == 1)]
-    right = (cut(clean.prediction, "mosi", count) == cut(clean.label, "mosi", count)).mean()
-    row = found.metrics.query(f"metric == 'acc{count}' and rate_text == 0 and noise_seed == 1")
-    assert row.value.item() == pytest.approx(right)
-
-    predict_file(tmp_path / "run", data, output=tmp_path / "p.csv", runtime=runtime)
-    written = pd.read_csv(tmp_path / "p.csv")
-    assert list(written.columns[:4]) == ["id", "label", "prediction", f"p_{values[0]:g}"]
-    assert written.prediction.tolist() == clean.prediction.tolist()
-
-    compared = compare([where], f"f1_macro{count}").models
-    assert compared["mean"].item() == pytest.approx(
-        found.metrics.query(f"metric == 'f1_macro{count}' and model == 'text'").value.mean()
-    )
-    with pytest.raises(UserError, match=f"--metric mae: choose one of acc{count}"):
-        compare([where], "mae")
-
-
 def alternating(data: Path, **train: object) -> Config:
     """Three steps in each of the two passes of an epoch."""
     own = {"order": "alternating", "epochs": 2, "checkpoint_steps": 3, "log_steps": 3}
@@ -234,6 +188,52 @@ def test_an_idle_completeness_check_is_told_at_the_end(
     else:
         assert len(slopes) == 2 and abs(slopes[-1]) < 0.1
         assert told.count(True) == 1 and told[-1]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("three-class", 3), ("seven-class", 7)])
+def test_classes_from_training_to_comparison(
+    data: Path, tmp_path: Path, kind: str, count: int
+) -> None:
+    plain = settings.to_dict(config(data, "text"))
+    plain["task"] = {"kind": kind, "class_weights": "balanced"}
+    plain["select"] |= {"metric": f"f1_macro{count}", "rates": [0.0, 0.5]}
+    result = run(settings.build(plain), tmp_path / "run", cpu=True)
+    opened = Run(tmp_path / "run")
+    _, note = opened.load_best()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    scores = [line for line in lines if "valid/threshold/0" in str(line)]
+    assert len(scores) == 3
+    assert sum(note["thresholds"]) == pytest.approx(1)
+    assert note["score"] == result.state.best["best"]
+
+    where, runtime = tmp_path / "results", Runtime(cpu=True)
+    found = evaluate_runs([tmp_path / "run"], output=where, runtime=runtime, rates=[0.0, 0.5])
+    show(found.metrics, found.summary, file=io.StringIO())
+    (record,) = found.summary["runs"]
+    assert (record["task"], record["checkpoints"]["best"]) == (kind, note)
+    table = pd.read_parquet(where / "predictions.parquet")
+    values = class_values("mosi", count)
+    probability_NC = table[[f"p_{value:g}" for value in values]].to_numpy()
+    assert probability_NC.sum(axis=1) == pytest.approx(1)
+    assert (table.prediction == values[decide(probability_NC, note["thresholds"])]).all()
+    known = {f"{score}{n}" for score in ("acc", "f1_macro") for n in (7, 5, 3) if n <= count}
+    assert set(found.metrics.metric) == known
+    clean = table[(table.rate == 0) & (table.noise_seed == 1)]
+    right = (cut(clean.prediction, "mosi", count) == cut(clean.label, "mosi", count)).mean()
+    row = found.metrics.query(f"metric == 'acc{count}' and rate_text == 0 and noise_seed == 1")
+    assert row.value.item() == pytest.approx(right)
+
+    predict_file(tmp_path / "run", data, output=tmp_path / "p.csv", runtime=runtime)
+    written = pd.read_csv(tmp_path / "p.csv")
+    assert list(written.columns[:4]) == ["id", "label", "prediction", f"p_{values[0]:g}"]
+    assert written.prediction.tolist() == clean.prediction.tolist()
+
+    compared = compare([where], f"f1_macro{count}").models
+    assert compared["mean"].item() == pytest.approx(
+        found.metrics.query(f"metric == 'f1_macro{count}' and model == 'text'").value.mean()
+    )
+    with pytest.raises(UserError, match=f"--metric mae: choose one of acc{count}"):
+        compare([where], "mae")
 
 
 def test_a_run_says_where_it_trains(

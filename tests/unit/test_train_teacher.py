@@ -56,10 +56,29 @@ class Fixed(nn.Module):
 
 def test_it_gives_the_probability_of_the_true_side_of_zero() -> None:
     batch = random_batch()._replace(label_B=torch.tensor([0.6, -0.2, 0.0]))
-    found = Teacher(Fixed(), 2.0)(batch)
+    found = Teacher(Fixed(), error=2.0)(batch)
     normal = torch.distributions.Normal(0.0, 1.0)
     expected = normal.cdf(torch.tensor([0.5, -0.5, -1.0]))
     torch.testing.assert_close(found, expected)
+
+
+class FixedClasses(nn.Module):
+    def predict(self, batch: Batch) -> Prediction:
+        return Prediction(torch.tensor([[0.7, 0.2, 0.1]]).expand(len(batch.row_B), 3), {})
+
+
+def test_of_classes_it_gives_the_probability_of_the_true_one() -> None:
+    batch = random_batch()._replace(row_B=torch.tensor([3, 0, 2]))
+    found = Teacher(FixedClasses(), class_N=torch.tensor([2, 9, 1, 0]))(batch)
+    torch.testing.assert_close(found, torch.tensor([0.7, 0.1, 0.2]))
+
+
+def test_a_run_of_classes_is_a_teacher(place: Path, tmp_path: Path) -> None:
+    given = settings.to_dict(Run(place / "text").config)
+    given["task"]["kind"], given["select"]["metric"] = "three-class", "acc3"
+    run(settings.build(given), tmp_path / "text", cpu=True)
+    run(config(place, classifier=str(tmp_path / "text")), tmp_path / "run", cpu=True)
+    assert all(0 < label < 1 for label in labels(tmp_path / "run"))
 
 
 def labels(folder: Path) -> list[float]:
