@@ -420,7 +420,8 @@ class _Help(DefaultHelpFormatter):
         if isinstance(action, argparse._HelpAction):
             return "show this help and exit"
         notes = [self._get_type_str(action)] if isinstance(action, ActionTypeHint) else []
-        if "." in action.dest or action.default not in (None, False, argparse.SUPPRESS, []):
+        unset = action.default in (None, argparse.SUPPRESS, []) or action.default is False
+        if "." in action.dest or not unset:
             notes.append("" if isinstance(action, _ActionConfigLoad) else "default: %(default)s")
         noted = "; ".join(filter(None, notes))
         return f"{action.help or ''}{f' ({noted})' if noted else ''}"

@@ -76,6 +76,8 @@ def prepare(
     if asked.rescale_labels:
         preset.check_rescaling()
     folder = local_only(target, what="the shards")
+    if folder.name in ("", ".."):
+        raise DataError(f"{target}: give the name of a folder to write")
     if overwrite and folder.exists():
         # A slip of the path must not cost anything but prepared data.
         held = [folder] if folder.is_file() else sorted(folder.iterdir())

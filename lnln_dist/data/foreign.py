@@ -40,7 +40,7 @@ def by_name(content: dict[Any, Any], others: dict[str, str], where: str) -> dict
     """
     named: dict[str, Any] = {}
     for key, value in content.items():
-        if (name := _name(key)) in named:
+        if (name := _name(key)) in named and isinstance(key, str | bytes):
             raise DataError(f"{where}: two entries are named {shown(name)}: leave one of them out")
         named[name] = value
     for own in dict.fromkeys(others.values()):

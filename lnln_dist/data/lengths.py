@@ -202,16 +202,16 @@ def _aligned(looks: Sequence[_Look], *, front: bool) -> bool:
             return False
         if _contradicted(look, front=front).any():
             return False
-        near.append((look.length_N - _span(look.filled_NT) <= NEAR)[look.filled_NT.any(axis=1)])
+        span_N = look.filled_NT.shape[1] - sum(_zero_ends(look.filled_NT))
+        near.append((look.length_N - span_N <= NEAR)[look.filled_NT.any(axis=1)])
     told = np.concatenate(near)
     return bool(len(told)) and bool(told.mean() >= 0.5)
 
 
 def _zeros_in_front(looks: Sequence[_Look]) -> bool | None:
     """Whether zeros lead clearly more often than they trail; None if neither is clear."""
-    filled = [look.filled_NT[look.filled_NT.any(axis=1)] for look in looks]
-    lead_N = np.concatenate([f.shape[1] - _length(f, front=True) for f in filled])
-    trail_N = np.concatenate([f.shape[1] - _length(f, front=False) for f in filled])
+    ends = [_zero_ends(look.filled_NT[look.filled_NT.any(axis=1)]) for look in looks]
+    lead_N, trail_N = (np.concatenate(side) for side in zip(*ends, strict=True))
     # A sequence may begin with zeros of its own (a face not yet found), but seldom does.
     for front, more_N, less_N in ((True, lead_N, trail_N), (False, trail_N, lead_N)):
         more, less = (more_N > 0).sum(), (less_N > 0).sum()
@@ -220,19 +220,12 @@ def _zeros_in_front(looks: Sequence[_Look]) -> bool | None:
     return None
 
 
-def _length(filled_NT: NDArray[np.bool_], *, front: bool) -> NDArray[np.int64]:
-    """Places from the unpadded side to the last frame that is not zero, [N]."""
-    toward_NT = filled_NT if front else filled_NT[:, ::-1]
-    last_N = filled_NT.shape[1] - np.argmax(toward_NT, axis=1)
-    length_N: NDArray[np.int64] = np.where(filled_NT.any(axis=1), last_N, 0).astype(np.int64)
-    return length_N
-
-
-def _span(filled_NT: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Places from the first frame that is not zero to the last, [N]."""
-    both_N = _length(filled_NT, front=False) + _length(filled_NT, front=True)
-    span_N: NDArray[np.int64] = both_N - filled_NT.shape[1]
-    return span_N
+def _zero_ends(filled_NT: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Zeros before the first frame and behind the last, [N] each; T and T where there is none."""
+    places, has_N = filled_NT.shape[1], filled_NT.any(axis=1)
+    lead_N = np.where(has_N, np.argmax(filled_NT, axis=1), places)
+    trail_N = np.where(has_N, np.argmax(filled_NT[:, ::-1], axis=1), places)
+    return lead_N, trail_N
 
 
 def _extent(look: _Look, m: FrameModality, front: bool, aligned: bool) -> Extent:
@@ -241,7 +234,7 @@ def _extent(look: _Look, m: FrameModality, front: bool, aligned: bool) -> Extent
         length_N = look.length_N
         counts[f"{m}.length_from_mask"] = 0 if look.given else rows
     else:
-        length_N = _length(look.filled_NT, front=front)
+        length_N = places - _zero_ends(look.filled_NT)[0 if front else 1]
         counts[f"{m}.length_from_zeros"] = rows
     start_N = np.where(length_N > 0, places - length_N, 0) if front else np.zeros_like(length_N)
     counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
@@ -255,7 +248,7 @@ def _unled(
 
     Lengths may count padding in front, and frames may lie between zeros on both sides.
     """
-    ends = {n: _zero_ends(looks[n].filled_NT, extent) for n, extent in extents.items()}
+    ends = {n: _inner_ends(looks[n].filled_NT, extent) for n, extent in extents.items()}
     whole = _is_led(list(ends.values()))
     out = {}
     for n, (start_N, length_N, counts) in extents.items():
@@ -282,14 +275,16 @@ def _is_led(ends: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> bool
     return bool(leading >= max(FEW, 0.5 * len(lead_N)) and trailing <= 0.1 * leading)
 
 
-def _zero_ends(
+def _inner_ends(
     filled_NT: NDArray[np.bool_], extent: Extent
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Zero frames that sequences begin and end with, within their extents, [N] each."""
     places, stop_N = filled_NT.shape[1], extent.start_N + extent.length_N
     place_T = np.arange(places)
     inside_NT = filled_NT & (place_T >= extent.start_N[:, None]) & (place_T < stop_N[:, None])
-    has_N = inside_NT.any(axis=1)
-    lead_N = np.where(has_N, places - _length(inside_NT, front=True) - extent.start_N, 0)
-    trail_N = np.where(has_N, stop_N - _length(inside_NT, front=False), 0)
-    return lead_N, trail_N
+    lead_N, trail_N = _zero_ends(inside_NT)
+    has_N = lead_N < places
+    return (
+        np.where(has_N, lead_N - extent.start_N, 0),
+        np.where(has_N, trail_N - (places - stop_N), 0),
+    )

@@ -4,6 +4,7 @@
 """
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,7 +140,9 @@ def read_pickle(
             raise DataError(problem)
         if "label" not in found.labels:
             raise DataError(f"{where}: no field {LABELS['label']}: training needs labels")
-        _refuse_duplicates(found.ids, where)
+        sample, times = Counter(found.ids).most_common(1)[0]
+        if times > 1:
+            raise DataError(f"{where}: id {sample!r} occurs more than once: ids must be unique")
         for label, values in found.labels.items():
             found.labels[label] = label_numbers(
                 values,
@@ -212,11 +215,3 @@ def _raw_text(fields: dict[str, Any], ids: Sequence[str], where: str, encoding: 
     _check_rows(fields, field, where)
     read = texts if field == "raw_text" else sentences
     return read(fields[field], ids, f"{where}: {field}", encoding)
-
-
-def _refuse_duplicates(ids: Sequence[str], where: str) -> None:
-    seen: set[str] = set()
-    for sample in ids:
-        if sample in seen:
-            raise DataError(f"{where}: id {sample!r} occurs more than once: ids must be unique")
-        seen.add(sample)

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +20,6 @@ MANY = 100  # labels that reach the ends of the range in any real corpus
 
 # ``vocabulary.vocabulary_sha256`` of the 30522 word pieces of bert-base-uncased.
 BERT_UNCASED = "56ab807c90f9195e8ee3436ceb2fdab015e85dda4e5bf736a9bcd8aedd53854c"
-
-
-def _bert(name: str, size: int, sha256: str | None) -> TokenizerInfo:
-    return TokenizerInfo(
-        name=name,
-        vocab_sha256=sha256,
-        vocab_size=size,
-        pad_id=0,
-        unk_id=100,
-        cls_id=101,
-        sep_id=102,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,33 +63,31 @@ class Preset:
         return np.asarray(low + share_N * (high - low), np.float32)
 
 
-_UNCASED = _bert("bert-base-uncased", 30522, BERT_UNCASED)
-
-
-def _public(
-    dataset: str,
-    family: Family,
-    tokenizer: TokenizerInfo | None,
-    widths: tuple[int, int] | None = None,
-) -> Preset:
-    return Preset(
-        dataset=dataset,
+_IDS: dict[str, Any] = {
+    "pad_id": 0,
+    "unk_id": 100,
+    "cls_id": 101,
+    "sep_id": 102,
+}  # of BERT, in any language
+_UNCASED = TokenizerInfo(
+    name="bert-base-uncased", vocab_sha256=BERT_UNCASED, vocab_size=30522, **_IDS
+)
+_CHINESE = TokenizerInfo(name="bert-base-chinese", vocab_sha256=None, vocab_size=21128, **_IDS)
+_PUBLIC: tuple[tuple[str, Family, TokenizerInfo | None, tuple[int, int] | None], ...] = (
+    ("demo", "mosi", None, None),  # the built-in synthetic corpus, which comes as sentences
+    ("mosi", "mosi", _UNCASED, (5, 20)),
+    ("mosei", "mosi", _UNCASED, (74, 35)),
+    ("sims", "sims", _CHINESE, (33, 709)),
+)
+PRESETS = {
+    name: Preset(
+        dataset=name,
         family=family,
         label_range=LABEL_RANGE[family],
         tokenizer=tokenizer,
         widths=widths,
     )
-
-
-PRESETS = {
-    preset.dataset: preset
-    for preset in (
-        # The built-in synthetic corpus, which comes as sentences.
-        _public("demo", "mosi", None),
-        _public("mosi", "mosi", _UNCASED, (5, 20)),
-        _public("mosei", "mosi", _UNCASED, (74, 35)),
-        _public("sims", "sims", _bert("bert-base-chinese", 21128, None), (33, 709)),
-    )
+    for name, family, tokenizer, widths in _PUBLIC
 }
 
 

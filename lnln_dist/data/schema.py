@@ -190,10 +190,9 @@ def read_index(folder: Path) -> Index:
         raise DataError(f"{path}: not JSON, so damaged: {remedy}") from err
     if not isinstance(content, dict):
         raise DataError(f"{path}: not an index: {remedy}")
-    if content.get("format_version") != FORMAT_VERSION:
+    if (version := content.get("format_version")) != FORMAT_VERSION:
         raise DataError(
-            f"{path}: format version {content.get('format_version')!r}, this program reads "
-            f"{FORMAT_VERSION}: {remedy}"
+            f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}: {remedy}"
         )
     checksum = content.pop("checksum", None)
     try:

@@ -13,6 +13,7 @@ FP16_MOST = float(np.finfo(np.float16).max)
 FAR = 1000  # times the median column: far from the others
 SHOWN = 4  # columns named
 
+GAP = {"text": "[UNK] tokens", "audio": "zero frames", "vision": "zero frames"}
 # Repairs by the part of their name after the field: what happened, and what was counted.
 MEANING = {
     "nan": "values were NaN: set to 0",
@@ -22,12 +23,12 @@ MEANING = {
     "empty": "sequences had no frames: one frame of zeros each",
     "cut": "sequences were longer than the places kept: ends cut off",
     "over_padding": "lengths exceeded the padded sequence: cut to it",
-    "beyond_length": "frames outside their sequence were not zero: dropped",
+    "beyond_length": "frames outside the sequence were not zero: dropped",
     "padded_in_front": "samples were padded in front: moved to the beginning",
     "leading_zeros": "zero frames begin sequences and may be padding, which too few show: kept",
     "length_from_mask": "lengths were missing: taken from the text's attention mask",
     "length_from_zeros": "lengths were missing: taken from where the frames are not zero",
-    "last_not_sep": "sentences do not end with [SEP]: kept as they are",
+    "last_not_sep": "sentences do not end with [SEP]: nothing was changed",
     "no_words": "sentences were empty: [CLS] and [SEP] only",
     "clipped": "labels were outside the range: set to its end",
 }
@@ -110,12 +111,11 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
 def natural_gaps(index: Index, split: SplitName) -> list[str]:
     """What of a split arrives damaged, a line per modality: it is data as it is, not repaired."""
     return [
-        f"natural gaps in {split}: {m}: {found.places} {what} in {found.runs} runs within "
+        f"natural gaps in {split}: {m}: {found.places} {GAP[m]} in {found.runs} runs within "
         f"{found.samples} of {index.splits[split].rows} samples "
         f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
         for m, of_split in (index.gaps or {}).items()
         if (found := of_split[split]).runs
-        for what in ["[UNK] tokens" if m == "text" else "zero frames"]
     ]
 
 
@@ -162,7 +162,12 @@ def in_words(index: Index, split: SplitName, *, unsaid: Collection[str] = ()) ->
         else:
             share = ""
         if kind not in unsaid:
-            lines.append(f"{field}: {count} {MEANING.get(kind, kind)}{share}")
+            meaning = MEANING.get(kind, kind)
+            if count == 1:
+                noun, _, rest = meaning.partition(" ")
+                rest = rest.replace("were", "was", 1).replace("do not", "does not", 1)
+                meaning = f"{noun.removesuffix('s')} {rest}"
+            lines.append(f"{field}: {count} {meaning}{share}")
     return lines
 
 

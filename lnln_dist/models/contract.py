@@ -1,4 +1,7 @@
-"""Does a user's network keep what ``types.Network`` promises? Tried once, before the first step."""
+"""From settings to a network, whichever model they name, and whether it keeps its promises.
+
+What ``types.Network`` says is tried once with a user's network, before the first step.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +13,8 @@ from torch import Tensor, nn
 from lnln_dist.config import MODALITIES, Config, TaskConfig
 from lnln_dist.errors import ConfigError, UserError
 from lnln_dist.models.shapes import InputShapes
-from lnln_dist.specs.registry import find_spec, loss_weights
-from lnln_dist.types import Losses, Network, Prediction, blank_batch
+from lnln_dist.specs.registry import find_spec, is_own, loss_weights
+from lnln_dist.types import Losses, Network, Prediction, SentenceEncoder, blank_batch
 
 SIZE, PLACES = 2, 64  # of the batch that is tried; longer than any kernel
 # First parts of the tags that the log gives to other things.
@@ -35,6 +38,35 @@ def call_own(name: str, what: str, function: Callable[[], Any]) -> Any:
         raise ConfigError(
             f"model.name: {what} of {name} ends in {type(err).__name__}: {why}"
         ) from err
+
+
+def build_network(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> nn.Module:
+    """The network of a run, with random weights but for the encoder's.
+
+    Args:
+        config: of the run.
+        encoder: the text encoder, a module.
+        shapes: frame widths and longest sequences.
+
+    Raises:
+        ConfigError: a user's model is not a network with the two verbs of ``types.Network``.
+    """
+    name = config.model.name
+    builder = find_spec(name).builder()
+    if is_own(name):
+        network = call_own(name, "build", lambda: builder(config, encoder, shapes))
+    else:
+        network = builder(config, encoder, shapes)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(
+            f"model.name: {config.model.name} builds a {type(network).__name__}, not a nn.Module"
+        )
+    lacking = [verb for verb in ("losses", "predict") if not callable(getattr(network, verb, None))]
+    if lacking:
+        raise ConfigError(
+            f"model.name: the network of {config.model.name} lacks {' and '.join(lacking)}"
+        )
+    return network
 
 
 def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None:
@@ -124,7 +156,8 @@ def _in_prediction(found: Any, extras: tuple[str, ...], task: TaskConfig) -> str
             f"the extras of predict(batch) are {_listed(set(found.extras))}, its spec's are "
             f"{_listed(set(extras))}"
         )
-    if task.classes and tuple(found.sentiment.shape) != (SIZE, task.classes):
+    shape = tuple(getattr(found.sentiment, "shape", ()))
+    if task.classes and shape != (SIZE, task.classes):
         return (
             f"predict(batch): the sentiment has to be probabilities [B, {task.classes}] for "
             f"task.kind {task.kind}; a network without classes is trained by task.kind regression"

@@ -12,7 +12,7 @@ from lnln_dist.metrics import Family
 from lnln_dist.report.models import Model
 from lnln_dist.report.read import RunScores
 from lnln_dist.report.seeds import RANDOM
-from lnln_dist.report.terms import CLASSES, classes
+from lnln_dist.report.terms import CLASS_NAMES, classes
 
 BINS = 8  # of lengths, as equally full as ties allow
 Floats = NDArray[np.float64]
@@ -81,7 +81,7 @@ def outputs_of(model: Model, metric: str) -> Outputs:
 
 def confusion(out: Outputs, family: Family) -> dict[Condition, list[list[int]]]:
     """How often each true class (rows) was predicted as each (columns), over all seeds."""
-    size = len(CLASSES[family])
+    size = len(CLASS_NAMES[family])
     true_N = classes(out.label_N, family)
     tables = {}
     for at, prediction_SN in out.prediction_SN.items():

@@ -36,7 +36,7 @@ from lnln_dist.report.read import FILES
 from lnln_dist.report.samples import Contents, Open, described, size_of
 from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.tables import Table
-from lnln_dist.report.terms import CLASSES
+from lnln_dist.report.terms import CLASS_NAMES
 
 LIMIT = 5_000_000  # bytes of the page
 SAMPLES = 400  # shown one by one, fewer where the page would be too large
@@ -79,7 +79,7 @@ def data_of(
     return {
         "metric": found.metric,
         "direction": {metric: DIRECTION[metric] for metric in by_metric},
-        "classes": list(CLASSES[found.compared[0].runs[0].family]),
+        "classes": list(CLASS_NAMES[found.compared[0].runs[0].family]),
         "protocols": parts,
     }
 

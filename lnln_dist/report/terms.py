@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 SIMS_EDGES = {"acc5": (-0.7, -0.1, 0.1, 0.7), "acc3": (-0.1, 0.1), "acc2": (0.0,)}
 
 # Names of ``classes``.
-CLASSES: dict[Family, tuple[str, ...]] = {
+CLASS_NAMES: dict[Family, tuple[str, ...]] = {
     "mosi": ("-3", "-2", "-1", "0", "1", "2", "3"),
     "sims": ("negative", "weakly negative", "neutral", "weakly positive", "positive"),
 }
@@ -69,7 +69,7 @@ def terms_of(
 
 
 def classes(values: ArrayLike, family: Family) -> NDArray[np.intp]:
-    """The finest classes that a family's scores know, counted from 0; see ``CLASSES``."""
+    """The finest classes that a family's scores know, counted from 0; see ``CLASS_NAMES``."""
     x = np.asarray(values, np.float64)
     if family == "mosi":
         return (_steps(x, 3) + 3).astype(np.intp)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -72,14 +73,26 @@ def code_sha256(name: str) -> str | None:
     if not is_own(name):
         return None
     spec = find_spec(name)
-    builder = spec.builder()
-    parts = (spec.config, spec.loss, getattr(builder, "func", builder))
-    modules = {name.partition(":")[0], *(part.__module__ for part in parts)}
+    modules = {name.partition(":")[0], spec.config.__module__, spec.loss.__module__}
+    if isinstance(spec.build, str):
+        modules.add(spec.build.partition(":")[0])
+    else:  # or what a functools.partial holds
+        modules.add(getattr(spec.build, "func", spec.build).__module__)
     found = hashlib.sha256()
     for module in sorted(m for m in modules if not m.startswith("lnln_dist.")):
-        file = getattr(sys.modules[module], "__file__", None)
+        file = _file_of(module)
         found.update(Path(file).read_bytes() if file else module.encode())
     return found.hexdigest()
+
+
+def _file_of(module: str) -> str | None:
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None)
+    try:  # not imported for this: where the network is written needs torch
+        known = importlib.util.find_spec(module)
+    except ImportError:
+        return None
+    return known.origin if known else None
 
 
 @functools.cache

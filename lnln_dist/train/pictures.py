@@ -23,7 +23,7 @@ from lnln_dist.evaluate.erased import pieces, read_places, tokenizer_in
 from lnln_dist.evaluate.protocol import grid, noises_for
 from lnln_dist.metrics import floors
 from lnln_dist.monitor.writer import Writer
-from lnln_dist.report.terms import CLASSES, classes
+from lnln_dist.report.terms import CLASS_NAMES, classes
 from lnln_dist.train.task import Task
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Prediction
@@ -124,7 +124,7 @@ class Pictures:
             floor=floors(label_N, index.family, index.label_range).get(select.metric, np.nan),
         )
         self._writer.figure(f"{select.split}/curve", curve, step)
-        names, middle = CLASSES[index.family], len(select.rates) // 2
+        names, middle = CLASS_NAMES[index.family], len(select.rates) // 2
         true_N = classes(label_N, index.family)
         counts = np.zeros((len(names), len(names)))
         for said_N in _by_cell(scores, self._select)[middle]:

@@ -61,8 +61,7 @@ def run(
             process ends the run there.
         lends: the folder's lock is let go of while ``on_epoch`` answers: it may wait for long, and
             end in favour of another process that goes on with the run.
-        shown_first: dotted settings that TensorBoard's HPARAMS page shows at once; None are those
-            that differ from their defaults.
+        shown_first: settings that TensorBoard's HPARAMS page shows at once; None: the changed ones.
         notice: already listening for signals, if the caller began to before.
 
     Raises:

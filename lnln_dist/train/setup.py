@@ -274,10 +274,8 @@ def _start_log(
 ) -> Writer:
     writer = Writer(folder, start_step=state.step)
     if state.step == 0:
-        split = config.select.split
-        names = sorted(
-            metrics.headlines(family, config.task.classes), key=lambda n: n != config.select.metric
-        )
+        split, shown = config.select.split, metrics.headlines(family, config.task.classes)
+        names = tuple(dict.fromkeys([config.select.metric, *shown]))
         writer.describe(
             settings.dump(config),
             settings.flatten(settings.to_dict(config)),

@@ -359,6 +359,16 @@ def test_overwriting_is_for_prepared_data_only(tmp_path, content):
     assert source.exists()
 
 
+@pytest.mark.parametrize("target", [".", "..", "/"])
+def test_a_target_without_a_name(tmp_path, content, target, monkeypatch):
+    source = feature_files.write(tmp_path / "f.pkl", content)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(DataError, match="give the name of a folder to write"):
+        prepare(source, target, dataset="mosi", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "f.pkl"]
+
+
 def test_a_remote_target(tmp_path, content):
     source = feature_files.write(tmp_path / "f.pkl", content)
     with pytest.raises(DataError, match="the shards must be on this machine"):

@@ -87,6 +87,12 @@ def test_two_names_for_one_split_are_refused(tmp_path, names, message):
     assert "\n" not in str(caught.value)
 
 
+def test_keys_that_are_no_names_harm_nothing(tmp_path):
+    content = dict.fromkeys(("train", "valid", "test"), feature_files.feature_split("t", 4))
+    content |= {(*range(9), i): i for i in range(3)}
+    assert len(read(tmp_path, content).splits["train"].ids) == 4
+
+
 def test_two_foreign_names_for_one_field_are_refused(tmp_path):
     split = feature_files.feature_split("t", 4)
     split["video"] = split["visual"] = split.pop("vision")

@@ -62,6 +62,17 @@ def test_every_repair_has_a_meaning():
         assert kind in source
 
 
+def test_one_of_something_is_said_in_the_singular(tmp_path):
+    content = feature_files.feature_file()
+    content["train"]["audio"][2, 0, 0] = np.nan
+    content["test"]["text_bert"][0, 0, 9] = 1500
+    _, lines = report(tmp_path, content)
+    assert "repaired in train: audio: 1 value was NaN: set to 0" in lines
+    assert (
+        "repaired in test: text: 1 sentence does not end with [SEP]: nothing was changed" in lines
+    )
+
+
 def report(tmp_path, content, **choices):
     source = feature_files.write(tmp_path / "f.pkl", content)
     index = prepare(source, tmp_path / "out", **{"dataset": "mosi", **choices})

@@ -219,6 +219,30 @@ def test_one_clip_without_splits(
     assert table.id.tolist() == ["all-0"]
 
 
+@pytest.mark.parametrize("value", [0.0, -np.inf])
+def test_one_clip_padded_in_front_is_the_clip_without_padding(
+    content: dict[str, Any], whole: pd.DataFrame, predict: Predict, value: float
+) -> None:
+    row, frames = 3, {}
+    for m in ("audio", "vision"):
+        length = content["test"][f"{m}_lengths"][row]
+        real = content["test"][m][row, :length]
+        frames[m] = np.pad(real, ((5, 0), (0, 0)), constant_values=value)
+    table, said = predict({**frames, "raw_text": content["test"]["raw_text"][row]})
+    same(table, whole[row : row + 1])
+    assert "1 sample was padded in front" in said
+
+
+def test_pooled_features_are_no_clip(content: dict[str, Any], predict: Predict) -> None:
+    test = content["test"]
+    for m in ("audio", "vision"):
+        test[m] = test[m].mean(axis=1)
+        del test[f"{m}_lengths"]
+    test.pop("text_bert", None)
+    with pytest.raises(DataError, match=r"expected \(places, features\); one vector a sample is"):
+        predict(content)
+
+
 def test_longer_clips_are_cut_and_it_is_said(content: dict[str, Any], predict: Predict) -> None:
     test = content["test"]
     test["audio"] = np.pad(test["audio"], ((0, 0), (0, 5), (0, 0)), constant_values=1)
@@ -239,9 +263,9 @@ def test_repairs_are_said(content: dict[str, Any], predict: Predict) -> None:
     _, said = predict(content)
     values = sum(test["vision_lengths"]) * 4
     assert said.split("; ") == [
-        "audio: 1 sequences had no frames: one frame of zeros each",
-        "audio: 1 values were -inf (or too large for float32): set to 0",
-        "audio: 1 values were +inf (or too large for float32): set to 0",
+        "audio: 1 sequence had no frames: one frame of zeros each",
+        "audio: 1 value was -inf (or too large for float32): set to 0",
+        "audio: 1 value was +inf (or too large for float32): set to 0",
         f"vision: {values} values were NaN: set to 0",
     ]
 
@@ -253,7 +277,7 @@ def test_frames_that_are_dropped_or_moved_are_said(
     test["audio"], test["audio_lengths"] = np.ones_like(test["audio"]), [8] * 11
     _, said = predict(content, allow_cut=True)
     assert said == (
-        "audio: 11 frames outside their sequence were not zero: dropped (11.1% of its frames)"
+        "audio: 11 frames outside the sequence were not zero: dropped (11.1% of its frames)"
     )
     test["audio"][:, 0] = 0
     _, said = predict(content)

@@ -1,12 +1,13 @@
-"""What a user's network may get wrong is one line before the first step."""
+"""What a spec builds has two verbs; what a user's network may get wrong is one line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import own_model
 import pytest
 import torch
-from builders import SHAPES, TOKENIZER, small_config
+from builders import SHAPES, TOKENIZER, random_batch, small_config, small_model
 from own_model import Own
 from torch import nn
 
@@ -191,3 +192,34 @@ def test_a_users_error_of_ours_stays_what_it_is() -> None:
         call_own(
             own_model.__name__, "build", lambda: (_ for _ in ()).throw(ConfigError("as it is"))
         )
+
+
+class Mute(nn.Module):
+    def losses(self) -> None:
+        """Half of the contract."""
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [(object(), "builds a object, not a nn.Module"), (Mute(), "the network of .* lacks predict")],
+)
+def test_anything_else_is_refused(
+    made: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(own_model.SPEC, build=lambda *_: made)
+    monkeypatch.setattr(contract, "find_spec", lambda _: spec)
+    with pytest.raises(ConfigError, match=message):
+        build_network(make_config("own_model:SPEC"), nn.Identity(), SHAPES)
+
+
+def test_both_verbs_of_lnln_say_what_its_forward_says() -> None:
+    model, batch = small_model().eval(), random_batch()
+    outputs = model(batch, complete=True)
+    losses, prediction = model.losses(batch), model.predict(batch)
+    assert torch.equal(prediction.sentiment, outputs.sentiment)
+    assert torch.equal(prediction.extras["completeness"], outputs.completeness_B)
+    assert losses.weights.keys() == losses.terms.keys()
+    label = (1 - batch.text.rate_B).sum()
+    torch.testing.assert_close(losses.shown["completeness/label"], label)
+    shown = losses.shown["completeness/predicted"]
+    torch.testing.assert_close(shown, outputs.completeness_B.sum().detach())

@@ -285,13 +285,14 @@ def test_help_shows_the_chosen_models_settings() -> None:
 def test_help_is_for_people() -> None:
     parser = settings.Parser(prog="lnln-dist train")
     parser.add_argument("--cpu", action="store_true", help="on the CPU")
+    parser.add_argument("--loaders", type=int, default=0, help="processes")
     settings.add_config_arguments(parser, [])
     text = " ".join(parser.format_help().split())
     for odd in ("FieldInfo", "Annotated", "Optional", "Literal", "Path to a configuration", "[]"):
         assert odd not in text
     for part in (
         "show this help and exit",
-        "on the CPU --config",
+        "on the CPU --loaders LOADERS processes (int; default: 0) --config",
         "--data CONFIG YAML file of the settings of data",
         "follows `train.seed`. (int or null; default: null)",
         "As `noise.mode`. (uniform, fixed or null; default: null)",
