@@ -5,38 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import DIRECTION
-from lnln_dist.report.intervals import CONFIDENCE, Interval, interval
+from lnln_dist.report.intervals import ALPHA, Interval, detectable, interval
 from lnln_dist.report.models import Model
-
-ALPHA = 1 - CONFIDENCE
-POWER = 0.8
-
-
-def detectable(error: float, freedom: float) -> float:
-    """The least true difference that a two-sided test at 5 % finds with power .8.
-
-    Args:
-        error: standard error of the difference; sd / sqrt(n) for n paired seeds.
-        freedom: its degrees of freedom; n - 1.
-
-    Returns:
-        The difference; nan where the error is unknown (one seed).
-    """
-    if not (np.isfinite(error) and freedom > 0):
-        return np.nan
-
-    critical = stats.t.ppf(1 - ALPHA / 2, freedom) ** 2
-
-    def lacking(effect: float) -> float:
-        # The square of a noncentral t; SciPy's noncentral t itself has gaps at few degrees.
-        return float(stats.ncf.sf(critical, 1, freedom, effect**2)) - POWER
-
-    return error * float(optimize.brentq(lacking, 1e-3, 1e3, xtol=1e-6))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One session of a sweep: from its YAML to its summary."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +52,10 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
         f"about {cost.trials:.0f} trials and {cost.epochs:.0f} epochs; the full grid has "
         f"{count * len(sweep.seeds)} trials and {cost.full} epochs"
     )
+    with contextlib.suppress(ImportError):  # a dry run does without SciPy, which comes with Ray
+        from lnln_dist.report.intervals import foreseen
+
+        lines.append(foreseen(len(sweep.seeds)))
     if seconds_per_epoch:
         lines.append(
             f"about {duration(cost.epochs * seconds_per_epoch)} of worker time at "

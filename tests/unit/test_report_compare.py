@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from lnln_dist.report.compare import detectable, effect, holm, improvement
+from lnln_dist.report.compare import effect, holm, improvement
+from lnln_dist.report.intervals import detectable
 
 
 class Scored:

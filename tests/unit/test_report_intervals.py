@@ -8,6 +8,7 @@ from lnln_dist.report.intervals import (
     Resampled,
     Weights,
     counts,
+    foreseen,
     interquartile_mean,
     interval,
     resampled,
@@ -89,3 +90,13 @@ def test_an_undefined_score_has_no_interval() -> None:
     y[0, 0, 0] = np.nan
     found = interval(made(y, draws=50))
     assert np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_what_a_sweep_can_tell_is_said_before_it_starts() -> None:
+    assert "one seed" in foreseen(1)
+    least = [float(foreseen(n).split(" of ")[1].split()[0]) for n in (2, 3, 5, 10)]
+    assert least == sorted(least, reverse=True)
+    # Simulated: five differences of standard deviation 1 around that mean.
+    drawn = np.random.default_rng(0).normal(least[2], 1, (4000, 5))
+    found = (stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05).mean()
+    assert found == pytest.approx(0.8, abs=0.03)
