@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lnln_dist.metrics import Family
 from lnln_dist.report.models import Model
 from lnln_dist.report.read import RunScores
-from lnln_dist.report.seeds import RANDOM
+from lnln_dist.report.seeds import condition_name
 from lnln_dist.report.terms import CLASS_NAMES, classes
 
 BINS = 8  # of lengths, as equally full as ties allow
@@ -27,9 +27,7 @@ class Condition(NamedTuple):
     @property
     def name(self) -> str:
         """As a reader knows it: a rate, or a pattern."""
-        if self.pattern == RANDOM:
-            return f"{self.rate:.1f}" if round(self.rate, 1) == self.rate else f"{self.rate:g}"
-        return self.pattern if self.rate == 1 else f"{self.pattern} {self.rate:g}"
+        return condition_name(*self)
 
 
 @dataclass(frozen=True)

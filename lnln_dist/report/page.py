@@ -95,6 +95,9 @@ def _protocol(
     models = [found.compared[i] for i in places]
     outputs = [outputs_of(model, found.metric) for model in models]
     in_mean = [Condition(*at) for at in models[0].curve]
+    # Only there the rate is that of the text, whose completeness is predicted.
+    absent = models[0].runs[0].summary.get("absent") or ()
+    rates = [at for at in in_mean if at.pattern == RANDOM and "text" not in absent]
     conditions = list(dict.fromkeys(at for out in outputs for at in out.prediction_SN))
     conditions = [*in_mean, *(at for at in conditions if at not in in_mean)]
     opened = open_data(models[0].runs[0], conditions)
@@ -116,7 +119,7 @@ def _protocol(
         "floors": {m: by_metric[m][places[0]].floor for m in by_metric},
         "confusion": _confusions(outputs, models, conditions, list(by_metric)),
         "calibration": [
-            {in_mean.index(at): pair for at, pair in calibration(out).items() if at in in_mean}
+            {in_mean.index(at): pair for at, pair in calibration(out).items() if at in rates}
             for out in outputs
         ],
         "lengths": None if contents is None else _lengths(outputs, conditions, contents),

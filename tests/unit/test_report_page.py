@@ -67,3 +67,12 @@ def test_the_script_writes_text_nodes_only() -> None:
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch|http(?!:\/\/www\.w3\.org)",
         script,
     )
+
+
+@pytest.mark.parametrize("choice", [{"absent": ["text"]}, {"rates": [], "missing": [["audio"]]}])
+def test_completeness_is_drawn_over_rates_of_the_text_alone(
+    tmp_path: Path, choice: dict[str, Any]
+) -> None:
+    folder = write_evaluation(tmp_path / "res", {"a": ("a", 1, 0.5)}, slope=0.4, **choice)
+    _, data = rendered(compare([folder]))
+    assert data["protocols"][0]["calibration"] == [{}]

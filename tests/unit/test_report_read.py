@@ -43,6 +43,7 @@ def test_one_name_for_two_definitions_is_refused(tmp_path: Path) -> None:
     one = write_evaluation(tmp_path / "one", RUNS)
     two = write_evaluation(tmp_path / "two", {"b1": ("text", 1, 0.5)})
     rewrite(one, protocol_definition={"name": "mine", "grids": [{"spans": 1}]})
+    rewrite(two, protocol_definition=None)
     assert len(read([one, two])) == 2  # an older folder has none
     rewrite(two, protocol_definition={"name": "mine", "grids": [{"spans": 2}]})
     with pytest.raises(UserError, match="evaluate them alike"):
