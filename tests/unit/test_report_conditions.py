@@ -117,3 +117,8 @@ def test_completeness_of_an_absent_text_is_not_held_against_the_rate(tmp_path: P
     gone = compare([write_evaluation(tmp_path / "gone", run, slope=0.0, absent=["text"])])
     assert not any("does not follow" in line for line in gone.alarms)
     assert np.isnan(gone.compared[0].slope)
+
+
+def test_confusion_of_a_task_of_classes_has_its_classes() -> None:
+    out = _outputs([-2.4, 0.2, 1.4], [-1.0, 0.0, 0.0])
+    assert confusion(out, "mosi", 3)[CLEAN] == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]

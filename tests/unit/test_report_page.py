@@ -76,3 +76,16 @@ def test_completeness_is_drawn_over_rates_of_the_text_alone(
     folder = write_evaluation(tmp_path / "res", {"a": ("a", 1, 0.5)}, slope=0.4, **choice)
     _, data = rendered(compare([folder]))
     assert data["protocols"][0]["calibration"] == [{}]
+
+
+def test_a_model_of_three_classes_is_confused_among_three(tmp_path: Path) -> None:
+    res = write_evaluation(tmp_path / "res", {"a": ("a", 1, 0.5)})
+    file = res / "evaluation.json"
+    summary = json.loads(file.read_text())
+    summary["runs"][0]["task"] = "three-class"
+    file.write_text(json.dumps(summary))
+    found = compare([res], "acc3")
+    data = data_of(found, {"acc3": found.compared}, lambda run, conditions: "there are none")
+    part = data["protocols"][0]
+    assert part["classes"] == [["negative", "neutral", "positive"]]
+    assert len(part["confusion"][0][0]) == 3
