@@ -51,3 +51,11 @@ def test_one_name_for_two_definitions_is_refused(tmp_path: Path) -> None:
     rewrite(two, protocol="mine v2", protocol_words="mine v2: two spans")
     assert len({run.protocol for run in read([one, two])}) == 2
     assert "protocol mine v2: two spans" in compare([one, two]).words
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"protocol": "paper", "runs": [3]}'])
+def test_a_summary_of_another_shape_is_damaged(tmp_path: Path, content: str) -> None:
+    one = write_evaluation(tmp_path / "one", RUNS)
+    (one / "evaluation.json").write_text(content)
+    with pytest.raises(UserError, match="is damaged"):
+        read([one])
