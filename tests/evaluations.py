@@ -56,9 +56,10 @@ def write_evaluation(
         "folder": summary.pop("run_folder", ""),
         "dataset": summary.pop("dataset", "demo"),
     }
-    cells = customised(
+    protocol = customised(
         PROTOCOLS["paper"], rates=rates, seeds=seeds, absent=absent, missing=missing
-    ).cells()
+    )
+    cells = protocol.cells()
     split = _Split(label)
     about = {"split": "test", "protocol": "paper", "data_hash": "d", "family": "mosi", **summary}
     for name, (model, seed, error) in runs.items():
@@ -80,7 +81,8 @@ def write_evaluation(
             | {"samples": len(label), "notes": []}
             | where
         )
-    whole = {"format": 1, **about, "absent": list(absent), "alarms": list(alarms)}
+    definition = {"protocol_definition": protocol.definition()}
+    whole = {"format": 1, **about, **definition, "absent": list(absent), "alarms": list(alarms)}
     results.write(folder, {**whole, "runs": records}, overwrite=False)
     return folder
 

@@ -65,7 +65,7 @@ def command(argv: Sequence[str]) -> int:
     from lnln_dist.runtime import Runtime
 
     missing = [parse_missing(text) for text in given["missing"]]
-    absent = parse_missing(given["absent"]) if given["absent"] else ()
+    absent = parse_missing(given["absent"], "--absent") if given["absent"] else ()
     runtime = Runtime(cpu=True if given["cpu"] else None)
     try:
         found = evaluate_runs(

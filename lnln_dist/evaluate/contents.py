@@ -59,6 +59,6 @@ def _contents(
 def _first_of(cells: Sequence[Cell], conditions: Sequence[Condition]) -> list[Cell]:
     """The cell of each condition under the first noise seed."""
     return [
-        next(cell for cell in cells if (cell.pattern, cell.rate) == (at.pattern, at.rate))
+        next(c for c in cells if (c.pattern, round(c.rate, 9)) == (at.pattern, round(at.rate, 9)))
         for at in conditions
     ]

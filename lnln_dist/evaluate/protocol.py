@@ -345,7 +345,7 @@ def _once(what: str, values: Sequence[object]) -> None:
         raise ValueError(f"{what}: {', '.join(twice)} given twice")
 
 
-def parse_missing(text: str) -> tuple[Modality, ...]:
+def parse_missing(text: str, option: str = "--missing") -> tuple[Modality, ...]:
     """``audio,vision`` -> the modalities, in their usual order.
 
     Raises:
@@ -355,7 +355,7 @@ def parse_missing(text: str) -> tuple[Modality, ...]:
     for name in names:
         if name not in MODALITIES:
             raise UserError(
-                f"--missing: {name or text!r} is no modality: "
+                f"{option}: {name or text!r} is no modality: "
                 f"choose of {', '.join(MODALITIES)}, several joined by commas"
             )
     return tuple(m for m in MODALITIES if m in names)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lnln_dist.metrics import Family
 from lnln_dist.report.models import Model
 from lnln_dist.report.read import RunScores
-from lnln_dist.report.seeds import RANDOM
-from lnln_dist.report.terms import CLASS_NAMES, classes
+from lnln_dist.report.seeds import condition_name
+from lnln_dist.report.terms import class_names, classes
 
 BINS = 8  # of lengths, as equally full as ties allow
 Floats = NDArray[np.float64]
@@ -27,9 +27,7 @@ class Condition(NamedTuple):
     @property
     def name(self) -> str:
         """As a reader knows it: a rate, or a pattern."""
-        if self.pattern == RANDOM:
-            return f"{self.rate:.1f}" if round(self.rate, 1) == self.rate else f"{self.rate:g}"
-        return self.pattern if self.rate == 1 else f"{self.pattern} {self.rate:g}"
+        return condition_name(*self)
 
 
 @dataclass(frozen=True)
@@ -79,13 +77,13 @@ def outputs_of(model: Model, metric: str) -> Outputs:
     )
 
 
-def confusion(out: Outputs, family: Family) -> dict[Condition, list[list[int]]]:
+def confusion(out: Outputs, family: Family, count: int = 0) -> dict[Condition, list[list[int]]]:
     """How often each true class (rows) was predicted as each (columns), over all seeds."""
-    size = len(CLASS_NAMES[family])
-    true_N = classes(out.label_N, family)
+    size = len(class_names(family, count))
+    true_N = classes(out.label_N, family, count)
     tables = {}
     for at, prediction_SN in out.prediction_SN.items():
-        place = true_N * size + classes(prediction_SN, family)
+        place = true_N * size + classes(prediction_SN, family, count)
         counted = np.bincount(place.ravel(), minlength=size * size)
         tables[at] = counted.reshape(size, size).tolist()
     return tables

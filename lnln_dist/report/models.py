@@ -214,7 +214,8 @@ def _completeness(runs: Sequence[RunScores]) -> float:
     """Slope of the mean predicted completeness on 1 - rate; nan without two rates of it."""
     slopes = []
     for run in runs:
-        if COMPLETENESS not in run.predictions:
+        # Of an absent text the same share is there at every rate of the others.
+        if COMPLETENESS not in run.predictions or "text" in (run.summary.get("absent") or ()):
             return np.nan
         grid = run.predictions[run.predictions["pattern"] == RANDOM]
         rates, shares = grid["rate"].to_numpy(), grid[COMPLETENESS].to_numpy()

@@ -18,9 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lnln_dist import __version__
+from lnln_dist.config import CLASSES
 from lnln_dist.errors import UserError
 from lnln_dist.files import sha256_file
-from lnln_dist.metrics import DIRECTION, Family
+from lnln_dist.metrics import DIRECTION
 from lnln_dist.report.comparison import Comparison
 from lnln_dist.report.conditions import (
     Condition,
@@ -36,7 +37,7 @@ from lnln_dist.report.read import FILES
 from lnln_dist.report.samples import Contents, Open, described, size_of
 from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.tables import Table
-from lnln_dist.report.terms import CLASS_NAMES
+from lnln_dist.report.terms import class_names
 
 LIMIT = 5_000_000  # bytes of the page
 SAMPLES = 400  # shown one by one, fewer where the page would be too large
@@ -79,7 +80,6 @@ def data_of(
     return {
         "metric": found.metric,
         "direction": {metric: DIRECTION[metric] for metric in by_metric},
-        "classes": list(CLASS_NAMES[found.compared[0].runs[0].family]),
         "protocols": parts,
     }
 
@@ -95,6 +95,9 @@ def _protocol(
     models = [found.compared[i] for i in places]
     outputs = [outputs_of(model, found.metric) for model in models]
     in_mean = [Condition(*at) for at in models[0].curve]
+    # Only there the rate is that of the text, whose completeness is predicted.
+    absent = models[0].runs[0].summary.get("absent") or ()
+    rates = [at for at in in_mean if at.pattern == RANDOM and "text" not in absent]
     conditions = list(dict.fromkeys(at for out in outputs for at in out.prediction_SN))
     conditions = [*in_mean, *(at for at in conditions if at not in in_mean)]
     opened = open_data(models[0].runs[0], conditions)
@@ -111,12 +114,13 @@ def _protocol(
             for at in conditions
         ],
         "models": [model.name for model in models],
+        "classes": [list(class_names(m.runs[0].family, _classes(m))) for m in models],
         "seed": int(models[0].runs[0].metrics["noise_seed"].min()),
         "curves": {m: [_curve(by_metric[m][i], in_mean) for i in places] for m in by_metric},
         "floors": {m: by_metric[m][places[0]].floor for m in by_metric},
         "confusion": _confusions(outputs, models, conditions, list(by_metric)),
         "calibration": [
-            {in_mean.index(at): pair for at, pair in calibration(out).items() if at in in_mean}
+            {in_mean.index(at): pair for at, pair in calibration(out).items() if at in rates}
             for out in outputs
         ],
         "lengths": None if contents is None else _lengths(outputs, conditions, contents),
@@ -139,11 +143,18 @@ def _confusions(
     metrics: Sequence[str],
 ) -> list[list[list[list[int]]]] | None:
     """By model and condition; None where the labels' range defines no classes."""
-    family: Family = models[0].runs[0].family
-    if "acc5" not in metrics:
+    if "acc3" not in metrics:
         return None
-    tables = [confusion(out, family) for out in outputs]
+    tables = [
+        confusion(out, m.runs[0].family, _classes(m))
+        for out, m in zip(outputs, models, strict=True)
+    ]
     return [[table[at] for at in conditions] for table in tables]
+
+
+def _classes(model: Model) -> int:
+    """How many classes it tells; 0 for a number."""
+    return CLASSES.get(model.runs[0].record.get("task", "regression"), 0)
 
 
 def _lengths(

@@ -164,7 +164,7 @@ def _open(folder: Path) -> Iterator[RunScores]:
                 predictions=predictions[predictions["run"] == record["run"]],
                 alarms=[a for a in summary["alarms"] if a.startswith(f"{record['run']}: ")],
             )
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         reason = " ".join(str(err).split())
         raise UserError(f"{folder} is damaged ({reason}): evaluate again") from err
 

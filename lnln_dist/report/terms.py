@@ -10,17 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lnln_dist.classes import cut, macro_f1
+from lnln_dist.classes import COUNTS, class_values, cut, macro_f1
 from lnln_dist.metrics import LABEL_RANGE, Family
 
 Floats = NDArray[np.float64]
-SIMS_EDGES = {"acc5": (-0.7, -0.1, 0.1, 0.7), "acc3": (-0.1, 0.1), "acc2": (0.0,)}
-
-# Names of ``classes``.
-CLASS_NAMES: dict[Family, tuple[str, ...]] = {
-    "mosi": ("-3", "-2", "-1", "0", "1", "2", "3"),
-    "sims": ("negative", "weakly negative", "neutral", "weakly positive", "positive"),
-}
 
 
 class Terms(NamedTuple):
@@ -53,12 +46,9 @@ def terms_of(
         return _share(np.abs(pred - true), np.ones_like(true))
     if metric == "corr":
         return _correlation(pred, true)
-    if family == "mosi" and metric in ("acc7", "acc5", "acc3"):
-        bound = int(metric[3:]) // 2
-        return _share(_steps(pred, bound) == _steps(true, bound), np.ones_like(true))
-    if family == "sims" and metric in ("acc5", "acc3"):
-        edges = np.array(SIMS_EDGES[metric], np.float32)
-        return _share(_interval(pred, edges) == _interval(true, edges), np.ones_like(true))
+    if metric in ("acc7", "acc5", "acc3"):
+        count = int(metric.removeprefix("acc"))
+        return _share(cut(pred, family, count) == cut(true, family, count), np.ones_like(true))
     if metric.startswith("f1_macro"):
         count = int(metric.removeprefix("f1_macro"))
         return _macro_f1(*(np.eye(count)[cut(x, family, count)] for x in (pred, true)))
@@ -68,20 +58,20 @@ def terms_of(
     return _weighted_f1(told, above_pred, above_true)
 
 
-def classes(values: ArrayLike, family: Family) -> NDArray[np.intp]:
-    """The finest classes that a family's scores know, counted from 0; see ``CLASS_NAMES``."""
+def classes(values: ArrayLike, family: Family, count: int = 0) -> NDArray[np.int64]:
+    """Number of the class of each value, of a task of ``count`` classes (0: of the finest)."""
     x = np.asarray(values, np.float64)
-    if family == "mosi":
-        return (_steps(x, 3) + 3).astype(np.intp)
-    return _interval(np.clip(x, *LABEL_RANGE[family]), np.array(SIMS_EDGES["acc5"], np.float32))
+    clipped = np.clip(x, *LABEL_RANGE[family])
+    return cut(clipped, family, count or max(COUNTS[family]))
 
 
-def _steps(x: Floats, bound: int) -> NDArray[np.float32]:
-    return np.rint(np.clip(x, -bound, bound).astype(np.float32))
-
-
-def _interval(x: Floats, edges: NDArray[np.float32]) -> NDArray[np.intp]:
-    return np.searchsorted(edges, x.astype(np.float32), side="left")
+def class_names(family: Family, count: int = 0) -> tuple[str, ...]:
+    """Names of ``classes``, the most negative first."""
+    if count == 3:
+        return "negative", "neutral", "positive"
+    if family == "sims":
+        return "negative", "weakly negative", "neutral", "weakly positive", "positive"
+    return tuple(f"{value:g}" for value in class_values(family, count or max(COUNTS[family])))
 
 
 def _sides(

@@ -149,8 +149,9 @@ def _write_figures(folder: Path, found: Comparison, data: dict[str, Any]) -> Non
         if any(tables.values()):
             figures.save(figures.completeness(tables), folder, f"completeness{suffix}")
         last = sum(c["mean"] for c in part["conditions"]) - 1
-        for name, by_condition in zip(part["models"], part["confusion"] or [], strict=False):
-            made = figures.confusion(np.array(by_condition[last], np.float64), data["classes"])
+        told = zip(part["models"], part["classes"], part["confusion"] or [], strict=False)
+        for name, classes, by_condition in told:
+            made = figures.confusion(np.array(by_condition[last], np.float64), classes)
             safe = "".join(c if c.isalnum() else "-" for c in name)
             figures.save(made, folder, f"confusion_{safe}{suffix}")
 

@@ -181,7 +181,10 @@ def _check_data(made: Space) -> dict[str, str]:
                 "data.path is empty: set it to a folder written by `lnln-dist prepare`"
             )
         index = open_dataset(path).index
-        check_scores(made.common, index)
+        seed = made.sweep.seeds[0]
+        own = [made.config(s.values, seed) for s in made.settings if s.data == path]
+        for config in own or [made.common]:
+            check_scores(config, index)
         hashes[path] = index.data_hash()
     return hashes
 

@@ -23,7 +23,7 @@ from lnln_dist.evaluate.erased import pieces, read_places, tokenizer_in
 from lnln_dist.evaluate.protocol import grid, noises_for
 from lnln_dist.metrics import floors
 from lnln_dist.monitor.writer import Writer
-from lnln_dist.report.terms import CLASS_NAMES, classes
+from lnln_dist.report.terms import class_names, classes
 from lnln_dist.train.task import Task
 from lnln_dist.train.validate import GridScores
 from lnln_dist.types import Prediction
@@ -62,6 +62,7 @@ class Pictures:
         tokenizer: Sequence[Path | None],
     ) -> None:
         self._writer, self._select = writer, config.select
+        self._classes = config.task.classes
         self._split, self._index, self._tokenizer = split, index, tokenizer
         chosen = np.random.default_rng(0).permutation(len(split))[:MOST_FEATURES]
         self._rows = frozenset(chosen.tolist())
@@ -125,11 +126,11 @@ class Pictures:
             floor=floors(label_N, index.family, index.label_range).get(select.metric, np.nan),
         )
         self._writer.figure(f"{select.split}/curve", curve, step)
-        names, middle = CLASS_NAMES[index.family], len(select.rates) // 2
-        true_N = classes(label_N, index.family)
+        names, middle = class_names(index.family, self._classes), len(select.rates) // 2
+        true_N = classes(label_N, index.family, self._classes)
         counts = np.zeros((len(names), len(names)))
         for said_N in _by_cell(scores, self._select)[middle]:
-            np.add.at(counts, (true_N, classes(said_N, index.family)), 1)
+            np.add.at(counts, (true_N, classes(said_N, index.family, self._classes)), 1)
         tag = f"{select.split}/confusion_r{select.rates[middle]:g}"
         self._writer.figure(tag, figures.confusion(counts, names), step)
         if self._told.completeness:

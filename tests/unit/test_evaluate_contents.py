@@ -44,9 +44,10 @@ def test_masks_are_those_of_the_evaluation(run: RunScores, data: Path) -> None:
     contents = open_contents(run, CONDITIONS)
     assert isinstance(contents, Contents)
     split = open_dataset(data).split("test")
-    protocol, seed = run.summary["protocol"], run.summary["noise_seeds"][0]
+    generator = run.summary["protocol_definition"]["generator"]
+    seed = run.summary["noise_seeds"][0]
     padded = open_dataset(data).index.padded_lengths
-    (noise,) = noises_for(grid([0.6], [seed]), protocol, split, padded)
+    (noise,) = noises_for(grid([0.6], [seed]), generator, split, padded)
     rows = np.arange(len(split))
     # As a whole batch, padded: what the network saw.
     whole = noise.draw(rows, 0, split.lengths, padded)
@@ -81,3 +82,11 @@ def test_why_the_data_cannot_be_seen_is_said(run: RunScores, tmp_path: Path) -> 
     tiny_runs.write_data(tmp_path / "other", seed=5)
     other = dataclasses.replace(run, record=run.record | {"data": str(tmp_path / "other")})
     assert "other data than was evaluated" in open_contents(other, CONDITIONS)
+
+
+def test_the_masks_of_a_rate_of_many_digits_are_found(data: Path, tmp_path: Path) -> None:
+    made = tiny_runs.write_tiny_run(tmp_path / "run", data)
+    evaluate_runs([made], output=tmp_path / "out", runtime=Runtime(cpu=True), rates=[1 / 3])
+    run = read([tmp_path / "out"])[0]
+    told = float(run.metrics["rate"].iloc[0])
+    assert isinstance(open_contents(run, [Condition("random", told)]), Contents)

@@ -150,6 +150,8 @@ def test_parse_missing() -> None:
     for wrong in ("", "txt", "text,"):
         with pytest.raises(UserError, match="--missing"):
             parse_missing(wrong)
+    with pytest.raises(UserError, match="--absent"):
+        parse_missing("txt", "--absent")
 
 
 def test_noise_is_the_named_generators() -> None:

@@ -101,4 +101,24 @@ def test_scores_that_are_undefined_or_not_of_all_are_left_out(tmp_path: Path) ->
     found = metrics_of(read([where]))
     assert {"acc7", "corr"} & set(found) == set()
     assert found[0] == "acc5"
-    assert found[-1] == "mae"
+    assert found[-1] == "f1_macro3"
+    assert "mae" in found
+
+
+def test_a_condition_has_the_name_that_the_evaluation_gives_it() -> None:
+    at = [Condition("clean", 0.0), Condition("block", 1.0), Condition("missing:text", 1.0)]
+    assert [one.name for one in at] == ["clean", "block 1", "missing:text"]
+
+
+def test_completeness_of_an_absent_text_is_not_held_against_the_rate(tmp_path: Path) -> None:
+    run = {"a1": ("a", 1, 0.4)}
+    idle = compare([write_evaluation(tmp_path / "there", run, slope=0.0)])
+    assert any("does not follow" in line for line in idle.alarms)
+    gone = compare([write_evaluation(tmp_path / "gone", run, slope=0.0, absent=["text"])])
+    assert not any("does not follow" in line for line in gone.alarms)
+    assert np.isnan(gone.compared[0].slope)
+
+
+def test_confusion_of_a_task_of_classes_has_its_classes() -> None:
+    out = _outputs([-2.4, 0.2, 1.4], [-1.0, 0.0, 0.0])
+    assert confusion(out, "mosi", 3)[CLEAN] == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]

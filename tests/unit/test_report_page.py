@@ -67,3 +67,25 @@ def test_the_script_writes_text_nodes_only() -> None:
         r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|fetch|http(?!:\/\/www\.w3\.org)",
         script,
     )
+
+
+@pytest.mark.parametrize("choice", [{"absent": ["text"]}, {"rates": [], "missing": [["audio"]]}])
+def test_completeness_is_drawn_over_rates_of_the_text_alone(
+    tmp_path: Path, choice: dict[str, Any]
+) -> None:
+    folder = write_evaluation(tmp_path / "res", {"a": ("a", 1, 0.5)}, slope=0.4, **choice)
+    _, data = rendered(compare([folder]))
+    assert data["protocols"][0]["calibration"] == [{}]
+
+
+def test_a_model_of_three_classes_is_confused_among_three(tmp_path: Path) -> None:
+    res = write_evaluation(tmp_path / "res", {"a": ("a", 1, 0.5)})
+    file = res / "evaluation.json"
+    summary = json.loads(file.read_text())
+    summary["runs"][0]["task"] = "three-class"
+    file.write_text(json.dumps(summary))
+    found = compare([res], "acc3")
+    data = data_of(found, {"acc3": found.compared}, lambda run, conditions: "there are none")
+    part = data["protocols"][0]
+    assert part["classes"] == [["negative", "neutral", "positive"]]
+    assert len(part["confusion"][0][0]) == 3

@@ -43,6 +43,7 @@ def test_one_name_for_two_definitions_is_refused(tmp_path: Path) -> None:
     one = write_evaluation(tmp_path / "one", RUNS)
     two = write_evaluation(tmp_path / "two", {"b1": ("text", 1, 0.5)})
     rewrite(one, protocol_definition={"name": "mine", "grids": [{"spans": 1}]})
+    rewrite(two, protocol_definition=None)
     assert len(read([one, two])) == 2  # an older folder has none
     rewrite(two, protocol_definition={"name": "mine", "grids": [{"spans": 2}]})
     with pytest.raises(UserError, match="evaluate them alike"):
@@ -50,3 +51,11 @@ def test_one_name_for_two_definitions_is_refused(tmp_path: Path) -> None:
     rewrite(two, protocol="mine v2", protocol_words="mine v2: two spans")
     assert len({run.protocol for run in read([one, two])}) == 2
     assert "protocol mine v2: two spans" in compare([one, two]).words
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"protocol": "paper", "runs": [3]}'])
+def test_a_summary_of_another_shape_is_damaged(tmp_path: Path, content: str) -> None:
+    one = write_evaluation(tmp_path / "one", RUNS)
+    (one / "evaluation.json").write_text(content)
+    with pytest.raises(UserError, match="is damaged"):
+        read([one])

@@ -162,10 +162,11 @@ function drawConfusion() {
   if (!part.confusion) { into("confusion", note("No classes are defined for labels of this range.")); return; }
   const at = html("p", { class: "controls" }, conditionChoice("confusion", drawConfusion));
   const tables = part.models.filter((name) => !hidden.has(name)).map((name) => {
-    const counts = part.confusion[part.models.indexOf(name)][state.condition.confusion];
+    const m = part.models.indexOf(name);
+    const counts = part.confusion[m][state.condition.confusion];
     const rows = counts.map((row, i) => {
       const total = row.reduce((a, b) => a + b, 0);
-      return html("tr", {}, html("th", { scope: "row" }, DATA.classes[i]), ...row.map((n) => {
+      return html("tr", {}, html("th", { scope: "row" }, part.classes[m][i]), ...row.map((n) => {
         const share = total ? n / total : 0;
         const cell = html("td", { title: `${n} of ${total}` }, total ? String(Math.round(100 * share)) : "–");
         cell.style.backgroundColor = `rgba(var(--hit), ${(0.75 * share).toFixed(3)})`;
@@ -173,7 +174,7 @@ function drawConfusion() {
       }));
     });
     return html("table", {}, html("caption", {}, name),
-      html("thead", {}, html("tr", {}, html("th", {}, "true \\ predicted"), ...DATA.classes.map((c) => html("th", { scope: "col" }, c)))),
+      html("thead", {}, html("tr", {}, html("th", {}, "true \\ predicted"), ...part.classes[m].map((c) => html("th", { scope: "col" }, c)))),
       html("tbody", {}, ...rows));
   });
   into("confusion", at, legend(part.models), html("div", { class: "confusions wide" }, ...tables),
