@@ -98,15 +98,16 @@ def predict_file(
     Raises:
         UserError: run or data cannot be used, they do not fit, or a file cannot be written.
     """
-    places, clips = output.with_suffix(EXPLAINED) if explain else None, _clips(data)
+    own, clips = Run(run), _clips(data)
+    places = output.with_suffix(EXPLAINED) if explain else None
     _check_outputs(output, places, figure, overwrite=overwrite)
     if figure is not None and len(clips) != 1:
         raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if clips or not _is_prepared(data):
-            file = _read(Run(run), data, clips, spoken or Spoken(), encoding)
-            opened = _file_case(Run(run), *file, str(data), folder, split, allow_cut)
+            file = _read(own, data, clips, spoken or Spoken(), encoding)
+            opened = _file_case(own, *file, str(data), folder, split, allow_cut)
         else:
             if encoding != UTF_8 or allow_cut:
                 raise UserError(

@@ -31,7 +31,7 @@ def made(tmp_path: Path) -> tuple[Task, ShardedDataset, Config]:
     tiny_runs.write_data(tmp_path / "data")
     run = Run(tiny_runs.write_tiny_run(tmp_path / "run", tmp_path / "data"))
     config = dataclasses.replace(run.config, select=SELECT)
-    return Task(load_model(run)), open_dataset(tmp_path / "data"), config
+    return Task(load_model(run)[0]), open_dataset(tmp_path / "data"), config
 
 
 def test_ranks_meet_once_per_batch_to_ask_whether_to_leave(
