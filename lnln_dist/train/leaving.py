@@ -219,7 +219,7 @@ def explain_damaged_data(data: str) -> Iterator[None]:
     """Turns what a loader's worker dies of into a ``DataError``, if its data were cut short."""
     try:
         yield
-    except RuntimeError as err:
+    except (RuntimeError, DataError) as err:
         from lnln_dist.data.shards import find_damage  # arguments are read before pyarrow is
 
         if damage := find_damage(data):
