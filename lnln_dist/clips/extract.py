@@ -17,7 +17,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from lnln_dist.clips import features
@@ -254,9 +253,10 @@ def _assemble(
         if not chosen:
             raise DataError(f"{corpus.labels}: no row of mode {split} can be used")
         found = [features.read(jobs[row.clip.id].target) for row in chosen]
+        audio_N, vision_N = zip(*found, strict=True)
         frames = {
-            "audio": _frames([one.audio_TD for one in found], extractor.widths["audio"]),
-            "vision": _frames([one.vision_TD for one in found], extractor.widths["vision"]),
+            "audio": Unpadded(features.dense(audio_N, extractor.widths["audio"])),
+            "vision": Unpadded(features.dense(vision_N, extractor.widths["vision"])),
         }
         splits[split] = RawSplit(
             ids=[row.clip.id for row in chosen],
@@ -271,12 +271,6 @@ def _assemble(
         size = file.seek(0, os.SEEK_END)
     source = SourceInfo(name=corpus.labels.name, sha256=sha256_file(corpus.labels), bytes=size)
     return RawFile(source=source, splits=splits, extraction=extractor.facts())
-
-
-def _frames(parts: Sequence[NDArray[np.float32]], width: int) -> Unpadded:
-    """Frames of a split; a clip without any has one, and what nobody saw is zero, as in files."""
-    empty = np.zeros((1, width), np.float32)
-    return Unpadded([np.nan_to_num(part) if len(part) else empty for part in parts])
 
 
 def _limits(raw: RawFile, cut_sd: float) -> dict[Modality, int]:

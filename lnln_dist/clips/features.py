@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -157,6 +157,12 @@ def read(path: Path) -> Features:
 
     found = load(path.read_bytes())
     return Features(found["audio"], found["vision"])
+
+
+def dense(parts: Sequence[NDArray[np.float32]], width: int) -> list[NDArray[np.float32]]:
+    """Frames of clips as feature files have them: what nobody saw is zero, none at all is one."""
+    empty = np.zeros((1, width), np.float32)
+    return [np.nan_to_num(part) if len(part) else empty for part in parts]
 
 
 def _sound(job: Job, extractor: Extractor) -> NDArray[np.float32]:

@@ -107,9 +107,7 @@ def _frames(found: Sequence[Features], extractor: Extractor) -> dict[str, list[A
     """Frames of each clip; one without any has one that is zero, as in feature files."""
     out: dict[str, list[Any]] = {}
     for m, width in extractor.widths.items():
-        parts = [getattr(one, f"{m}_TD") for one in found]
-        empty = np.zeros((1, width), np.float32)
-        out[m] = [np.nan_to_num(part) if len(part) else empty for part in parts]
+        out[m] = features.dense([getattr(one, f"{m}_TD") for one in found], width)
         out[f"{m}_lengths"] = [len(part) for part in out[m]]
     return out
 
