@@ -243,19 +243,6 @@ def open_dataset(path: str | Path) -> ShardedDataset:
     return ShardedDataset(folder, index)
 
 
-def find_damage(path: str | Path) -> str:
-    """What is wrong with prepared data as far as ``open_dataset`` tells; empty if nothing is.
-
-    A process that reads a mapped shard which was cut short under it ends by a bare bus error:
-    whoever is left asks this.
-    """
-    try:
-        open_dataset(path)
-    except DataError as err:
-        return str(err)
-    return ""
-
-
 def find_size_problem(folder: Path, shard: ShardInfo) -> str:
     """What is wrong with a shard as far as its name and size tell; empty if nothing is."""
     path = folder / shard.file

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.damage import explain_damaged_data, witnessed
 from lnln_dist.data.noise import Noise
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, Split, open_dataset
@@ -113,21 +114,23 @@ def predict_case(
 
     Raises:
         CheckpointError: a prediction is not finite.
+        DataError: the data were cut short under it.
         UserError: one of the network's extras has the name of a column of the results.
     """
-    found = predict(
-        model,
-        case.split,
-        noises,
-        runtime=runtime,
-        padding=case.run.config.data.padding,
-        padded_lengths=case.padded_lengths,
-        unk_id=case.index.tokenizer.unk_id,
-        pad_id=case.index.tokenizer.pad_id,
-        batch_size=batch_size,
-        workers=workers,
-        before_pass=before_pass,
-    )
+    with witnessed(case.data), explain_damaged_data(case.data):
+        found = predict(
+            model,
+            case.split,
+            noises,
+            runtime=runtime,
+            padding=case.run.config.data.padding,
+            padded_lengths=case.padded_lengths,
+            unk_id=case.index.tokenizer.unk_id,
+            pad_id=case.index.tokenizer.pad_id,
+            batch_size=batch_size,
+            workers=workers,
+            before_pass=before_pass,
+        )
     check_extras(found[0].extras, model=case.run.config.model.name)
     return finished(found, case.run, thresholds)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lnln_dist import console, settings
+from lnln_dist.data.damage import witnessed
 from lnln_dist.errors import ConfigError
-from lnln_dist.train.leaving import Notice, watching_launcher, witnessed
+from lnln_dist.train.leaving import Notice, watching_launcher
 
 
 def make_parser(prog: str = "lnln-dist train", argv: Sequence[str] = ()) -> settings.Parser:

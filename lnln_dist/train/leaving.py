@@ -1,4 +1,4 @@
-"""How a run ends before its last step: told to leave; launcher, peer, memory or data gone.
+"""How a run ends before its last step: told to leave; launcher, peer or memory gone.
 
 The command line listens before it imports torch, so that torch's errors are known by their names.
 """
@@ -6,15 +6,13 @@ The command line listens before it imports torch, so that torch's errors are kno
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from lnln_dist.errors import DataError, TrainingError, TransientError
+from lnln_dist.errors import TrainingError, TransientError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 LAUNCHER = "TORCHELASTIC_RUN_ID"  # set for ranks that accelerate launch or torchrun started
@@ -30,12 +28,6 @@ OF_LOSS = (
     "Timed out waiting",
     "Application timeout",
 )
-# A shell that waits for a word, and looks at the data if this process dies without having said it.
-WITNESS = """trap '' TERM INT USR1 HUP; read -r word || exec "$0" -c "$1" "$2" >&2"""
-LOOK = """import sys
-from lnln_dist.data.shards import find_damage
-if damage := find_damage(sys.argv[1]):
-    print("lnln-dist: error:", damage)"""
 # The same of memory that is not there; cuBLAS and torch's allocator on a CPU have no error type.
 MEMORY = frozenset({"OutOfMemoryError"})
 OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
@@ -197,31 +189,3 @@ def explain_out_of_memory(rank: int) -> Iterator[None]:
             "model.encoder.checkpoint_activations true, or train.precision bf16; the last "
             f"checkpoint is intact ({' '.join(str(err).split())[:200]})"
         ) from err
-
-
-@contextmanager
-def witnessed(data: str) -> Iterator[None]:
-    """Should this process die within the block, says whether its data were cut short under it.
-
-    Reading a mapped shard behind its end kills a process by a bus error (exit 135), which no
-    handler of its own can outlive; so a shell waits beside it, for the end of a pipe.
-    """
-    command = ["/bin/sh", "-c", WITNESS, sys.executable, LOOK, data]
-    shell = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 nothing of a user's runs
-    try:
-        yield
-    finally:
-        shell.communicate(b"done\n")
-
-
-@contextmanager
-def explain_damaged_data(data: str) -> Iterator[None]:
-    """Turns what a loader's worker dies of into a ``DataError``, if its data were cut short."""
-    try:
-        yield
-    except (RuntimeError, DataError) as err:
-        from lnln_dist.data.shards import find_damage  # arguments are read before pyarrow is
-
-        if damage := find_damage(data):
-            raise DataError(damage) from err
-        raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lnln_dist.config import Config
+from lnln_dist.data.damage import explain_damaged_data
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, open_dataset
 from lnln_dist.errors import ConfigError, PreemptedError
@@ -19,7 +20,6 @@ from lnln_dist.train.claim import WAIT_S, check_against_data, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 from lnln_dist.train.leaving import (
     Notice,
-    explain_damaged_data,
     explain_lost_peers,
     explain_out_of_memory,
 )

@@ -17,7 +17,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from lnln_dist.data.shards import find_damage
+from lnln_dist.data.damage import find_damage
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.planner import Stretch
 from lnln_dist.sweep.records import Epoch
