@@ -76,7 +76,11 @@ def no_better_than_constant(metrics: pd.DataFrame, names: Sequence[str]) -> str:
 def collapse_line(run: str, found: Sequence[tuple[str, str]]) -> str:
     """One line for a run's collapsed conditions, given as (rate or pattern, reason)."""
     where = dict.fromkeys(condition for condition, _ in found)
-    return f"{run}: predictions collapse at missing rate {', '.join(where)} ({found[-1][1]})"
+    rates = [name for name in where if name[0].isdigit()]
+    others = [name for name in where if name not in rates]
+    parts = [f"at missing rate {', '.join(rates)}"] * bool(rates)
+    parts += [f"under {', '.join(others)}"] * bool(others)
+    return f"{run}: predictions collapse {' and '.join(parts)} ({found[-1][1]})"
 
 
 def swapped(metrics: pd.DataFrame) -> str:

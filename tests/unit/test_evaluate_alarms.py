@@ -69,7 +69,8 @@ def test_scores_that_a_constant_reaches_are_named() -> None:
 
 def test_the_line_names_every_condition_once() -> None:
     line = collapse_line("a", [("0.8", "x"), ("0.8", "y"), ("missing:text", "z")])
-    assert line == "a: predictions collapse at missing rate 0.8, missing:text (z)"
+    assert line == "a: predictions collapse at missing rate 0.8 and under missing:text (z)"
+    assert collapse_line("a", [("clean", "x")]) == "a: predictions collapse under clean (x)"
 
 
 def _rows(accuracy: float, f1: float, rate: float) -> pd.DataFrame:
