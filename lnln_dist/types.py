@@ -6,6 +6,7 @@ Shape letters, used as suffixes (``h_BND`` is [B, N, D]):
     H attention heads           C width of one head
     I query places              J key places
     V vocabulary                M modalities
+    R samples of the training split
 """
 
 from collections.abc import Collection, Mapping
