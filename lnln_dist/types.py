@@ -6,9 +6,11 @@ Shape letters, used as suffixes (``h_BND`` is [B, N, D]):
     H attention heads           C width of one head
     I query places              J key places
     V vocabulary                M modalities
+    R samples of the training split
 """
 
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -63,11 +65,13 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What a network's training forward pass gives; every tensor is a sum over the samples."""
+    """What a network's training forward pass gives; terms and shown are sums over the samples."""
 
     terms: Mapping[str, Tensor]  # what is trained, by the names of the section ``loss``
     weights: Mapping[str, float]  # of each term
     shown: Mapping[str, Tensor]  # what is only logged, by its tag (``completeness/predicted``)
+    # Of each sample, [B ...]: what ``Learner.learn`` is told once a step; no gradient runs through.
+    noted: Mapping[str, Tensor] = MappingProxyType({})
 
     def only(self, terms: Collection[str]) -> "Losses":
         """The same, of which no other term counts.
@@ -102,6 +106,20 @@ class Network(Protocol):
 
     def predict(self, batch: Batch) -> Prediction:
         """The sentiment of a batch, and what the model reports beside it."""
+
+
+class Learner(Network, Protocol):
+    """A network that remembers its training samples: its ``losses`` give ``noted``."""
+
+    def learn(self, row_B: Tensor, noted: Mapping[str, Tensor]) -> None:
+        """Takes note of a step's samples, after its update; buffers are the place for it.
+
+        Called on every rank with the samples of all ranks, so that buffers stay alike.
+
+        Args:
+            row_B: rows within the training split, int64, none of them twice.
+            noted: as the ``losses`` of the micro-batches gave them.
+        """
 
 
 class SentenceEncoder(Protocol):
@@ -140,6 +158,6 @@ def blank_batch(size: int, *, lengths: Mapping[Any, int], widths: Mapping[Any, i
         vision=frames("vision"),
         label_B=ones(),
         weight_B=ones(),
-        row_B=ones(kind=torch.int64),
+        row_B=torch.zeros(size, dtype=torch.int64),
         target=ClassTarget(torch.zeros(size, dtype=torch.int64), ones()),
     )

@@ -18,7 +18,7 @@ TOKENIZER = SimpleNamespace(
     name="words", vocab_size=VOCABULARY, vocab_sha256=None, pad_id=0, unk_id=1, cls_id=2, sep_id=3
 )
 SHAPES = InputShapes(
-    audio_width=5, vision_width=3, text_length=12, audio_length=20, vision_length=16
+    audio_width=5, vision_width=3, text_length=12, audio_length=20, vision_length=16, rows=13
 )
 WIDTHS = {"audio": SHAPES.audio_width, "vision": SHAPES.vision_width}
 LENGTHS = {"text": (12, 5, 7), "audio": (20, 1, 9), "vision": (4, 16, 11)}

@@ -32,6 +32,17 @@ SMALL: dict[str, dict[str, object]] = {
         "audio_feature": 3,
         "vision_feature": 4,
     },
+    "self_mm": {
+        "audio_hidden": 5,
+        "vision_hidden": 4,
+        "audio_width": 3,
+        "vision_width": 4,
+        "fused_feature": 6,
+        "text_feature": 5,
+        "audio_feature": 3,
+        "vision_feature": 4,
+        "dropout": 0.0,
+    },
     "tfn": {"text_width": 6, "audio_width": 5, "vision_width": 4, "hidden": 8, "dropout": 0.0},
 }
 MOSI = InputShapes(
@@ -53,7 +64,7 @@ def small_network(
     kind: str = "regression",
     **changes: object,
 ) -> nn.Module:
-    """In float64 without dropout; no parameter is zero, one, or equal to another."""
+    """In float64 without dropout; no parameter or buffer is zero, one, or equal to another."""
     raw: dict[str, object] = {"model": raw_settings(name, **changes), "loss": loss or {}}
     raw["task"] = {"kind": kind}
     if not changes.get("mask_padding", True):
@@ -64,12 +75,14 @@ def small_network(
     )
     network = build_network(config, encoder, SHAPES).double().eval()
     with torch.no_grad():
-        for path, parameter in network.named_parameters():
-            count = torch.arange(parameter.numel(), dtype=torch.float64)
+        for path, value in (*network.named_parameters(), *network.named_buffers()):
+            if not value.is_floating_point():
+                continue
+            count = torch.arange(value.numel(), dtype=torch.float64)
             wave = 0.3 * torch.sin(0.37 * count**1.1 + zlib.crc32(path.encode()) % 1000)
             # Norms near one; biases above zero, so that no layer of ReLUs is silent.
             shift = 0.7 if "norm" in path else 0.4 if path.endswith("bias") else 0.0
-            parameter.copy_(wave.reshape(parameter.shape) + shift)
+            value.copy_(wave.reshape(value.shape) + shift)
     return network
 
 

@@ -43,10 +43,21 @@ def _attention_backward(_: Tensor, *inputs: Any, **__: Any) -> int:
     return 2 * _attention(*inputs)
 
 
+def _recurrent(frames: Tensor, from_frame: Tensor, from_state: Tensor, *_: Any, **__: Any) -> int:
+    places = frames.shape[0] * frames.shape[1]
+    return 2 * places * (from_frame.numel() + from_state.numel())
+
+
+def _recurrent_backward(*inputs: Any, **__: Any) -> int:
+    return 2 * _recurrent(*inputs)
+
+
 # torch's own formulas, which know the fused attention of GPUs, and the CPU's beside them.
 FORMULAS = flop_registry | {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _recurrent_backward,
 }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ def build_model(run: Run) -> nn.Module:
         ConfigError: the run's encoder folder is missing or damaged.
     """
     encoder = load_encoder_skeleton(run.encoder_folder, freeze=run.config.model.encoder.freeze)
-    return build_network(run.config, encoder, run.info.shapes).eval()
+    # Without what it remembered of the training samples, which its best weights do not hold.
+    return build_network(run.config, encoder, replace(run.info.shapes, rows=0)).eval()
 
 
 def load_weights(model: nn.Module, run: Run, name: str = "best") -> dict[str, Any]:

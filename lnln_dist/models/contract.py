@@ -89,6 +89,8 @@ def try_network(network: nn.Module, config: Config, shapes: InputShapes) -> None
         losses = call_own(name, "losses(batch)", lambda: verbs.losses(batch))
         problem = _in_losses(losses, set(loss_weights(config.loss)))
         if not problem:
+            problem = _in_noted(losses, network, find_spec(name).memory)
+        if not problem:
             unheard = call_own(name, "losses(batch)", lambda: verbs.losses(silent))
             problem = _unweighted({**unheard.terms, **unheard.shown})
         if not problem:
@@ -145,6 +147,23 @@ def _in_losses(losses: Any, weights: set[str]) -> str:
     for tag, value in {**losses.terms, **losses.shown}.items():
         if not isinstance(value, Tensor) or value.ndim:
             return f"losses(batch): {tag} has to be one number, the sum over the samples"
+    return ""
+
+
+def _in_noted(losses: Losses, network: nn.Module, memory: str) -> str:
+    for name, value in losses.noted.items():
+        if not isinstance(value, Tensor) or value.shape[:1] != (SIZE,) or name == "row":
+            return (
+                f"losses(batch): what is noted as {name} has to be a tensor of samples, shape "
+                "[B ...], and have another name than row"
+            )
+    learns = callable(getattr(network, "learn", None))
+    kept = bool(memory) and isinstance(getattr(network, memory, None), nn.Module)
+    if losses.noted and not (learns and kept):
+        return (
+            "losses(batch) notes something: the network needs learn(row_B, noted), and its spec "
+            "has to name as memory the module that holds what it learns"
+        )
     return ""
 
 

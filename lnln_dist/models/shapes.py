@@ -19,11 +19,17 @@ class InputShapes:
     text_length: int
     audio_length: int
     vision_length: int
+    rows: int = 0
+    """Samples of the training split; 0 for a network that is not trained, which needs no memory of
+    them."""
 
     @classmethod
-    def of(cls, *, widths: Mapping[Any, int], lengths: Mapping[Any, int]) -> "InputShapes":
+    def of(
+        cls, *, widths: Mapping[Any, int], lengths: Mapping[Any, int], rows: int = 0
+    ) -> "InputShapes":
         """From mappings keyed by modality, such as an index's widths and padded lengths."""
         return cls(
+            rows=rows,
             audio_width=widths["audio"],
             vision_width=widths["vision"],
             text_length=lengths["text"],

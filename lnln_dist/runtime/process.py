@@ -1,10 +1,12 @@
 """One process of a run: device, collectives, seeds; the process group by Accelerate."""
 
 import hashlib
+import math
 import os
 import random
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -68,6 +70,35 @@ class Process:
     def gather_objects(self, value: object) -> list[Any]:
         """One value per rank, in rank order, on every rank."""
         return cast("list[Any]", gather_object([value])) if self.world > 1 else [value]
+
+    def gather_samples(self, values: Mapping[str, Tensor], *, most: int) -> dict[str, Tensor]:
+        """Tensors of samples, of one rank after the other, on every rank (one collective).
+
+        Args:
+            values: of this rank, [B ...] with one B, which may be 0; kinds and the other sizes are
+                alike on all ranks. Nothing is rounded.
+            most: samples of a rank at most.
+        """
+        if self.world == 1:
+            return {name: value.detach() for name, value in values.items()}
+        size = len(next(iter(values.values())))
+        flat = [v.detach().reshape(size, math.prod(v.shape[1:])) for v in values.values()]
+        # As bytes, kinds of numbers share a message; the first tells samples from what fills up.
+        counts_B1 = torch.ones(size, 1, dtype=torch.uint8, device=self.device)
+        parts = [counts_B1, *(value.contiguous().view(torch.uint8) for value in flat)]
+        mine = torch.nn.functional.pad(torch.cat(parts, dim=1), (0, 0, 0, most - size))
+        held = [torch.empty_like(mine) for _ in range(self.world)]
+        distributed.all_gather(held, mine)
+        whole = torch.cat(held)
+        sizes = [part.shape[1] for part in parts]
+        pieces = torch.tensor_split(whole[whole[:, 0] == 1], list(accumulate(sizes[:-1])), dim=1)
+        return {
+            # A copy, at whose begin any kind of number may stand.
+            name: piece.clone(memory_format=torch.contiguous_format)
+            .view(value.dtype)
+            .reshape(-1, *value.shape[1:])
+            for (name, value), piece in zip(values.items(), pieces[1:], strict=True)
+        }
 
     def broadcast_object(self, value: object) -> Any:
         """Rank 0's value on every rank."""

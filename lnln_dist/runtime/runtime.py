@@ -289,7 +289,7 @@ class Runtime(Process):
         """Sums the terms over ranks, stops if one is not finite, else clips and updates.
 
         Here, and nowhere else in a step, the host waits for the device (ZeRO and the loss scaling
-        of fp16 look at it again in the update).
+        of fp16 look at it again in the update, ``gather_samples`` after it).
 
         Args:
             model: as ``prepare`` returned it.

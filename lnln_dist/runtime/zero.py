@@ -274,9 +274,10 @@ class Zero(Partitions):
         self._bound_waiting()
         self._check()
         if self._launch.precision == "bf16":
-            # The engine took its float32 weights from the rounded ones.
+            # The engine took its float32 weights from the rounded ones, and rounded buffers too.
             for name, parameter in trained(model).items():
                 self.put(parameter, exact(name).to(self._device))
+            fill_buffers(model, lambda name: exact(name).to(self._device))
         return cast("nn.Module", self._engine), wrapped
 
     def _cut(self, model: nn.Module, optimizer: Optimizer, whole: Callable[[str], Tensor]) -> None:

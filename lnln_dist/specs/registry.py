@@ -26,6 +26,7 @@ MODELS = {
     "mult": "lnln_dist.specs.mult:SPEC",
     "prmf": "lnln_dist.specs.prmf:SPEC",
     "tfr_net": "lnln_dist.specs.tfr_net:SPEC",
+    "self_mm": "lnln_dist.specs.self_mm:SPEC",
 }
 
 

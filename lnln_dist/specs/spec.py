@@ -67,6 +67,9 @@ class ModelSpec:
     teacher: str = ""
     """Its setting that names a run whose network training asks (``train/teacher.py``); the network
     finds it in its attribute ``teacher``, without which it has to work all the same."""
+    memory: str = ""
+    """Its module of buffers, made for ``InputShapes.rows`` training samples, whose contents
+    ``types.Learner`` changes; checkpoints keep it, the best weights leave it out."""
     without_effect: tuple[str, ...] = ()
     """Settings or sections that it never reads: refused unless left at their defaults."""
 

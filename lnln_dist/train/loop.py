@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,16 +22,17 @@ from lnln_dist.monitor.writer import Writer, mean_tag, rate_tag
 from lnln_dist.report.calibration import alarm
 from lnln_dist.runs import save_best
 from lnln_dist.runtime import Runtime, StepResult
-from lnln_dist.specs.registry import loss_weights
+from lnln_dist.specs.registry import find_spec, loss_weights
 from lnln_dist.specs.spec import Pass
 from lnln_dist.train import optim
 from lnln_dist.train.checkpoint import Saver, TrainState
 from lnln_dist.train.leaving import Notice
 from lnln_dist.train.pictures import Pictures
 from lnln_dist.train.validate import GridScores
-from lnln_dist.types import Batch, Losses
+from lnln_dist.types import Batch, Learner, Losses
 
 TERM = "loss/"  # tags of the raw loss terms begin so
+ROW = "row"  # under which the samples of a step are gathered with what is noted of them
 LEAVE = "leave"  # tag under which a rank's notice to leave is summed with the loss terms
 
 
@@ -87,7 +88,7 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int, turn: int 
     Every term is a sum over samples divided by ``samples``, the step's count over all ranks:
     uneven micro-batches and uneven ranks weigh each sample the same.
     """
-    sums = _Sums()
+    sums, noted = _Sums(), _Noted()
     for number, batch in enumerate(batches):
         run.runtime.seed(run.config.train.seed, run.state.step, number, run.runtime.rank)
         with run.runtime.accumulate(run.task, last=number == len(batches) - 1):
@@ -99,16 +100,19 @@ def train_step(run: Training, batches: Sequence[Batch], samples: int, turn: int 
         if run.operations:
             run.meter.work(run.operations(batch))
         sums.add(losses, samples)
+        noted.add(batch, losses)
     # Travels with the terms, so that all ranks learn of it at the same step for free.
     leave = torch.tensor(float(run.notice.given), device=run.runtime.device)
     with run.meter.phase("update"):
-        return run.runtime.check_clip_step(
+        result = run.runtime.check_clip_step(
             run.task,
             run.optimizers[turn],
             terms=sums.terms,
             shown={**sums.shown, LEAVE: leave},
             clip_norm=run.config.optim.clip_norm,
         )
+        noted.learn(run, samples)
+    return result
 
 
 class _Sums:
@@ -125,6 +129,34 @@ class _Sums:
             for tag, value in values.items():
                 mean = value.detach() / samples
                 sums[tag] = sums[tag] + mean if tag in sums else mean
+
+
+class _Noted:
+    """What a step's samples leave to be remembered, over its micro-batches."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, Tensor]] = []
+
+    def add(self, batch: Batch, losses: Losses) -> None:
+        """One micro-batch, not yet on the device; its fillers are left out."""
+        if losses.noted:
+            device = next(iter(losses.noted.values())).device
+            index_B = batch.weight_B.nonzero()[:, 0]
+            part = {ROW: batch.row_B[index_B].to(device)}
+            index_B = index_B.to(device)
+            self._parts.append(part | {n: v.detach()[index_B] for n, v in losses.noted.items()})
+
+    def learn(self, run: Training, samples: int) -> None:
+        """Tells the network of the samples of all ranks (collective where it notes something)."""
+        if self._parts:
+            mine = {
+                name: torch.cat([part[name] for part in self._parts]) for name in self._parts[0]
+            }
+            most = -(-samples // run.runtime.world)
+            whole = run.runtime.gather_samples(mine, most=most)
+            network = cast(Learner, run.runtime.unwrap(run.task).model)
+            with torch.no_grad():
+                network.learn(whole.pop(ROW), whole)
 
 
 def train(run: Training) -> TrainState:
@@ -323,9 +355,12 @@ def _keep_best(run: Training, epoch: int, scores: GridScores) -> bool:
         note["thresholds"] = list(scores.thresholds)
     # Of the task, whose only part is the network.
     whole = run.runtime.weights(run.task) if improved else {}
+    memory = find_spec(run.config.model.name).memory
 
     def write() -> None:
         weights = {name.removeprefix("model."): value for name, value in whole.items()}
+        if memory:  # of no use to a prediction, and the training samples are not to be passed on
+            weights = {n: v for n, v in weights.items() if not n.startswith(f"{memory}.")}
         for name, metric, score in improved:
             save_best(run.folder, weights, {**note, "metric": metric, "score": score}, name=name)
 

@@ -86,7 +86,8 @@ def assemble(
     """
     _check_order(config, runtime)
     index = dataset.index
-    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths)
+    rows = index.splits["train"].rows
+    shapes = InputShapes.of(widths=index.widths, lengths=index.padded_lengths, rows=rows)
     encoder, task = _build(config, dataset, shapes, runtime)
     notes, micro_batch = [encoder.note], config.train.micro_batch
     if config.train.auto_micro_batch:

@@ -18,10 +18,13 @@ OTHERS = (
     "tfn",
     "mult",
     "tfr_net",
+    "self_mm",
     "own_model:SPEC",
 )  # models beside LNLN
 # Optimizer steps: of a training, of its checkpoint, of a short one.
 STEPS, MIDDLE, SHORT = 20, 14, 6
+# What Self-MM learns of a sample in one epoch of three steps, it trains on in the next but one.
+LONG, WITHIN = 11, 8
 TIMEOUT_S = 240  # of a group of ranks; it takes a fifth of that on two idle cores
 CROSSINGS = (("ddp", "zero3"), ("zero3", "fsdp2"), ("fsdp2", "zero1"), ("zero2", "ddp"))
 HAVE_DEEPSPEED = importlib.util.find_spec("deepspeed") is not None
@@ -38,6 +41,10 @@ Table = Callable[..., Any]
 
 def training(strategy: str, **arguments: Any) -> dict[str, Any]:
     return {"function": "train", "strategy": strategy, **arguments}
+
+
+def steps_of(model: str) -> int:
+    return LONG if model == "self_mm" else SHORT
 
 
 def scenarios(folder: Path) -> list[tuple[int, dict[str, dict[str, Any]]]]:
@@ -60,7 +67,7 @@ def scenarios(folder: Path) -> list[tuple[int, dict[str, dict[str, Any]]]]:
         "frozen": training("ddp", freeze="all", steps=SHORT),
     }
     for model in OTHERS:
-        one[model] = training("ddp", model=model, steps=SHORT)
+        one[model] = training("ddp", model=model, steps=steps_of(model))
     two = {name: training(name, **saving(f"2-{name}")) for name in STRATEGIES}
     two["zero3"]["deepspeed"] = CUT
     two |= {
@@ -72,11 +79,16 @@ def scenarios(folder: Path) -> list[tuple[int, dict[str, dict[str, Any]]]]:
         "fsdp2 frozen": training("fsdp2", freeze="all", steps=SHORT),
     }
     for model in OTHERS:
-        two |= {f"{name} {model}": training(name, model=model, steps=SHORT) for name in SPREAD}
+        steps = steps_of(model)
+        two |= {f"{name} {model}": training(name, model=model, steps=steps) for name in SPREAD}
+    then: dict[str, dict[str, Any]] = {}
     for name in SPREAD:
+        two[f"{name} self_mm"]["save"] = [WITHIN, str(folder / f"2-{name} self_mm")]
+        then[f"{name} self_mm again"] = going_on(
+            f"2-{name} self_mm", name, model="self_mm", steps=LONG
+        )
         two[f"{name} checkpointed"] = training(name, checkpoint_activations=True, steps=SHORT)
     two["zero3 checkpointed"]["deepspeed"] = CUT
-    then: dict[str, dict[str, Any]] = {}
     for name in STRATEGIES:
         half = {"precision": "bf16", "steps": SHORT}
         save = [SHORT - 2, str(folder / f"2-{name} bf16")]

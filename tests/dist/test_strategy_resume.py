@@ -2,7 +2,7 @@
 
 import pytest
 from comparing import equal, loss_gap, tensor_gap
-from conftest import CROSSINGS, MIDDLE, STEPS, STRATEGIES, Table
+from conftest import CROSSINGS, LONG, MIDDLE, SPREAD, STEPS, STRATEGIES, WITHIN, Table
 
 pytestmark = [pytest.mark.dist, pytest.mark.timeout(900)]
 LOSS, TENSOR = 2e-6, 5e-6
@@ -20,6 +20,15 @@ CHANGED = [
 def test_the_same_launch_goes_on_bit_for_bit(table: Table, name: str) -> None:
     undisturbed, resumed = table(2, name), table(2, f"{name} again")
     assert 1 < len(resumed["losses"]) < len(undisturbed["losses"])
+    assert equal(undisturbed, resumed)
+
+
+@pytest.mark.parametrize("name", SPREAD)
+def test_what_a_network_remembers_goes_on_bit_for_bit(table: Table, name: str) -> None:
+    undisturbed, resumed = table(2, f"{name} self_mm"), table(2, f"{name} self_mm again")
+    assert (undisturbed["weights"]["model.memory.visits_R"] >= LONG // 3).all()
+    assert all(undisturbed["weights"]["model.memory.offset_RM"].abs().amax(dim=0) > 0)
+    assert len(resumed["losses"]) == LONG - WITHIN
     assert equal(undisturbed, resumed)
 
 

@@ -39,6 +39,15 @@ def test_the_count_is_that_of_the_real_network_run_unfused(name: str) -> None:
     assert found.total * 2 == counter.get_total_flops()
 
 
+def test_recurrent_layers_by_hand() -> None:
+    model = raw_settings("self_mm", encoder=TINY)
+    own = Skeleton(settings.build({"model": model}), tokenizer=TOKENIZER, shapes=SHAPES)
+    short, long = (flops.count(own, replace(LENGTHS, audio=places)) for places in (8, 9))
+    gates, width, hidden = 4 * 5, SHAPES.audio_width, 5
+    assert long.forward - short.forward == 2 * gates * (width + hidden)
+    assert long.total - short.total == 3 * (long.forward - short.forward)
+
+
 def test_the_encoder_by_hand() -> None:
     # Two passes over T tokens of width D with one layer: 4 projections and a 4 D wide
     # feed-forward are 12 D^2 multiply-adds a token, the two attention products 2 T D.

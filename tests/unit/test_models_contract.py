@@ -67,6 +67,10 @@ def forget_size(found: Losses) -> Losses:
     return found._replace(terms={"sentiment": found.terms["sentiment"]})
 
 
+def note(**noted: torch.Tensor) -> Callable[[Own], None]:
+    return losses(lambda found: found._replace(noted=noted))
+
+
 def add_idle(model: Own) -> None:
     model.spare = nn.Linear(2, 2)
 
@@ -99,6 +103,9 @@ def add_idle(model: Own) -> None:
             "own/hidden is nan where no sample counts",
         ),
         (losses(lambda _: 1 / 0), "losses.batch. of own_model:SPEC ends in ZeroDivisionError"),
+        (note(heat=torch.ones(3)), r"noted as heat has to be a tensor of samples, shape \[B ...\]"),
+        (note(heat=torch.ones(2, 4)), r"notes something: the network needs learn\(row_B, noted\)"),
+        (note(row=torch.ones(2)), "noted as row has to be .* another name than row"),
         (add_idle, r"no gradient from the losses \(spare.bias, spare.weight\)"),
         (
             prediction(lambda x: x.sentiment),

@@ -7,6 +7,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
+from torch import distributed
 
 from lnln_dist.errors import DataError, TrainingError
 from lnln_dist.runtime import process as module
@@ -63,6 +64,34 @@ def test_sums_and_gathers_of_one(process: Runtime) -> None:
     assert process.gather_objects("x") == ["x"]
     assert (process.rank, process.world, process.is_main) == (0, 1, True)
     assert process.peak_memory() > 2**20
+
+
+def test_samples_of_all_ranks_come_together_unrounded(
+    process: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {
+        "row": torch.tensor([2**40 + 1, 3]),
+        "single": torch.rand(2, 3, 2),
+        "double": torch.rand(2, dtype=torch.float64),
+    }
+    assert all(map(torch.equal, process.gather_samples(values, most=2).values(), values.values()))
+    process.world = 3
+    none = {name: value[:0] for name, value in values.items()}
+    sent: list[torch.Tensor] = []
+
+    def all_gather(held: list[torch.Tensor], own: torch.Tensor) -> None:
+        sent.append(own)
+        for place, one in zip(held, [*sent, own, own], strict=False):
+            place.copy_(one)
+
+    monkeypatch.setattr(distributed, "all_gather", all_gather)
+    for mine in (values, none, values):  # as each of three ranks
+        found = process.gather_samples(mine, most=3)
+    assert {tuple(one.shape) for one in sent} == {(3, 1 + 8 + 24 + 8)}
+    for name, value in values.items():
+        assert found[name].dtype == value.dtype
+        assert torch.equal(found[name], torch.cat([value, value]))
+    process.world = 1
 
 
 def test_what_was_set_up_in_words(process: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:

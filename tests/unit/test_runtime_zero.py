@@ -73,6 +73,22 @@ def test_it_steps_as_one_process_does(
     assert not torch.distributed.is_initialized()
 
 
+@with_deepspeed
+@pytest.mark.parametrize("strategy", ["zero1", "zero2", "zero3"])
+def test_buffers_keep_their_digits_in_bf16(strategy: str) -> None:
+    importlib.import_module("deepspeed")
+    held = torch.tensor([1 / 3, 1e-3 / 7])
+    runtime = Runtime(cpu=True, strategy=strategy, precision="bf16")
+    try:
+        net, optimizer = start()
+        net.register_buffer("held", held.clone())
+        wrapped, _ = runtime.prepare(net, optimizer)
+        assert torch.equal(runtime.unwrap(wrapped).held, held)
+        assert torch.equal(runtime.weights(wrapped)["held"], held)
+    finally:
+        runtime.close()
+
+
 @pytest.fixture
 def zero() -> Iterator[Zero]:
     runtime = Runtime(cpu=True, strategy="zero2")

@@ -28,6 +28,7 @@ from lnln_dist.data.convert import prepare
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.evaluate import predict
+from lnln_dist.evaluate.load import load_model
 from lnln_dist.evaluate.robust import evaluate_runs
 from lnln_dist.evaluate.single import predict_file
 from lnln_dist.evaluate.table import show
@@ -125,12 +126,10 @@ def test_each_pass_trains_its_own_part(data: Path, tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("cut", [2, 4, 6, 8])
-def test_an_alternating_run_goes_on_exactly_in_either_pass(
-    data: Path, tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = alternating(data, checkpoint_steps=0)
-    run(given, tmp_path / "whole", cpu=True)
+def cut_and_resumed(
+    given: Config, folder: Path, cut: int, monkeypatch: pytest.MonkeyPatch, **changed: int
+) -> Result:
+    """A run that leaves after step ``cut`` and goes on, its loader perhaps changed."""
     notice, step = Notice(), loop.train_step
 
     def leaving(training: loop.Training, *rest: Any) -> Any:
@@ -141,11 +140,45 @@ def test_an_alternating_run_goes_on_exactly_in_either_pass(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "train_step", leaving)
         with pytest.raises(PreemptedError, match=f"step {cut} written"):
-            run(given, tmp_path / "cut", cpu=True, notice=notice)
-    assert run(given, tmp_path / "cut", cpu=True, resume=True).state.finished
+            run(given, folder, cpu=True, notice=notice)
+    after = settings.build(settings.merge(settings.to_dict(given), {"data": changed}))
+    return run(after, folder, cpu=True, resume=True)
+
+
+@pytest.mark.parametrize("cut", [2, 4, 6, 8])
+def test_an_alternating_run_goes_on_exactly_in_either_pass(
+    data: Path, tmp_path: Path, cut: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = alternating(data, checkpoint_steps=0)
+    run(given, tmp_path / "whole", cpu=True)
+    assert cut_and_resumed(given, tmp_path / "cut", cut, monkeypatch).state.finished
     one, other = (tensors(tmp_path / name, 12) for name in ("whole", "cut"))
     assert one.keys() == other.keys()
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def test_what_a_network_remembers_goes_on_exactly_and_stays_at_home(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = config(data, "self_mm")
+    whole = run(given, tmp_path / "whole", cpu=True)
+    cut_and_resumed(given, tmp_path / "cut", 5, monkeypatch, workers=1)
+    one, other = (tensors(tmp_path / name, 9) for name in ("whole", "cut"))
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    split = open_dataset(data).split("train")
+    assert one["model.memory.label_R"].tolist() == pytest.approx(split.labels.tolist())
+    assert (one["model.memory.visits_R"] == 3).all()
+    assert one["model.memory.offset_RM"].abs().amax(dim=0).min() > 0
+    kept = load_file(tmp_path / "whole" / "best" / "best.safetensors")
+    assert kept.keys() == {
+        name.removeprefix("model.")
+        for name in one
+        if name.startswith("model.") and not name.startswith("model.memory.")
+    }
+    network, note = load_model(Run(tmp_path / "whole"))
+    assert network.memory is None
+    assert note["score"] == whole.state.best["best"]
 
 
 def test_an_alternating_order_is_refused_where_it_cannot_be(
