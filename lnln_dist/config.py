@@ -87,7 +87,8 @@ class NoiseConfig:
     shared: bool = False
     """Erase the frames of the erased tokens (by relative time), at the text's rate."""
     completeness: Literal["nominal", "counted"] = "nominal"
-    """Label of the completeness check: 1 - rate, or the counted share of kept text tokens."""
+    """Label of the completeness check: 1 - rate (times the share of the text that was there before
+    any noise), or the counted share of kept text tokens."""
     text: ModalityNoise = ModalityNoise()
     """Overrides for text."""
     audio: ModalityNoise = ModalityNoise()

@@ -35,7 +35,7 @@ class LoadedStep(NamedTuple):
 class Erased(NamedTuple):
     """The noise of one modality for a batch."""
 
-    keep_BT: Tensor  # bool, True on valid places that survive
+    keep_BT: Tensor  # bool, True on valid places that the noise spares
     rate_B: Tensor  # float32, nominal missing rate in [0, 1]
 
 
@@ -50,13 +50,21 @@ def under(batch: Batch, draws: Draws, *, unk_id: int) -> Batch:
         draws: for the same samples, on the same device.
         unk_id: token id that stands for an erased token.
     """
-    text, erased = batch.text, draws["text"]
-    noisy_ids_BT = torch.where(erased.keep_BT | ~text.valid_BT, text.ids_BT, unk_id)
+    left = {m: _left(getattr(batch, m), draws[m]) for m in MODALITIES}
+    text = batch.text
+    noisy_ids_BT = torch.where(left["text"].keep_BT | ~text.valid_BT, text.ids_BT, unk_id)
     return batch._replace(
-        text=text._replace(noisy_ids_BT=noisy_ids_BT, **erased._asdict()),
-        audio=batch.audio._replace(**draws["audio"]._asdict()),
-        vision=batch.vision._replace(**draws["vision"]._asdict()),
+        text=text._replace(noisy_ids_BT=noisy_ids_BT, **left["text"]._asdict()),
+        audio=batch.audio._replace(**left["audio"]._asdict()),
+        vision=batch.vision._replace(**left["vision"]._asdict()),
     )
+
+
+def _left(given: TextInput | SequenceInput, erased: Erased) -> Erased:
+    """The noise, with nothing kept that was never there: gaps look erased at any rate."""
+    if given.seen_BT is None:
+        return erased
+    return erased._replace(keep_BT=erased.keep_BT & given.seen_BT)
 
 
 class Collator:
@@ -145,14 +153,26 @@ class Collator:
             ids_BT[i, : len(tokens)] = tokens
             segments_BT[i, : len(segments)] = segments
         whole_BT = torch.from_numpy(ids_BT)
+        seen_BT = self._seen("text", rows, valid_BT)
         return TextInput(
             ids_BT=whole_BT,
             noisy_ids_BT=whole_BT,
             segments_BT=torch.from_numpy(segments_BT),
             valid_BT=valid_BT,
-            keep_BT=valid_BT,
+            keep_BT=valid_BT if seen_BT is None else seen_BT,
             rate_B=torch.zeros(len(rows)),
+            seen_BT=seen_BT,
         )
+
+    def _seen(self, modality: Modality, rows: NDArray[np.int64], valid_BT: Tensor) -> Tensor | None:
+        """Valid places that were there; None where the split has no gaps in this modality."""
+        there_BT: NDArray[np.bool_] = np.zeros(valid_BT.shape, np.bool_)
+        for i, row in enumerate(rows.tolist()):
+            there_T = self._split.seen(modality, row)
+            if there_T is None:
+                return None
+            there_BT[i, : len(there_T)] = there_T
+        return torch.from_numpy(there_BT)
 
     def _sequence(
         self,
@@ -164,11 +184,13 @@ class Collator:
         frames_BTD = np.zeros((*valid_BT.shape, views[0].shape[1]), dtype=np.float32)
         for i, view in enumerate(views):
             frames_BTD[i, : len(view)] = view
+        seen_BT = self._seen(modality, rows, valid_BT)
         return SequenceInput(
             frames_BTD=torch.from_numpy(frames_BTD),
             valid_BT=valid_BT,
-            keep_BT=valid_BT,
+            keep_BT=valid_BT if seen_BT is None else seen_BT,
             rate_B=torch.zeros(len(rows)),
+            seen_BT=seen_BT,
         )
 
 

@@ -16,6 +16,7 @@ SHOWN = 4  # columns named
 GAP = {"text": "[UNK] tokens", "audio": "zero frames", "vision": "zero frames"}
 # Repairs by the part of their name after the field: what happened, and what was counted.
 MEANING = {
+    "all_nan": "frames were NaN throughout: taken as never there",
     "nan": "values were NaN: set to 0",
     "plus_inf": "values were +inf (or too large for float32): set to 0",
     "minus_inf": "values were -inf (or too large for float32): set to 0",
@@ -29,7 +30,7 @@ MEANING = {
     "length_from_mask": "lengths were missing: taken from the text's attention mask",
     "length_from_zeros": "lengths were missing: taken from where the frames are not zero",
     "last_not_sep": "sentences do not end with [SEP]: nothing was changed",
-    "no_words": "sentences were empty: [CLS] and [SEP] only",
+    "no_words": "sentences were empty: one [UNK] each, taken as never there",
     "clipped": "labels were outside the range: set to its end",
 }
 
@@ -109,7 +110,7 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
 
 
 def natural_gaps(index: Index, split: SplitName) -> list[str]:
-    """What of a split arrives damaged, a line per modality: it is data as it is, not repaired."""
+    """What of a split was never there, a line per modality."""
     return [
         f"natural gaps in {split}: {m}: {found.places} {GAP[m]} in {found.runs} runs within "
         f"{found.samples} of {index.splits[split].rows} samples "

@@ -24,7 +24,7 @@ from lnln_dist.data.shards import Split
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.remember import remembering
 from lnln_dist.runtime import Runtime
-from lnln_dist.types import Batch, Network, Prediction
+from lnln_dist.types import Batch, Network, Prediction, there
 
 PREFETCH = 2  # batches, with the noise of all conditions, that a loader process keeps ready
 
@@ -34,7 +34,7 @@ class Predictions(NamedTuple):
 
     sentiment: NDArray[np.float32]  # [n], in the label's unit; or class probabilities, [n, C]
     extras: dict[str, NDArray[np.float32]]  # [n] each, what the model tells beside it
-    erased: dict[Modality, NDArray[np.int64]]  # [n] each, places that the noise has taken
+    erased: dict[Modality, NDArray[np.int64]]  # [n] each, places there that the noise has taken
 
     @property
     def lost(self) -> int:
@@ -168,9 +168,9 @@ def _part(batch: Batch, outputs: Sequence[Prediction], draws: Draws) -> _Part:
             for own in outputs
         ]
     )
-    places = [own.valid_BT.sum(1) for own in (batch.text, batch.audio, batch.vision)]
+    # What was never there is not erased, whatever the noise says of it.
     erased_CMB = torch.stack(
-        [n_B - draws[m].keep_BT.sum(-1) for m, n_B in zip(MODALITIES, places, strict=True)], dim=1
+        [(there(getattr(batch, m)) & ~draws[m].keep_BT).sum(-1) for m in MODALITIES], dim=1
     )
     counts = (batch.weight_B > 0).cpu().numpy()
     return _Part(

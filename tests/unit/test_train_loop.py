@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import random_batch, small_model
+from builders import random_batch, single, small_model
 
 from lnln_dist.config import OptimConfig, TrainConfig
 from lnln_dist.monitor.health import Meter
@@ -19,13 +19,6 @@ from lnln_dist.train.task import Task
 
 # Ways by which Python reads a tensor: each waits for what the device still has to do.
 READING = ("item", "tolist", "cpu", "numpy", "nonzero", "__float__", "__int__", "__bool__")
-
-
-def small(batch: Any) -> Any:
-    """Doubles to floats, through named tuples."""
-    if isinstance(batch, torch.Tensor):
-        return batch.float() if batch.dtype == torch.float64 else batch
-    return type(batch)(*map(small, batch))
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
@@ -46,7 +39,7 @@ def test_the_host_waits_for_the_device_once_a_step(
         meter=Meter(),
         operations=None,
     )
-    batches = [small(random_batch(seed=seed)) for seed in (1, 2)]
+    batches = [single(random_batch(seed=seed)) for seed in (1, 2)]
     train_step(run, batches, 6)  # the first makes the optimizer's state
 
     host = {id(held["step"]) for held in optimizer.state.values()}  # AdamW's, never on a device
