@@ -1,4 +1,4 @@
-"""What features look like: their sizes, zero frames, and the gaps they arrive with.
+"""What features look like: sizes, means, zero frames, and the gaps they arrive with.
 
 A gap is a run of places inside a sequence that look as erased ones do: [UNK] tokens, or frames that
 are wholly zero. Zeros that a sequence begins or ends with are no gaps, as they may be padding,
@@ -30,6 +30,7 @@ from lnln_dist.data.schema import (
 )
 from lnln_dist.data.shards import open_shard
 from lnln_dist.data.writer import sequences, shard_schema
+from lnln_dist.errors import DataError
 
 # A single [UNK] is a word that the vocabulary lacks, which any text has.
 SHORTEST: dict[Modality, int] = {"text": 2, "audio": 1, "vision": 1}
@@ -85,6 +86,47 @@ def count_gaps(gap_S: NDArray[np.bool_], lengths_N: NDArray[np.int64]) -> Gaps:
     return Gaps(samples=len(np.unique(row_R)), runs=len(first_R), places=int(gap_S.sum()))
 
 
+class _Moments:
+    """Mean and squared deviations of features, added up chunk by chunk (Chan et al. 1979)."""
+
+    def __init__(self, width: int) -> None:
+        self.count = 0
+        self.mean_D, self.squares_D = np.zeros(width), np.zeros(width)
+
+    def add(self, frames_SD: NDArray[np.float32]) -> None:
+        """Counts frames in."""
+        if not len(frames_SD):
+            return
+        own_D = frames_SD.mean(axis=0, dtype=np.float64)
+        squares_D = np.square(frames_SD - own_D).sum(axis=0)
+        total, shift_D = self.count + len(frames_SD), own_D - self.mean_D
+        self.squares_D += squares_D + shift_D**2 * (self.count * len(frames_SD) / total)
+        self.mean_D += shift_D * (len(frames_SD) / total)
+        self.count = total
+
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviations of all that was counted, [D]; 0 of nothing."""
+        deviation_D: NDArray[np.float64] = np.sqrt(self.squares_D / max(1, self.count))
+        return deviation_D
+
+
+def normalisation(index: Index, *, wanted: bool) -> dict[FrameModality, Scale] | None:
+    """What frames are normalised by, if they are to be (``data.normalise``).
+
+    Raises:
+        DataError: the data were prepared before means were noted.
+    """
+    if not wanted:
+        return None
+    scales = index.scales or {}
+    if any(m not in scales or scales[m].mean is None or scales[m].sd is None for m in FRAMES):
+        raise DataError(
+            "data.normalise: these data were prepared before means and deviations were noted: "
+            "prepare them anew"
+        )
+    return scales
+
+
 class Measure:
     """Adds up what is said of the features, split by split.
 
@@ -96,6 +138,7 @@ class Measure:
     def __init__(self, widths: Mapping[FrameModality, int], unk_id: int) -> None:
         self._unk_id = unk_id
         self._largest = {m: np.zeros(widths[m], np.float32) for m in FRAMES}
+        self._moments = {m: _Moments(widths[m]) for m in FRAMES}
         self._zero: dict[FrameModality, Counter[SplitName]] = {m: Counter() for m in FRAMES}
         self._gaps: dict[Modality, dict[SplitName, Counter[str]]] = {
             m: defaultdict(Counter) for m in MODALITIES
@@ -126,6 +169,8 @@ class Measure:
                 np.maximum(largest_D, most_D, out=largest_D)
             empty[m] = np.logical_not(frames_SD.any(axis=1))
             self._zero[m][split] += int(empty[m].sum())
+            if split == "train":
+                self._moments[m].add(frames_SD[~empty[m]] if empty[m].any() else frames_SD)
         for modality, empty_S in empty.items():
             if modality in seen:
                 gap_S = ~seen[modality]
@@ -134,9 +179,14 @@ class Measure:
             self._gaps[modality][split].update(count_gaps(gap_S, lengths[modality]).model_dump())
 
     def scales(self) -> dict[FrameModality, Scale]:
-        """Sizes and zero frames."""
+        """Sizes, zero frames, and what the training split is normalised by."""
         return {
-            m: Scale(largest=tuple(map(float, self._largest[m])), zero_frames=dict(self._zero[m]))
+            m: Scale(
+                largest=tuple(map(float, self._largest[m])),
+                zero_frames=dict(self._zero[m]),
+                mean=tuple(map(float, self._moments[m].mean_D)),
+                sd=tuple(map(float, self._moments[m].deviation())),
+            )
             for m in FRAMES
         }
 

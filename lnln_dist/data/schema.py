@@ -71,6 +71,11 @@ class Scale(Record):
     """Largest magnitude of each feature, in the order of the columns."""
     zero_frames: dict[SplitName, NotNegative]
     """Frames that are wholly zero, per split."""
+    mean: tuple[float, ...] | None = None
+    """Of each feature over the training split's frames that are not wholly zero; None in data
+    prepared before this was noted."""
+    sd: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    """Standard deviations of the same."""
 
 
 class Gaps(Record):

@@ -101,11 +101,13 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
         usual = float(np.median(largest_D[largest_D > 0])) if largest_D.any() else 0.0
         over, far = largest_D > FP16_MOST, largest_D > FAR * max(usual, 1.0)
         for wrong_D, why in (
-            (over, f"beyond fp16's {FP16_MOST:.0f}; train in bf16 or fp32, or scale it"),
-            (far & ~over, f"over {FAR} times the median column's {usual:.3g}; scale it"),
+            (over, f"beyond fp16's {FP16_MOST:.0f}; train in bf16 or fp32, or"),
+            (far & ~over, f"over {FAR} times the median column's {usual:.3g};"),
         ):
             if wrong_D.any():
-                lines.append(f"warning: {m} {_columns(wrong_D, largest_D)}: {why} before prepare")
+                lines.append(
+                    f"warning: {m} {_columns(wrong_D, largest_D)}: {why} set data.normalise"
+                )
     return lines
 
 

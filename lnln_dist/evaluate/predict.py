@@ -20,6 +20,7 @@ from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.loader import Collator, Draws, Erased, Loader, under
 from lnln_dist.data.noise import CleanNoise, Noise
 from lnln_dist.data.plan import MicroBatch, sequential
+from lnln_dist.data.schema import FrameModality, Scale
 from lnln_dist.data.shards import Split
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.remember import remembering
@@ -64,6 +65,7 @@ def predict(
     pad_id: int,
     batch_size: int,
     workers: int = 0,
+    normalised: Mapping[FrameModality, Scale] | None = None,
     forward: Callable[[Batch], Prediction] | None = None,
     remember: bool = True,
     before_pass: Callable[[float], object] = lambda _: None,
@@ -84,6 +86,7 @@ def predict(
         pad_id: token id of padding.
         batch_size: samples per forward pass and rank.
         workers: loader processes per rank.
+        normalised: as ``Collator``.
         forward: predicts a batch; None is the network's own ``predict``, which a model behind
             wrappers does not have.
         remember: do not encode a text again that noise has left as it was; not where the encoder
@@ -104,6 +107,7 @@ def predict(
         padded_lengths=padded_lengths,
         unk_id=unk_id,
         pad_id=pad_id,
+        normalised=normalised,
     )
     loader: Loader[MicroBatch, tuple[Batch, Draws]] = Loader(
         _UnderAll(collator, noises),

@@ -219,6 +219,7 @@ class Model:
             unk_id=info.unk_id,
             pad_id=info.pad_id,
             batch_size=batch_size,
+            normalised=self.run.info.normalised,
         )
         return finished(found, self.run, self.note.get("thresholds"))
 

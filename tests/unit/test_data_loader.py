@@ -13,10 +13,10 @@ from memory_split import PAD, PADDED, SIZE, UNK, MemorySplit, collator, equal, m
 from lnln_dist.classes import targets
 from lnln_dist.config import MODALITIES, NoiseConfig
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.loader import Collator, Loader, under
+from lnln_dist.data.loader import Collator, Loader, standardised, under
 from lnln_dist.data.noise import CleanNoise, EvaluationNoise, TrainingNoise
 from lnln_dist.data.plan import SamplingPlan, sequential
-from lnln_dist.data.schema import SPLITS
+from lnln_dist.data.schema import SPLITS, Scale
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import DataError
 from lnln_dist.types import Batch
@@ -363,3 +363,24 @@ def test_a_batch_with_nothing_erased_keeps_what_was_there():
     assert torch.equal(batch.text.keep_BT, batch.text.seen_BT)
     assert torch.equal(batch.vision.keep_BT, batch.vision.seen_BT)
     assert torch.equal(batch.audio.keep_BT, batch.audio.valid_BT)
+
+
+def test_frames_are_normalised_and_what_is_missing_stays_zero():
+    frames_TD = np.array([[3, 5, 7], [0, 0, 0], [1, 5, 8]], np.float32)
+    mean, sd = (2.0, 5.0, 8.0), (0.5, 1e-8, 2.0)  # the second is a constant, but for rounding
+    scale = Scale(largest=(3.0, 5.0, 8.0), zero_frames={}, mean=mean, sd=sd)
+    found_TD = standardised(frames_TD, scale)
+    assert found_TD.dtype == np.float32
+    assert found_TD.tolist() == [[2.0, 0.0, -0.5], [0.0] * 3, [-2.0, 0.0, 0.0]]
+
+
+def test_a_batch_holds_normalised_frames_of_the_modalities_told():
+    split = MemorySplit()
+    scale = Scale(largest=(1.0,) * 5, zero_frames={}, mean=(0.5,) * 5, sd=(2.0,) * 5)
+    choices = {"padding": "batch", "padded_lengths": PADDED, "unk_id": UNK, "pad_id": PAD}
+    make = Collator(split, CleanNoise(), **choices, normalised={"audio": scale})
+    plain, found = collator(CleanNoise())(micro([3, 7])), make(micro([3, 7]))
+    valid_BT1 = plain.audio.valid_BT[..., None]
+    expected = (plain.audio.frames_BTD - 0.5) / 2 * valid_BT1
+    torch.testing.assert_close(found.audio.frames_BTD, expected)
+    assert torch.equal(found.vision.frames_BTD, plain.vision.frames_BTD)

@@ -10,12 +10,14 @@ import pytest
 from feature_files import converted
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from lnln_dist.commands import prepare, verify
-from lnln_dist.data.measure import count_gaps, find_gaps, measured
+from lnln_dist.data.measure import Measure, count_gaps, find_gaps, measured, normalisation
 from lnln_dist.data.schema import INDEX, Gaps, write_index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.data.summary import describe
+from lnln_dist.errors import DataError
 
 UNK = 100
 
@@ -172,3 +174,37 @@ def test_data_of_before_there_were_masks_open(tmp_path):
     old = open_dataset(dataset.folder)
     assert old.index == dataset.index
     assert old.split("train").seen("text", 0) is None
+
+
+@given(
+    hnp.arrays(np.float32, (7, 2), elements=st.sampled_from([0.0, 1.0, -2.5, 1000.25])),
+    st.lists(st.integers(0, 7), max_size=3),
+    st.floats(0, 1e4),
+)
+def test_means_are_those_of_the_frames_that_were_there_in_any_chunks(frames_SD, cuts, shift):
+    frames_SD = np.where(frames_SD.any(axis=1, keepdims=True), frames_SD + np.float32(shift), 0)
+    measure = Measure({"audio": 2, "vision": 2}, UNK)
+    for split in ("train", "test"):  # the test split does not count
+        for part_SD in np.split(frames_SD + (1 if split == "test" else 0), sorted(cuts)):
+            if len(part_SD):
+                lengths = dict.fromkeys(("text", "audio", "vision"), np.array([len(part_SD)]))
+                tokens_S = np.zeros(len(part_SD), np.int32)
+                measure.add(split, tokens_S, {"audio": part_SD, "vision": part_SD}, lengths, {})
+    there_SD = frames_SD[frames_SD.any(axis=1)].astype(np.float64)
+    if not len(there_SD):
+        there_SD = np.zeros((1, 2))
+    for scale in measure.scales().values():
+        np.testing.assert_allclose(scale.mean, there_SD.mean(axis=0), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(scale.sd, there_SD.std(axis=0), rtol=1e-6, atol=1e-6)
+
+
+def test_data_without_means_are_not_normalised(tmp_path):
+    index, dataset = converted(tmp_path, damaged())
+    assert normalisation(index, wanted=True) == index.scales
+    assert normalisation(index, wanted=False) is None
+    own = np.concatenate([dataset.split("train").frames("vision", row) for row in range(12)])
+    np.testing.assert_allclose(index.scales["vision"].mean, own.mean(axis=0), rtol=1e-5)
+    older = {m: s.model_copy(update={"mean": None}) for m, s in index.scales.items()}
+    for scales in (None, older):
+        with pytest.raises(DataError, match=r"data.normalise: .* prepare them anew"):
+            normalisation(index.model_copy(update={"scales": scales}), wanted=True)
