@@ -318,6 +318,7 @@ class _Conversion:
                         field=m,
                         counts=counts,
                     )
+                here = {m: there.piece(part) for m, there in seen.items()}
                 columns = [
                     strings(raw.ids[part]),
                     strings(raw.raw_text[part]),
@@ -325,11 +326,11 @@ class _Conversion:
                     sequence(schema.field("tokens").type, encoded.ids_S, encoded.lengths_N),
                     sequence(schema.field("segments").type, encoded.segments_S, encoded.lengths_N),
                     *(sequence(schema.field(m).type, packed[m], lengths[m]) for m in FRAMES),
+                    *(
+                        sequence(schema.field(f"seen_{m}").type, own.view(np.int8), lengths[m])
+                        for m, own in here.items()
+                    ),
                 ]
-                here = {m: there.piece(part) for m, there in seen.items()}
-                for with_gaps, there_S in here.items():
-                    kind = schema.field(f"seen_{with_gaps}").type
-                    columns.append(sequence(kind, there_S.view(np.int8), lengths[with_gaps]))
                 writer.write(columns, part.stop - part.start)
                 self.measure.add(split, encoded.ids_S, packed, lengths, here)
                 for modality, lengths_N in lengths.items():

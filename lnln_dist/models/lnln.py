@@ -74,7 +74,7 @@ class LNLN(nn.Module):
         encoder: the text encoder, a module.
         shapes: frame widths and the sizes of the position tables.
         loss: weights of the loss terms.
-        label: of the completeness check, 1 - rate or the counted share of kept tokens.
+        label: of the completeness check, as ``completeness_label``.
         task: what the head predicts.
     """
 
@@ -216,9 +216,7 @@ def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> LNLN
 
 
 def completeness_label(batch: Batch, label: Label | Tensor) -> Tensor:
-    """What the check should say, [B]: the nominal or the counted share of the text that is there,
-    or what is given.
-    """
+    """What the check should say, [B]: nominal or counted share of the text, or what is given."""
     if isinstance(label, Tensor):
         return label
     return batch.text.nominal_share() if label == "nominal" else batch.text.kept_share()
@@ -236,8 +234,7 @@ def lnln_terms(
         outputs: what the network returned. Without its training outputs only the terms
             ``sentiment`` and ``completeness`` exist.
         batch: labels, weights and noise of the same samples.
-        completeness: label of the completeness check, 1 - rate, the counted share of tokens, or
-            the labels themselves, [B].
+        completeness: label of the completeness check, as ``completeness_label``.
 
     Returns:
         Scalars under the names of ``LNLNLoss``; float32, or float64 if the outputs are.

@@ -596,3 +596,22 @@ def test_frames_are_normalised_as_in_training_wherever_the_run_predicts(
     assert made.state.best["best"] == pytest.approx(mae, rel=1e-4)
     with pytest.raises(UserError, match="a graph does not normalise its frames"):
         load(tmp_path / "run", cpu=True).save_pretrained(tmp_path / "out", graphs=["model.pt2"])
+
+
+@pytest.mark.parametrize("name", ["lnln", "prmf", "tfr_net"])
+def test_data_with_gaps_are_trained_on_by_any_number_of_workers(tmp_path: Path, name: str) -> None:
+    content = pickle.loads(tiny_runs.write_pickle(tmp_path / "gaps.pkl").read_bytes())
+    for split in content.values():
+        split["audio"][0, 2:5] = np.nan
+        split["vision"][1] = 0  # no face at all
+        split["raw_text"][2] = ""
+    (tmp_path / "gaps.pkl").write_bytes(pickle.dumps(content))
+    index = prepare(tmp_path / "gaps.pkl", tmp_path / "gaps", dataset="mosi", tokenizer="corpus")
+    assert index.splits["train"].seen == ("text", "audio", "vision")
+    found = []
+    for workers in (0, 1):
+        plain = settings.to_dict(config(tmp_path / "gaps", name))
+        plain["train"]["epochs"], plain["data"]["workers"] = 1, workers
+        found.append(run(settings.build(plain), tmp_path / str(workers), cpu=True).state.best)
+    assert found[0] == found[1]
+    assert np.isfinite(found[0]["best"])
