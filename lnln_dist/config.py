@@ -40,6 +40,9 @@ class DataConfig:
     """Page-locked host memory for faster copies; only acts where a GPU is used."""
     padding: Literal["batch", "corpus"] = "batch"
     """Pad to the longest sample of the micro-batch, or to the corpus maximum (released code)."""
+    normalise: bool = False
+    """Frames minus the mean of their feature, over its standard deviation; both of the training
+    split's frames that are not zero. Zero frames stay zero, and so do erased ones: the mean."""
     length_grouped: bool = False
     """Build global batches from samples of like length (less padding, another order)."""
 
@@ -87,7 +90,8 @@ class NoiseConfig:
     shared: bool = False
     """Erase the frames of the erased tokens (by relative time), at the text's rate."""
     completeness: Literal["nominal", "counted"] = "nominal"
-    """Label of the completeness check: 1 - rate, or the counted share of kept text tokens."""
+    """Label of the completeness check: 1 - rate (times the share of the text that was there before
+    any noise), or the counted share of kept text tokens."""
     text: ModalityNoise = ModalityNoise()
     """Overrides for text."""
     audio: ModalityNoise = ModalityNoise()

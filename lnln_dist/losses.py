@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lnln_dist.types import Batch
+from lnln_dist.types import Batch, SequenceInput, TextInput, seen_share
 
 
 def squared_error(value: Tensor, target: Tensor) -> Tensor:
@@ -43,6 +43,17 @@ def weighted_sum(value_B: Tensor, weight_B: Tensor) -> Tensor:
     """
     same_shape(value_B, weight_B)
     return (value_B * weight_B).sum()
+
+
+def of_what_was_there(value: Tensor, given: TextInput | SequenceInput) -> Tensor:
+    """A comparison with a modality's complete input, [B ...]: 0 for samples that never had it.
+
+    A sample of which some places are missing keeps its own: the complete input is what was there.
+    """
+    if given.seen_BT is None:
+        return value
+    has_B = seen_share(given) > 0
+    return value.where(has_B.view(-1, *(1,) * (value.ndim - 1)), 0.0)
 
 
 def wide(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from lnln_dist.specs.spec import Promises
 # what the protocol asks of its own settings.
 PROMISES: dict[str, Promises] = {
     "paper": {
+        "data.normalise": (False,),
         "optim.schedule": ("cosine", "constant"),
         "select.split": ("valid",),
         "select.noise": ("paper",),
@@ -18,6 +19,7 @@ PROMISES: dict[str, Promises] = {
     "official": {
         "task.kind": ("regression",),
         "data.padding": ("corpus",),
+        "data.normalise": (False,),
         "optim.schedule": ("official",),
         "train.order": ("joint",),
         "optim.clip_norm": (0.0,),

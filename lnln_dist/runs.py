@@ -23,6 +23,7 @@ from safetensors.torch import save
 
 from lnln_dist import __version__, settings
 from lnln_dist.config import Config
+from lnln_dist.data.schema import FrameModality, Scale
 from lnln_dist.errors import CheckpointError, ConfigError
 from lnln_dist.files import atomic_write
 from lnln_dist.models.shapes import InputShapes
@@ -48,6 +49,8 @@ class RunInfo(BaseModel):
     """As in the index of the training data; not set in runs of before this was noted."""
     extraction: dict[str, dict[str, str]] | None = None
     """As in the index of the training data: how clips became features."""
+    normalised: dict[FrameModality, Scale] | None = None
+    """As in the index of the training data: by what frames are normalised; None if they are not."""
     config_hash: str
     data_hash: str | None
     """None for an imported checkpoint, whose training data are not known."""

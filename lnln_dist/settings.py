@@ -62,6 +62,7 @@ LATER: dict[str, Any] = {
     **{f"noise.{m}.{name}": None for m in MODALITIES for name in ("place", "spans")},
     **{f"task.{field.name}": field.default for field in dataclasses.fields(TaskConfig)},
     "train.order": "joint",
+    "data.normalise": False,
     "model.classifier": "",
     "model.detach_completeness": False,
 }

@@ -24,12 +24,25 @@ class TextInput(NamedTuple):
     noisy_ids_BT: Tensor  # int64, erased tokens are [UNK]
     segments_BT: Tensor  # int64, token type ids
     valid_BT: Tensor  # bool, False on padding (the attention mask)
-    keep_BT: Tensor  # bool, True where a valid token survived the noise
-    rate_B: Tensor  # float32, nominal missing rate in [0, 1]
+    keep_BT: Tensor  # bool, True where a valid token was there and survived the noise
+    rate_B: Tensor  # float32, nominal missing rate of the noise in [0, 1]
+    seen_BT: Tensor | None = None  # bool, True where a valid token was there; None: all were
 
     def kept_share(self) -> Tensor:
-        """Counted completeness: kept tokens among the valid ones, float32 in [0, 1], [B]."""
+        """Counted completeness: kept tokens among the valid ones, float32 in [0, 1], [B].
+
+        [CLS] and [SEP] count; tokens that were never there are valid and not kept.
+        """
         return self.keep_BT.sum(dim=1) / self.valid_BT.sum(dim=1).clamp(min=1)
+
+    def nominal_share(self) -> Tensor:
+        """Nominal completeness: what the noise leaves on average, float32 in [0, 1], [B].
+
+        1 - rate, times the share that was there of the tokens between [CLS] and [SEP]: a text that
+        never was has 0, as one that the noise takes wholly.
+        """
+        left_B = 1 - self.rate_B
+        return left_B if self.seen_BT is None else left_B * seen_share(self)
 
 
 class SequenceInput(NamedTuple):
@@ -37,12 +50,28 @@ class SequenceInput(NamedTuple):
 
     frames_BTD: Tensor  # float32, complete, zero on padding
     valid_BT: Tensor  # bool, False on padding
-    keep_BT: Tensor  # bool, True where a valid frame survived the noise
-    rate_B: Tensor  # float32, nominal missing rate in [0, 1]
+    keep_BT: Tensor  # bool, True where a valid frame was there and survived the noise
+    rate_B: Tensor  # float32, nominal missing rate of the noise in [0, 1]
+    seen_BT: Tensor | None = None  # bool, True where a valid frame was there; None: all were
 
     def noisy(self) -> Tensor:
         """Frames with the erased ones set to zero, [B T D]."""
         return self.frames_BTD * self.keep_BT.unsqueeze(-1)
+
+
+def there(given: TextInput | SequenceInput) -> Tensor:
+    """True on valid places that were there before any noise, [B T]."""
+    return given.valid_BT if given.seen_BT is None else given.seen_BT
+
+
+def seen_share(given: TextInput | SequenceInput) -> Tensor:
+    """Places that were there among those that can be missing, float32 in [0, 1], [B].
+
+    Those are all valid ones but a text's first and last; 1 where there is none.
+    """
+    margins = 2 if isinstance(given, TextInput) else 0
+    never_B = (given.valid_BT & ~there(given)).sum(dim=1)
+    return 1 - never_B / (given.valid_BT.sum(dim=1) - margins).clamp(min=1)
 
 
 class ClassTarget(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from lnln_dist.config import EncoderConfig, LossConfig
 from lnln_dist.models import InputShapes
@@ -92,10 +93,19 @@ def weighted_total(terms: Mapping[str, torch.Tensor], weights: LossConfig) -> to
     return Losses(terms, loss_weights(weights), {}).total()
 
 
+def single(batch: Batch) -> Batch:
+    """Its doubles as floats."""
+    return tree_map_only(
+        torch.Tensor, lambda x: x.float() if x.dtype == torch.float64 else x, batch
+    )
+
+
 def take(batch: Batch, rows: list[int]) -> Batch:
     """Some samples of a batch, padding kept."""
 
     def pick(value: object) -> object:
+        if value is None:
+            return None
         if isinstance(value, torch.Tensor):
             return value[rows]
         return type(value)(*(pick(part) for part in value))

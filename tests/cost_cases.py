@@ -1,9 +1,8 @@
 """A small network for the cost tests: fake, and the same with numbers."""
 
 import torch
-from builders import SHAPES, TOKENIZER, random_batch, small_config
+from builders import SHAPES, TOKENIZER, random_batch, single, small_config
 from torch import nn
-from torch.utils._pytree import tree_map
 
 from lnln_dist.config import DataConfig
 from lnln_dist.cost.skeleton import Lengths, Skeleton
@@ -41,7 +40,4 @@ def real_loss(model: nn.Module, size: int, lengths: Lengths = LENGTHS) -> torch.
     """The loss of a float32 batch; one sample is shorter, or the text's mask would be dropped."""
     places = {m: getattr(lengths, m) for m in ("text", "audio", "vision")}
     every = {m: (n,) * (size - 1) + (n - 1,) for m, n in places.items()}
-    batch = tree_map(
-        lambda x: x.float() if x.dtype == torch.float64 else x, random_batch(lengths=every)
-    )
-    return model.losses(batch).total()
+    return model.losses(single(random_batch(lengths=every))).total()

@@ -18,6 +18,7 @@ class MemorySplit:
 
     def __init__(self, size=SIZE, padded=PADDED, widths=(5, 3)):
         rng = np.random.default_rng(size)
+        self.gaps = {}  # modality -> per row, places that were never there
         self.ids = [f"video{i // 3}$_${i}" for i in range(size)]
         self.labels = rng.uniform(-3, 3, size).astype(np.float32)
         low = {"text": 2, "audio": 1, "vision": 1}
@@ -39,6 +40,9 @@ class MemorySplit:
 
     def frames(self, modality, row):
         return self._frames[modality][row]
+
+    def seen(self, modality, row):
+        return None if modality not in self.gaps else ~self.gaps[modality][row]
 
 
 def collator(noise=None, *, padding="batch", split=None, padded=PADDED):

@@ -18,6 +18,7 @@ from lnln_dist.errors import ConfigError, DataError
 from lnln_dist.files import atomic_write, sha256_file
 
 VISION = ("geometry", "landmarks", *openface.SETS, "none")
+SILENT = 1e-4  # of full scale (-80 dB): no track that never exceeds it holds a sound
 PICTURES_PER_S = 10.0  # as many vision frames; CH-SIMS: 30 pictures per second, three in one
 _WIDTHS = {"geometry": len(faces.GEOMETRY), "landmarks": 2 * faces.POINTS, "none": 1}
 
@@ -160,9 +161,9 @@ def read(path: Path) -> Features:
 
 
 def dense(parts: Sequence[NDArray[np.float32]], width: int) -> list[NDArray[np.float32]]:
-    """Frames of clips as feature files have them: what nobody saw is zero, none at all is one."""
-    empty = np.zeros((1, width), np.float32)
-    return [np.nan_to_num(part) if len(part) else empty for part in parts]
+    """Frames of clips for the importer: NaN is one that nobody saw, none at all is such a one."""
+    empty = np.full((1, width), np.nan, np.float32)
+    return [part if len(part) else empty for part in parts]
 
 
 def _sound(job: Job, extractor: Extractor) -> NDArray[np.float32]:
@@ -170,7 +171,9 @@ def _sound(job: Job, extractor: Extractor) -> NDArray[np.float32]:
     if extractor.audio == "none" or job.media is None:
         return empty_TD
     sound_S = media.read_audio(job.media, audio.RATE)
-    return empty_TD if sound_S is None else audio.describe(sound_S, audio.columns(extractor.audio))
+    if sound_S is None or not (np.abs(sound_S) > SILENT).any():
+        return empty_TD  # a muted track says as little as none
+    return audio.describe(sound_S, audio.columns(extractor.audio))
 
 
 def _pictures(job: Job, extractor: Extractor) -> NDArray[np.float32]:

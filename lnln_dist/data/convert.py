@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.config import Modality
+from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data import repair
 from lnln_dist.data.choices import Choices
 from lnln_dist.data.lengths import Extent, find_extents
-from lnln_dist.data.measure import Measure
+from lnln_dist.data.measure import Measure, find_gaps
 from lnln_dist.data.mmsa import LABELS, RawFile, RawSplit, read_pickle
 from lnln_dist.data.presets import Preset, check_inputs, check_labels, find_preset
 from lnln_dist.data.schema import (
@@ -33,8 +33,8 @@ from lnln_dist.data.schema import (
 )
 from lnln_dist.data.source import local_only
 from lnln_dist.data.text import TextSource, choose_text
-from lnln_dist.data.tokens import FOLDER
-from lnln_dist.data.writer import ShardWriter, sequence, shard_schema, strings, vector
+from lnln_dist.data.tokens import FOLDER, Encoded
+from lnln_dist.data.writer import Ragged, ShardWriter, sequence, shard_schema, strings, vector
 from lnln_dist.errors import DataError
 from lnln_dist.files import alone, atomic_folder
 from lnln_dist.metrics import Family
@@ -131,7 +131,7 @@ def write_shards(
     )
     splits, repairs = conversion.run(raw)
     index = Index(
-        format_version=1,
+        format_version=2 if any(split.seen for split in splits.values()) else 1,
         dataset=preset.dataset,
         family=preset.family,
         source=raw.source,
@@ -297,7 +297,8 @@ class _Conversion:
         if self.choices.rescale_labels:
             labels = [self.preset.rescale(label_N) for label_N in labels]
         text = self.text.rows(raw, counts=counts, where=where)
-        schema = shard_schema(self.layout.labels, self.layout.widths)
+        seen = self._seen(text, extents)
+        schema = shard_schema(self.layout.labels, self.layout.widths, list(seen))
         shard_bytes = int(self.choices.shard_mb * MEGABYTE)
         longest: Counter[Modality] = Counter()
         total: Counter[Modality] = Counter()
@@ -317,6 +318,7 @@ class _Conversion:
                         field=m,
                         counts=counts,
                     )
+                here = {m: there.piece(part) for m, there in seen.items()}
                 columns = [
                     strings(raw.ids[part]),
                     strings(raw.raw_text[part]),
@@ -324,9 +326,13 @@ class _Conversion:
                     sequence(schema.field("tokens").type, encoded.ids_S, encoded.lengths_N),
                     sequence(schema.field("segments").type, encoded.segments_S, encoded.lengths_N),
                     *(sequence(schema.field(m).type, packed[m], lengths[m]) for m in FRAMES),
+                    *(
+                        sequence(schema.field(f"seen_{m}").type, own.view(np.int8), lengths[m])
+                        for m, own in here.items()
+                    ),
                 ]
                 writer.write(columns, part.stop - part.start)
-                self.measure.add(split, encoded.ids_S, packed, lengths)
+                self.measure.add(split, encoded.ids_S, packed, lengths, here)
                 for modality, lengths_N in lengths.items():
                     longest[modality] = max(longest[modality], int(lengths_N.max()))
                     total[modality] += int(lengths_N.sum())
@@ -336,8 +342,29 @@ class _Conversion:
             rows=rows,
             max_lengths=dict(longest),
             total_lengths=dict(total),
+            seen=tuple(seen),
             shards=tuple(writer.shards),
         )
+
+    def _seen(
+        self, text: Encoded, extents: Mapping[FrameModality, Extent]
+    ) -> dict[Modality, Ragged]:
+        """Which places of a split were there, of the modalities in which some were not."""
+        found: dict[Modality, Ragged] = {}
+        unknown_S = text.ids_S == self.text.info.unk_id
+        gaps = [(text.lengths_N, find_gaps(unknown_S, text.lengths_N, "text"))]
+        for m in FRAMES:
+            start_N, length_N, _, filled_NT, never_NT = extents[m]
+            kept_N = np.clip(length_N, 1, self.layout.lengths[m])
+            place_NT = np.arange(filled_NT.shape[1]) - start_N[:, None]
+            own_NT = (place_NT >= 0) & (place_NT < kept_N[:, None])
+            gap_S = find_gaps(~filled_NT[own_NT], kept_N, m) | never_NT[own_NT]
+            gaps.append((kept_N, gap_S))
+        for modality, (lengths_N, gap_S) in zip(MODALITIES, gaps, strict=True):
+            if gap_S.any():
+                offsets = np.concatenate([[0], np.cumsum(lengths_N)])
+                found[modality] = Ragged(offsets, ~gap_S)
+        return found
 
     def _labels(self, raw: RawSplit, counts: Counter[str], where: str) -> list[NDArray[np.float32]]:
         """The label columns of a split in their own range."""

@@ -29,6 +29,8 @@ class Extent(NamedTuple):
     start_N: NDArray[np.int64]
     length_N: NDArray[np.int64]
     counts: Counter[str]  # repairs, as in ``Index.repairs``
+    filled_NT: NDArray[np.bool_]  # frames that are not zero
+    never_NT: NDArray[np.bool_]  # frames that are NaN throughout: were never there
 
 
 class _Look(NamedTuple):
@@ -37,6 +39,7 @@ class _Look(NamedTuple):
     where: str
     ids: Sequence[str]
     filled_NT: NDArray[np.bool_]  # frames that are not zero
+    never_NT: NDArray[np.bool_]
     length_N: NDArray[np.int64] | None  # of the file, or of the text where it has as many places
     given: bool  # of the file
     counts: Counter[str]
@@ -104,12 +107,17 @@ def _look(split: RawSplit, m: FrameModality, where: str, chunk_bytes: int) -> _L
     else:
         length_N = _mask(split, places)
     step = max(1, chunk_bytes // (places * width * getattr(values, "itemsize", 8)))
-    filled = []
+    filled, never = [], []
     for start in range(0, rows, step):
         chunk_NTD = frames_of(values, slice(start, start + step), where=f"{where}: {m}")
         # Padding by -inf or NaN is padding.
         filled.append(((chunk_NTD != 0) & np.isfinite(chunk_NTD)).any(axis=2))
-    return _Look(f"{where}: {m}", split.ids, np.concatenate(filled), length_N, given, counts)
+        never_NT = np.isnan(chunk_NTD[..., 0])
+        if never_NT.any():
+            never_NT[never_NT] = np.isnan(chunk_NTD[never_NT]).all(axis=1)
+        never.append(never_NT)
+    looked = np.concatenate(filled), np.concatenate(never)
+    return _Look(f"{where}: {m}", split.ids, *looked, length_N, given, counts)
 
 
 def given_lengths(
@@ -238,7 +246,7 @@ def _extent(look: _Look, m: FrameModality, front: bool, aligned: bool) -> Extent
         counts[f"{m}.length_from_zeros"] = rows
     start_N = np.where(length_N > 0, places - length_N, 0) if front else np.zeros_like(length_N)
     counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
-    return Extent(start_N, length_N, counts)
+    return Extent(start_N, length_N, counts, look.filled_NT, look.never_NT)
 
 
 def _unled(
@@ -248,10 +256,14 @@ def _unled(
 
     Lengths may count padding in front, and frames may lie between zeros on both sides.
     """
-    ends = {n: _inner_ends(looks[n].filled_NT, extent) for n, extent in extents.items()}
+    # A frame that is said to be missing is no padding.
+    ends = {
+        n: _inner_ends(extent.filled_NT | extent.never_NT, extent) for n, extent in extents.items()
+    }
     whole = _is_led(list(ends.values()))
     out = {}
-    for n, (start_N, length_N, counts) in extents.items():
+    for n, extent in extents.items():
+        start_N, length_N, counts, *_ = extent
         lead_N, look = ends[n][0], looks[n]
         led_N, has_N = lead_N >= FEW, look.filled_NT.any(axis=1)
         if _is_led([ends[n]]) or (whole and len(lead_N) <= 2 * FEW):
@@ -264,7 +276,7 @@ def _unled(
         start_N, length_N = start_N + lead_N * padding_N, length_N - lead_N * padding_N
         counts[f"{m}.padded_in_front"] = int((start_N > 0).sum())
         counts[f"{m}.leading_zeros"] = int(lead_N[led_N & ~padding_N].sum())
-        out[n] = Extent(start_N, length_N, counts)
+        out[n] = extent._replace(start_N=start_N, length_N=length_N)
     return out
 
 

@@ -16,10 +16,13 @@ from lnln_dist.classes import Targets
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.noise import Lengths, Noise, Widths, valid_places
 from lnln_dist.data.plan import MicroBatch, Step
+from lnln_dist.data.schema import FrameModality, Scale
 from lnln_dist.data.shards import Split
 from lnln_dist.data.workers import start_worker, terminate_held
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.types import Batch, ClassTarget, SequenceInput, TextInput
+
+CONSTANT = 1e-6  # of the mean: a deviation below it is float32's rounding
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -35,7 +38,7 @@ class LoadedStep(NamedTuple):
 class Erased(NamedTuple):
     """The noise of one modality for a batch."""
 
-    keep_BT: Tensor  # bool, True on valid places that survive
+    keep_BT: Tensor  # bool, True on valid places that the noise spares
     rate_B: Tensor  # float32, nominal missing rate in [0, 1]
 
 
@@ -50,13 +53,21 @@ def under(batch: Batch, draws: Draws, *, unk_id: int) -> Batch:
         draws: for the same samples, on the same device.
         unk_id: token id that stands for an erased token.
     """
-    text, erased = batch.text, draws["text"]
-    noisy_ids_BT = torch.where(erased.keep_BT | ~text.valid_BT, text.ids_BT, unk_id)
+    left = {m: _left(getattr(batch, m), draws[m]) for m in MODALITIES}
+    text = batch.text
+    noisy_ids_BT = torch.where(left["text"].keep_BT | ~text.valid_BT, text.ids_BT, unk_id)
     return batch._replace(
-        text=text._replace(noisy_ids_BT=noisy_ids_BT, **erased._asdict()),
-        audio=batch.audio._replace(**draws["audio"]._asdict()),
-        vision=batch.vision._replace(**draws["vision"]._asdict()),
+        text=text._replace(noisy_ids_BT=noisy_ids_BT, **left["text"]._asdict()),
+        audio=batch.audio._replace(**left["audio"]._asdict()),
+        vision=batch.vision._replace(**left["vision"]._asdict()),
     )
+
+
+def _left(given: TextInput | SequenceInput, erased: Erased) -> Erased:
+    """The noise, with nothing kept that was never there: gaps look erased at any rate."""
+    if given.seen_BT is None:
+        return erased
+    return erased._replace(keep_BT=erased.keep_BT & given.seen_BT)
 
 
 class Collator:
@@ -70,6 +81,7 @@ class Collator:
         unk_id: token id that stands for an erased token.
         pad_id: token id of padding.
         targets: the classes of the split's labels, where classes are trained.
+        normalised: means and deviations by which frames are normalised; None: they are not.
 
     Raises:
         DataError: a sample is longer than ``padded_lengths``.
@@ -85,6 +97,7 @@ class Collator:
         unk_id: int,
         pad_id: int,
         targets: Targets | None = None,
+        normalised: Mapping[FrameModality, Scale] | None = None,
     ) -> None:
         for m in MODALITIES:
             too_long = np.flatnonzero(split.lengths[m] > padded_lengths[m])
@@ -98,6 +111,7 @@ class Collator:
         self._split, self._noise = split, noise
         self._corpus = dict(padded_lengths) if padding == "corpus" else None
         self._unk_id, self._pad_id, self._targets = unk_id, pad_id, targets
+        self._normalised = normalised or {}
 
     def __call__(self, item: MicroBatch) -> Batch:
         """Loads one micro-batch under the noise."""
@@ -145,14 +159,26 @@ class Collator:
             ids_BT[i, : len(tokens)] = tokens
             segments_BT[i, : len(segments)] = segments
         whole_BT = torch.from_numpy(ids_BT)
+        seen_BT = self._seen("text", rows, valid_BT)
         return TextInput(
             ids_BT=whole_BT,
             noisy_ids_BT=whole_BT,
             segments_BT=torch.from_numpy(segments_BT),
             valid_BT=valid_BT,
-            keep_BT=valid_BT,
+            keep_BT=valid_BT if seen_BT is None else seen_BT,
             rate_B=torch.zeros(len(rows)),
+            seen_BT=seen_BT,
         )
+
+    def _seen(self, modality: Modality, rows: NDArray[np.int64], valid_BT: Tensor) -> Tensor | None:
+        """Valid places that were there; None where the split has no gaps in this modality."""
+        there_BT: NDArray[np.bool_] = np.zeros(valid_BT.shape, np.bool_)
+        for i, row in enumerate(rows.tolist()):
+            there_T = self._split.seen(modality, row)
+            if there_T is None:
+                return None
+            there_BT[i, : len(there_T)] = there_T
+        return torch.from_numpy(there_BT)
 
     def _sequence(
         self,
@@ -162,14 +188,31 @@ class Collator:
     ) -> SequenceInput:
         views = [self._split.frames(modality, row) for row in rows.tolist()]
         frames_BTD = np.zeros((*valid_BT.shape, views[0].shape[1]), dtype=np.float32)
+        scale = self._normalised.get(modality)
         for i, view in enumerate(views):
-            frames_BTD[i, : len(view)] = view
+            frames_BTD[i, : len(view)] = view if scale is None else standardised(view, scale)
+        seen_BT = self._seen(modality, rows, valid_BT)
         return SequenceInput(
             frames_BTD=torch.from_numpy(frames_BTD),
             valid_BT=valid_BT,
-            keep_BT=valid_BT,
+            keep_BT=valid_BT if seen_BT is None else seen_BT,
             rate_B=torch.zeros(len(rows)),
+            seen_BT=seen_BT,
         )
+
+
+def standardised(frames_TD: NDArray[np.float32], scale: Scale) -> NDArray[np.float32]:
+    """Frames in standard deviations from the mean, [T, D]; those that are wholly zero stay so.
+
+    A feature that does not vary, but for rounding, becomes 0 where it has its mean.
+    """
+    assert scale.mean is not None
+    assert scale.sd is not None
+    mean_D, sd_D = np.array(scale.mean), np.array(scale.sd)
+    sd_D = np.where(sd_D > CONSTANT * np.abs(mean_D), sd_D, 1.0)
+    there_T1 = frames_TD.any(axis=1, keepdims=True)
+    found_TD: NDArray[np.float32] = ((frames_TD - mean_D) / sd_D * there_T1).astype(np.float32)
+    return found_TD
 
 
 class _Failure:

@@ -1,7 +1,8 @@
-"""What features look like: their sizes, zero frames, and the gaps they arrive with.
+"""What features look like: sizes, means, zero frames, and the gaps they arrive with.
 
 A gap is a run of places inside a sequence that look as erased ones do: [UNK] tokens, or frames that
-are wholly zero. Zeros that a sequence begins or ends with are no gaps: they may be padding.
+are wholly zero. Zeros that a sequence begins or ends with are no gaps, as they may be padding,
+unless there is nothing else in it: then all of it is one.
 
 Shape letters: N samples, S places of several samples put one after another, D features.
 """
@@ -9,11 +10,13 @@ Shape letters: N samples, S places of several samples put one after another, D f
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.noise import MARGIN
 from lnln_dist.data.remote import on_this_machine
 from lnln_dist.data.schema import (
     FRAMES,
@@ -27,28 +30,101 @@ from lnln_dist.data.schema import (
 )
 from lnln_dist.data.shards import open_shard
 from lnln_dist.data.writer import sequences, shard_schema
+from lnln_dist.errors import DataError
 
 # A single [UNK] is a word that the vocabulary lacks, which any text has.
 SHORTEST: dict[Modality, int] = {"text": 2, "audio": 1, "vision": 1}
 
 
-def find_gaps(empty_S: NDArray[np.bool_], lengths_N: NDArray[np.int64], *, shortest: int) -> Gaps:
-    """Counts the gaps of sequences.
+class _Runs(NamedTuple):
+    """Marked places on end within a sample: where each run begins and ends, and of which sample."""
+
+    first_R: NDArray[np.int64]
+    stop_R: NDArray[np.int64]
+    row_R: NDArray[np.int64]
+
+
+def _runs(marked_S: NDArray[np.bool_], lengths_N: NDArray[np.int64]) -> _Runs:
+    stop_N = np.cumsum(lengths_N)
+    border_S: NDArray[np.bool_] = np.zeros(len(marked_S) + 1, np.bool_)  # before each, and at last
+    border_S[[0, *stop_N]] = True
+    first_R = np.flatnonzero(marked_S & (border_S[:-1] | ~np.roll(marked_S, 1)))
+    last_R = np.flatnonzero(marked_S & (border_S[1:] | ~np.roll(marked_S, -1)))
+    return _Runs(first_R, last_R + 1, np.searchsorted(stop_N, first_R, side="right"))
+
+
+def find_gaps(
+    empty_S: NDArray[np.bool_], lengths_N: NDArray[np.int64], modality: Modality
+) -> NDArray[np.bool_]:
+    """The places that lie in gaps, [S].
 
     Args:
         empty_S: places that look erased.
         lengths_N: places of each sample, which add up to S.
-        shortest: places from which a run is a gap.
+        modality: a text's first and last token always stay, what lies between is all there is.
     """
+    margin = MARGIN[modality]
     stop_N = np.cumsum(lengths_N)
-    border_S: NDArray[np.bool_] = np.zeros(len(empty_S) + 1, np.bool_)  # before each, and at last
-    border_S[[0, *stop_N]] = True
-    first_R = np.flatnonzero(empty_S & (border_S[:-1] | ~np.roll(empty_S, 1)))
-    last_R = np.flatnonzero(empty_S & (border_S[1:] | ~np.roll(empty_S, -1)))
-    places_R = last_R - first_R + 1
-    gap_R = ~border_S[first_R] & ~border_S[last_R + 1] & (places_R >= shortest)
-    samples = np.unique(np.searchsorted(stop_N, first_R[gap_R], side="right"))
-    return Gaps(samples=len(samples), runs=int(gap_R.sum()), places=int(places_R[gap_R].sum()))
+    first_R, stop_R, row_R = _runs(empty_S, lengths_N)
+    begin_R, end_R = (stop_N - lengths_N)[row_R], stop_N[row_R]
+    inside_R = (first_R > begin_R) & (stop_R < end_R)
+    gap_R = inside_R & (stop_R - first_R >= SHORTEST[modality])
+    all_R = (first_R <= begin_R + margin) & (stop_R >= end_R - margin)
+    gap_R |= all_R & (end_R - begin_R > 2 * margin)
+    steps_S: NDArray[np.int64] = np.zeros(len(empty_S) + 1, np.int64)
+    steps_S[first_R[gap_R]] += 1
+    np.subtract.at(steps_S, stop_R[gap_R], 1)
+    gap_S: NDArray[np.bool_] = np.cumsum(steps_S[:-1]) > 0
+    if margin:
+        gap_S[stop_N - lengths_N] = gap_S[stop_N - 1] = False
+    return gap_S
+
+
+def count_gaps(gap_S: NDArray[np.bool_], lengths_N: NDArray[np.int64]) -> Gaps:
+    """How many places, runs and samples with such there are."""
+    first_R, _, row_R = _runs(gap_S, lengths_N)
+    return Gaps(samples=len(np.unique(row_R)), runs=len(first_R), places=int(gap_S.sum()))
+
+
+class _Moments:
+    """Mean and squared deviations of features, added up chunk by chunk (Chan et al. 1979)."""
+
+    def __init__(self, width: int) -> None:
+        self.count = 0
+        self.mean_D, self.squares_D = np.zeros(width), np.zeros(width)
+
+    def add(self, frames_SD: NDArray[np.float32]) -> None:
+        """Counts frames in."""
+        if not len(frames_SD):
+            return
+        own_D = frames_SD.mean(axis=0, dtype=np.float64)
+        squares_D = np.square(frames_SD - own_D).sum(axis=0)
+        total, shift_D = self.count + len(frames_SD), own_D - self.mean_D
+        self.squares_D += squares_D + shift_D**2 * (self.count * len(frames_SD) / total)
+        self.mean_D += shift_D * (len(frames_SD) / total)
+        self.count = total
+
+    def deviation(self) -> NDArray[np.float64]:
+        """Standard deviations of all that was counted, [D]; 0 of nothing."""
+        deviation_D: NDArray[np.float64] = np.sqrt(self.squares_D / max(1, self.count))
+        return deviation_D
+
+
+def normalisation(index: Index, *, wanted: bool) -> dict[FrameModality, Scale] | None:
+    """What frames are normalised by, if they are to be (``data.normalise``).
+
+    Raises:
+        DataError: the data were prepared before means were noted.
+    """
+    if not wanted:
+        return None
+    scales = index.scales or {}
+    if any(m not in scales or scales[m].mean is None or scales[m].sd is None for m in FRAMES):
+        raise DataError(
+            "data.normalise: these data were prepared before means and deviations were noted: "
+            "prepare them anew"
+        )
+    return scales
 
 
 class Measure:
@@ -62,6 +138,7 @@ class Measure:
     def __init__(self, widths: Mapping[FrameModality, int], unk_id: int) -> None:
         self._unk_id = unk_id
         self._largest = {m: np.zeros(widths[m], np.float32) for m in FRAMES}
+        self._moments = {m: _Moments(widths[m]) for m in FRAMES}
         self._zero: dict[FrameModality, Counter[SplitName]] = {m: Counter() for m in FRAMES}
         self._gaps: dict[Modality, dict[SplitName, Counter[str]]] = {
             m: defaultdict(Counter) for m in MODALITIES
@@ -73,8 +150,17 @@ class Measure:
         tokens_S: NDArray[np.int32],
         frames: Mapping[FrameModality, NDArray[np.float32]],
         lengths: Mapping[Modality, NDArray[np.int64]],
+        seen: Mapping[Modality, NDArray[np.bool_]],
     ) -> None:
-        """Counts samples of a split in: token ids, frames [S, D] and the lengths [N] of each."""
+        """Counts samples of a split in.
+
+        Args:
+            split: theirs.
+            tokens_S: token ids.
+            frames: of the other modalities, [S, D].
+            lengths: places of each sample, [N] per modality.
+            seen: places that were there, [S]; where a modality is left out gaps are looked for.
+        """
         empty: dict[Modality, NDArray[np.bool_]] = {"text": tokens_S == self._unk_id}
         for m, frames_SD in frames.items():
             largest_D = self._largest[m]
@@ -83,14 +169,24 @@ class Measure:
                 np.maximum(largest_D, most_D, out=largest_D)
             empty[m] = np.logical_not(frames_SD.any(axis=1))
             self._zero[m][split] += int(empty[m].sum())
+            if split == "train":
+                self._moments[m].add(frames_SD[~empty[m]] if empty[m].any() else frames_SD)
         for modality, empty_S in empty.items():
-            found = find_gaps(empty_S, lengths[modality], shortest=SHORTEST[modality])
-            self._gaps[modality][split].update(found.model_dump())
+            if modality in seen:
+                gap_S = ~seen[modality]
+            else:
+                gap_S = find_gaps(empty_S, lengths[modality], modality)
+            self._gaps[modality][split].update(count_gaps(gap_S, lengths[modality]).model_dump())
 
     def scales(self) -> dict[FrameModality, Scale]:
-        """Sizes and zero frames."""
+        """Sizes, zero frames, and what the training split is normalised by."""
         return {
-            m: Scale(largest=tuple(map(float, self._largest[m])), zero_frames=dict(self._zero[m]))
+            m: Scale(
+                largest=tuple(map(float, self._largest[m])),
+                zero_frames=dict(self._zero[m]),
+                mean=tuple(map(float, self._moments[m].mean_D)),
+                sd=tuple(map(float, self._moments[m].deviation())),
+            )
             for m in FRAMES
         }
 
@@ -105,13 +201,15 @@ def measured(path: str | Path) -> Index:
     index = read_index(folder)
     if index.scales is not None and index.gaps is not None:
         return index
-    schema = shard_schema(index.labels, index.widths)
     found = Measure(index.widths, index.tokenizer.unk_id)
     for name in SPLITS:
+        told = index.splits[name].seen
+        schema = shard_schema(index.labels, index.widths, told)
         for shard in index.splits[name].shards:
             for record in open_shard(folder, shard, schema):
-                columns = sequences(record, index.widths)
+                columns = sequences(record, index.widths, told)
                 frames = {m: columns[m].values for m in FRAMES}
                 lengths = {m: columns[m].lengths for m in MODALITIES}
-                found.add(name, columns["text"].values, frames, lengths)
+                seen = {m: columns[f"seen_{m}"].values != 0 for m in told}
+                found.add(name, columns["text"].values, frames, lengths, seen)
     return index.model_copy(update={"scales": found.scales(), "gaps": found.gaps()})

@@ -21,6 +21,9 @@ from lnln_dist.config import MODALITIES, Modality, NoiseConfig, NoisePattern, Pl
 from lnln_dist.data import philox
 from lnln_dist.errors import ConfigError
 
+# [CLS] and [SEP] always stay.
+MARGIN: dict[Modality, int] = {"text": 1, "audio": 0, "vision": 0}
+
 Lengths = Mapping[Modality, NDArray[np.int64]]
 Widths = Mapping[Modality, int]
 
@@ -86,7 +89,7 @@ class Masks:
         width: int,
     ) -> NDArray[np.bool_]:
         """True on valid places that survive, [B T]; ``samples`` are the samples' keys."""
-        margin = 1 if self.modality == "text" else 0
+        margin = MARGIN[self.modality]
         count_B = np.maximum(length_B - 2 * margin, 0)  # erasable places, from ``margin`` on
         place_T = np.arange(width) - margin
         uniforms = partial(philox.uniforms, key=self.key, samples=samples, epoch=epoch)

@@ -168,8 +168,9 @@ def pack_frames(
         start_N: place of the first; None: 0.
         limit: most frames kept.
         field: name in ``counts``.
-        counts: adds ``empty``, ``cut``, ``beyond_length`` (frames), ``float64`` (samples), and
-            ``nan``, ``plus_inf``, ``minus_inf`` (values), each as ``FIELD.what``.
+        counts: adds ``empty``, ``cut``, ``beyond_length`` (frames), ``float64`` (samples),
+            ``all_nan`` (frames), and of the others' values ``nan``, ``plus_inf``, ``minus_inf``,
+            each as ``FIELD.what``.
     """
     place_NT = np.arange(chunk_NTD.shape[1]) - (0 if start_N is None else start_N[:, None])
     dropped_SD = chunk_NTD[(place_NT < 0) | (place_NT >= lengths_N[:, None])]
@@ -187,7 +188,10 @@ def pack_frames(
         packed_SD = packed_SD.astype(np.float32, order="C", copy=False)
     packed_SD[(np.cumsum(kept_N) - kept_N)[lengths_N == 0]] = 0
     if not np.isfinite(packed_SD).all():
-        found["nan"] = int(np.isnan(packed_SD).sum())
+        nan_S = np.isnan(packed_SD).sum(axis=1)
+        never_S = nan_S == packed_SD.shape[1]
+        found["all_nan"] = int(never_S.sum())
+        found["nan"] = int(nan_S[~never_S].sum())
         found["plus_inf"] = int(np.isposinf(packed_SD).sum())
         found["minus_inf"] = int(np.isneginf(packed_SD).sum())
         packed_SD = np.nan_to_num(packed_SD, copy=False, nan=0.0, posinf=0.0, neginf=0.0)

@@ -14,7 +14,8 @@ from lnln_dist.files import atomic_write
 from lnln_dist.metrics import Family
 from lnln_dist.vocabulary import Count, FileName, NotNegative, Record, Sha256, TokenizerInfo
 
-FORMAT_VERSION = 1
+# 2: shards of which a split has gaps say, place by place, what was there.
+FORMAT_VERSIONS = (1, 2)
 INDEX = "index.json"
 VIDEO = r"(.+?)\$_\$"  # ids of the public sets: VIDEO$_$CLIP
 
@@ -48,6 +49,8 @@ class SplitInfo(Record):
     rows: Count
     max_lengths: dict[Modality, Count]
     total_lengths: dict[Modality, Count]
+    seen: tuple[Modality, ...] = ()
+    """Modalities with gaps, whose shards say which places were there (``seen_MODALITY``)."""
     shards: Annotated[tuple[ShardInfo, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -56,6 +59,8 @@ class SplitInfo(Record):
             raise ValueError(f"the shards' rows do not add up to {self.rows}")
         for lengths in (self.max_lengths, self.total_lengths):
             _require(lengths, MODALITIES)
+        if len(set(self.seen)) != len(self.seen):
+            raise ValueError("seen must name each modality once")
         return self
 
 
@@ -66,14 +71,20 @@ class Scale(Record):
     """Largest magnitude of each feature, in the order of the columns."""
     zero_frames: dict[SplitName, NotNegative]
     """Frames that are wholly zero, per split."""
+    mean: tuple[float, ...] | None = None
+    """Of each feature over the training split's frames that are not wholly zero; None in data
+    prepared before this was noted."""
+    sd: tuple[Annotated[float, Field(ge=0)], ...] | None = None
+    """Standard deviations of the same."""
 
 
 class Gaps(Record):
-    """Runs inside sequences that arrive as if erased: of [UNK] tokens, or of frames of zeros."""
+    """Places that were never there, which look as erased ones do: [UNK] tokens, frames of zeros."""
 
     samples: NotNegative
-    """Samples with such a run."""
+    """Samples with such a place."""
     runs: NotNegative
+    """Of such places on end."""
     places: NotNegative
 
 
@@ -89,7 +100,8 @@ class VideoCheck(Record):
 class Index(Record):
     """Everything about prepared data that its shards do not say."""
 
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
+    """1 where no split has gaps, as before there were any."""
     dataset: str
     family: Family
     """How it is scored: as MOSI and MOSEI, or as CH-SIMS."""
@@ -128,6 +140,8 @@ class Index(Record):
             raise ValueError("no split")
         if self.labels[0] != "label" or len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must begin with label and name each column once")
+        if self.format_version != (2 if any(s.seen for s in self.splits.values()) else 1):
+            raise ValueError("format_version must be 2 if a split has gaps, else 1")
         if not self.label_range[0] < self.label_range[1]:
             raise ValueError("label_range must rise")
         files = [shard.file for split in self.splits.values() for shard in split.shards]
@@ -190,10 +204,9 @@ def read_index(folder: Path) -> Index:
         raise DataError(f"{path}: not JSON, so damaged: {remedy}") from err
     if not isinstance(content, dict):
         raise DataError(f"{path}: not an index: {remedy}")
-    if (version := content.get("format_version")) != FORMAT_VERSION:
-        raise DataError(
-            f"{path}: format version {version!r}, this program reads {FORMAT_VERSION}: {remedy}"
-        )
+    if (version := content.get("format_version")) not in FORMAT_VERSIONS:
+        known = " and ".join(map(str, FORMAT_VERSIONS))
+        raise DataError(f"{path}: format version {version!r}, this program reads {known}: {remedy}")
     checksum = content.pop("checksum", None)
     try:
         # Through JSON again: strict checks take its lists for tuples.

@@ -121,6 +121,13 @@ class Split:
         """Features of a row, [L, D], a read-only view of the file."""
         return self._row(modality, row)
 
+    def seen(self, modality: Modality, row: int) -> NDArray[np.bool_] | None:
+        """Places of a row that were there, [L]; None where the split has no gaps in it."""
+        if modality not in self._info.seen:
+            return None
+        there: NDArray[np.bool_] = self._row(f"seen_{modality}", row) != 0
+        return there
+
     def _row(self, name: str, row: int) -> NDArray[Any]:
         batch, at = self._locate(row)
         offsets, values = batch.sequences[name]
@@ -140,7 +147,7 @@ class Split:
 
     def _open(self) -> _Opened:
         if self._opened is None:
-            schema = shard_schema(self._index.labels, self._index.widths)
+            schema = shard_schema(self._index.labels, self._index.widths, self._info.seen)
             starts, batches, rows = [], [], 0
             for shard in self._info.shards:
                 for record in open_shard(self._folder, shard, schema):
@@ -154,10 +161,13 @@ class Split:
         try:
             # Offsets and sentences only, no features: a wild offset would end the process.
             record.validate(full=True)
-            found = sequences(record, self._index.widths)
+            found = sequences(record, self._index.widths, self._info.seen)
             for name, sequence in found.items():
                 if sequence.lengths.min() < 1:
                     raise ValueError(f"{name} has impossible lengths")
+            for m in self._info.seen:
+                if not np.array_equal(found[f"seen_{m}"].offsets, found[m].offsets):
+                    raise ValueError(f"seen_{m} and {m} differ in length")
         except (pa.ArrowException, ValueError, IndexError) as err:
             raise DataError(
                 f"{self._folder / shard.file}: the shard is damaged ({err!s:.80}): run lnln-dist "

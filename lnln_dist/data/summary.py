@@ -16,6 +16,7 @@ SHOWN = 4  # columns named
 GAP = {"text": "[UNK] tokens", "audio": "zero frames", "vision": "zero frames"}
 # Repairs by the part of their name after the field: what happened, and what was counted.
 MEANING = {
+    "all_nan": "frames were NaN throughout: taken as never there",
     "nan": "values were NaN: set to 0",
     "plus_inf": "values were +inf (or too large for float32): set to 0",
     "minus_inf": "values were -inf (or too large for float32): set to 0",
@@ -29,7 +30,7 @@ MEANING = {
     "length_from_mask": "lengths were missing: taken from the text's attention mask",
     "length_from_zeros": "lengths were missing: taken from where the frames are not zero",
     "last_not_sep": "sentences do not end with [SEP]: nothing was changed",
-    "no_words": "sentences were empty: [CLS] and [SEP] only",
+    "no_words": "sentences were empty: one [UNK] each, taken as never there",
     "clipped": "labels were outside the range: set to its end",
 }
 
@@ -100,16 +101,18 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
         usual = float(np.median(largest_D[largest_D > 0])) if largest_D.any() else 0.0
         over, far = largest_D > FP16_MOST, largest_D > FAR * max(usual, 1.0)
         for wrong_D, why in (
-            (over, f"beyond fp16's {FP16_MOST:.0f}; train in bf16 or fp32, or scale it"),
-            (far & ~over, f"over {FAR} times the median column's {usual:.3g}; scale it"),
+            (over, f"beyond fp16's {FP16_MOST:.0f}; train in bf16 or fp32, or"),
+            (far & ~over, f"over {FAR} times the median column's {usual:.3g};"),
         ):
             if wrong_D.any():
-                lines.append(f"warning: {m} {_columns(wrong_D, largest_D)}: {why} before prepare")
+                lines.append(
+                    f"warning: {m} {_columns(wrong_D, largest_D)}: {why} set data.normalise"
+                )
     return lines
 
 
 def natural_gaps(index: Index, split: SplitName) -> list[str]:
-    """What of a split arrives damaged, a line per modality: it is data as it is, not repaired."""
+    """What of a split was never there, a line per modality."""
     return [
         f"natural gaps in {split}: {m}: {found.places} {GAP[m]} in {found.runs} runs within "
         f"{found.samples} of {index.splits[split].rows} samples "

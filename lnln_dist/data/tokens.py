@@ -65,11 +65,14 @@ class TextTokenizer:
     def encode(self, texts: Sequence[str], *, limit: int) -> Encoded:
         """[CLS], pieces, [SEP] of every sentence; a long one loses the pieces before [SEP].
 
-        Names of special tokens within a sentence are taken as ordinary text.
+        Names of special tokens within a sentence are taken as ordinary text. A sentence without
+        words is one [UNK] between [CLS] and [SEP], which is what an erased text looks like.
         """
         rows, segments, cut = [], [], 0
-        for encoding in self.backend.encode_batch(list(texts)):
+        for text, encoding in zip(texts, self.backend.encode_batch(list(texts)), strict=True):
             ids, types = encoding.ids, encoding.type_ids
+            if not text.strip() and limit > len(ids) == 2:
+                ids, types = [ids[0], self.info.unk_id, ids[1]], [types[0], *types]
             if len(ids) > limit:
                 ids, types, cut = [*ids[: limit - 1], ids[-1]], types[:limit], cut + 1
             rows.append(ids)

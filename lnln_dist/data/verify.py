@@ -1,7 +1,7 @@
 """Prepared data read again from first to last byte: which shard is damaged, and how."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +87,8 @@ def _tokenizer(folder: Path, index: Index) -> Iterator[Finding]:
 def _split(folder: Path, index: Index, name: SplitName) -> list[Finding]:
     """What is wrong with the shards of a split, or with what the index says of the whole."""
     findings: list[Finding] = []
-    schema = shard_schema(index.labels, index.widths)
+    seen = index.splits[name].seen
+    schema = shard_schema(index.labels, index.widths, seen)
     ids: set[str] = set()
     longest: Counter[Modality] = Counter()
     total: Counter[Modality] = Counter()
@@ -97,8 +98,9 @@ def _split(folder: Path, index: Index, name: SplitName) -> list[Finding]:
             # Bytes as they were written may still hold what they should not.
             for record in () if problem else open_shard(folder, shard, schema):
                 record.validate(full=True)
-                columns = sequences(record, index.widths)
-                if problem := _content(record, columns, index, ids):
+                columns = sequences(record, index.widths, seen)
+                problem = _content(record, columns, index, ids) or _gaps(columns, seen, index)
+                if problem:
                     break
                 for m in MODALITIES:
                     longest[m] = max(longest[m], int(columns[m].lengths.max()))
@@ -111,6 +113,22 @@ def _split(folder: Path, index: Index, name: SplitName) -> list[Finding]:
     if not findings and (dict(longest) != info.max_lengths or dict(total) != info.total_lengths):
         findings.append(Finding(INDEX, f"the lengths of {name} are not those of its shards"))
     return findings
+
+
+def _gaps(columns: dict[str, Ragged], seen: Sequence[Modality], index: Index) -> str:
+    """What is wrong with what a record batch says was there."""
+    for m in seen:
+        own, there = columns[m], columns[f"seen_{m}"]
+        if not np.array_equal(there.offsets, own.offsets):
+            return f"seen_{m} and {m} differ in length"
+        lost_S = there.values == 0
+        if (there.values[~lost_S] != 1).any():
+            return f"seen_{m} holds other values than 0 and 1"
+        if m == "text" and (lost_S[own.offsets[:-1]].any() or lost_S[own.offsets[1:] - 1].any()):
+            return "the ends of a text, [CLS] and [SEP], are said not to be there"
+        if (own.values[lost_S] != (index.tokenizer.unk_id if m == "text" else 0)).any():
+            return f"{m} holds something where nothing was"
+    return ""
 
 
 def _content(record: Any, columns: dict[str, Ragged], index: Index, ids: set[str]) -> str:

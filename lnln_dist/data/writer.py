@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lnln_dist.config import Modality
 from lnln_dist.data.schema import (
     FRAMES,
     FrameModality,
@@ -21,11 +22,16 @@ from lnln_dist.data.schema import (
 ArrowSchema: TypeAlias = Any
 
 
-def shard_schema(labels: Sequence[LabelName], widths: dict[FrameModality, int]) -> ArrowSchema:
+def shard_schema(
+    labels: Sequence[LabelName],
+    widths: dict[FrameModality, int],
+    seen: Sequence[Modality] = (),
+) -> ArrowSchema:
     """Columns of a shard, none of which may be null.
 
     Sequences have their valid places only. Frames are lists of fixed-size float32 vectors, so
-    the values of a batch are one block of memory.
+    the values of a batch are one block of memory. Modalities with gaps have a column more, 1 for
+    each place that was there and 0 for one that was not.
     """
 
     def column(name: str, kind: Any) -> Any:
@@ -45,6 +51,7 @@ def shard_schema(labels: Sequence[LabelName], widths: dict[FrameModality, int]) 
             column("tokens", places(pa.int32())),
             column("segments", places(pa.int8())),
             *(column(m, frames(widths[m])) for m in FRAMES),
+            *(column(f"seen_{m}", places(pa.int8())) for m in seen),
         ]
     )
 
@@ -87,7 +94,7 @@ def list_offsets(column: Any) -> NDArray[np.int32]:
 class Ragged(NamedTuple):
     """A list column of one record batch as views of its memory."""
 
-    offsets: NDArray[np.int32]  # [N + 1]
+    offsets: NDArray[np.integer]  # [N + 1]
     values: NDArray[Any]  # [S] or [S, D]
 
     @property
@@ -95,15 +102,22 @@ class Ragged(NamedTuple):
         """Places of each row."""
         return np.diff(self.offsets).astype(np.int64)
 
+    def piece(self, rows: slice) -> NDArray[Any]:
+        """The places of some rows, one after another."""
+        return self.values[self.offsets[rows.start] : self.offsets[rows.stop]]
 
-def sequences(record: Any, widths: Mapping[FrameModality, int]) -> dict[str, Ragged]:
-    """The list columns of a record batch: of every modality, and ``segments``."""
+
+def sequences(
+    record: Any, widths: Mapping[FrameModality, int], seen: Sequence[Modality] = ()
+) -> dict[str, Ragged]:
+    """The list columns of a record batch: of every modality, ``segments``, ``seen_MODALITY``."""
+    kinds: dict[str, type[np.generic]] = {"tokens": np.int32, "segments": np.int8}
+    kinds |= {f"seen_{m}": np.int8 for m in seen}
     found = {
-        name: Ragged(list_offsets(column), numbers(column.values, dtype))
-        for name, column, dtype in (
-            ("text", record.column("tokens"), np.int32),
-            ("segments", record.column("segments"), np.int8),
+        "text" if name == "tokens" else name: Ragged(
+            list_offsets(record.column(name)), numbers(record.column(name).values, dtype)
         )
+        for name, dtype in kinds.items()
     }
     for m in FRAMES:
         column = record.column(m)

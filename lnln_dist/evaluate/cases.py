@@ -129,6 +129,7 @@ def predict_case(
             pad_id=case.index.tokenizer.pad_id,
             batch_size=batch_size,
             workers=workers,
+            normalised=case.run.info.normalised,
             before_pass=before_pass,
         )
     check_extras(found[0].extras, model=case.run.config.model.name)

@@ -14,11 +14,13 @@ from lnln_dist.vocabulary import finder, read_tokenizer
 
 
 def read_places(split: Split, row: int, noises: Sequence[Noise]) -> dict[str, NDArray[np.bool_]]:
-    """Which places of a sample survive, [noises, T] per modality."""
+    """Which places of a sample were there and survive, [noises, T] per modality."""
     rows = np.array([row], np.int64)
     own = {m: split.lengths[m][rows] for m in MODALITIES}
     draws = [noise.draw(rows, 0, own, {m: int(own[m][0]) for m in MODALITIES}) for noise in noises]
-    return {m: np.stack([draw[m].keep_BT[0] for draw in draws]) for m in MODALITIES}
+    kept = {m: np.stack([draw[m].keep_BT[0] for draw in draws]) for m in MODALITIES}
+    seen = {m: split.seen(m, row) for m in MODALITIES}
+    return {m: k if (s := seen[m]) is None else k & s for m, k in kept.items()}
 
 
 def tokenizer_in(folders: Sequence[Path | None]) -> Any | None:

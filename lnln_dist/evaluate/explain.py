@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.noise import Draw, Lengths, Widths, valid_places
+from lnln_dist.data.noise import MARGIN, Draw, Lengths, Widths, valid_places
 from lnln_dist.data.schema import FRAMES
 from lnln_dist.data.shards import Split
 from lnln_dist.evaluate.predict import Predictions
 
 WINDOWS = 10  # of equal length that the frames of a modality are cut into
-MARGIN: dict[Modality, int] = {"text": 1, "audio": 0, "vision": 0}  # [CLS] and [SEP] always stay
 
 
 class Part(NamedTuple):
@@ -69,20 +68,17 @@ class Plan:
 
     Args:
         split: the samples.
-        absent: parts that are not there in any of the conditions.
     """
 
-    def __init__(self, split: Split, absent: tuple[Part, ...] = ()) -> None:
+    def __init__(self, split: Split) -> None:
         self._split = split
         lengths = split.lengths
         self._modalities = [whole(m, lengths[m]) for m in MODALITIES]
-        gone = {part.modality: part.stop_N - part.start_N for part in absent}
-        there = {m: gone.get(m, np.zeros_like(lengths[m])) == 0 for m in MODALITIES}
-        self._there = there
+        self._there = {part.modality: _there(split, part) for part in self._modalities}
         self._tokens = _tokens(self._modalities[0])
         self._windows = {m: _windows(m, lengths[m]) for m in FRAMES}
         pieces = [*self._modalities, *self._tokens, *(p for m in FRAMES for p in self._windows[m])]
-        self.noises = [Without(absent), *(Without((*absent, piece)) for piece in pieces)]
+        self.noises = [Without(()), *(Without((piece,)) for piece in pieces)]
 
     def effects(self, found: Sequence[Predictions]) -> dict[str, NDArray[np.float32]]:
         """The effect of each modality as columns, [n]; nan where it is not there.
@@ -148,6 +144,17 @@ class Plan:
                 ]
             records.append(record)
         return records
+
+
+def _there(split: Split, part: Part) -> NDArray[np.bool_]:
+    """Samples that have something of a part, [N]."""
+    there_N: NDArray[np.bool_] = np.ones(len(part.start_N), np.bool_)
+    for row, (start, stop) in enumerate(zip(part.start_N, part.stop_N, strict=True)):
+        seen_T = split.seen(part.modality, row)
+        if seen_T is None:
+            break
+        there_N[row] = start == stop or seen_T[start:stop].any()
+    return there_N
 
 
 def _score(found: Predictions) -> NDArray[np.float32]:

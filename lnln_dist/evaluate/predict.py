@@ -20,11 +20,12 @@ from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.loader import Collator, Draws, Erased, Loader, under
 from lnln_dist.data.noise import CleanNoise, Noise
 from lnln_dist.data.plan import MicroBatch, sequential
+from lnln_dist.data.schema import FrameModality, Scale
 from lnln_dist.data.shards import Split
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.remember import remembering
 from lnln_dist.runtime import Runtime
-from lnln_dist.types import Batch, Network, Prediction
+from lnln_dist.types import Batch, Network, Prediction, there
 
 PREFETCH = 2  # batches, with the noise of all conditions, that a loader process keeps ready
 
@@ -34,7 +35,7 @@ class Predictions(NamedTuple):
 
     sentiment: NDArray[np.float32]  # [n], in the label's unit; or class probabilities, [n, C]
     extras: dict[str, NDArray[np.float32]]  # [n] each, what the model tells beside it
-    erased: dict[Modality, NDArray[np.int64]]  # [n] each, places that the noise has taken
+    erased: dict[Modality, NDArray[np.int64]]  # [n] each, places there that the noise has taken
 
     @property
     def lost(self) -> int:
@@ -64,6 +65,7 @@ def predict(
     pad_id: int,
     batch_size: int,
     workers: int = 0,
+    normalised: Mapping[FrameModality, Scale] | None = None,
     forward: Callable[[Batch], Prediction] | None = None,
     remember: bool = True,
     before_pass: Callable[[float], object] = lambda _: None,
@@ -84,6 +86,7 @@ def predict(
         pad_id: token id of padding.
         batch_size: samples per forward pass and rank.
         workers: loader processes per rank.
+        normalised: as ``Collator``.
         forward: predicts a batch; None is the network's own ``predict``, which a model behind
             wrappers does not have.
         remember: do not encode a text again that noise has left as it was; not where the encoder
@@ -104,6 +107,7 @@ def predict(
         padded_lengths=padded_lengths,
         unk_id=unk_id,
         pad_id=pad_id,
+        normalised=normalised,
     )
     loader: Loader[MicroBatch, tuple[Batch, Draws]] = Loader(
         _UnderAll(collator, noises),
@@ -168,9 +172,9 @@ def _part(batch: Batch, outputs: Sequence[Prediction], draws: Draws) -> _Part:
             for own in outputs
         ]
     )
-    places = [own.valid_BT.sum(1) for own in (batch.text, batch.audio, batch.vision)]
+    # What was never there is not erased, whatever the noise says of it.
     erased_CMB = torch.stack(
-        [n_B - draws[m].keep_BT.sum(-1) for m, n_B in zip(MODALITIES, places, strict=True)], dim=1
+        [(there(getattr(batch, m)) & ~draws[m].keep_BT).sum(-1) for m in MODALITIES], dim=1
     )
     counts = (batch.weight_B > 0).cpu().numpy()
     return _Part(

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
 from lnln_dist.errors import ConfigError
-from lnln_dist.losses import same_shape, sentiment_error, squared_error, weighted_sum, wide
+from lnln_dist.losses import (
+    of_what_was_there,
+    same_shape,
+    sentiment_error,
+    squared_error,
+    weighted_sum,
+    wide,
+)
 from lnln_dist.models.hyper import HyperLearning
 from lnln_dist.models.layers import reverse_gradient
 from lnln_dist.models.parts import (
@@ -67,7 +74,7 @@ class LNLN(nn.Module):
         encoder: the text encoder, a module.
         shapes: frame widths and the sizes of the position tables.
         loss: weights of the loss terms.
-        label: of the completeness check, 1 - rate or the counted share of kept tokens.
+        label: of the completeness check, as ``completeness_label``.
         task: what the head predicts.
     """
 
@@ -209,10 +216,10 @@ def build(config: Config, encoder: SentenceEncoder, shapes: InputShapes) -> LNLN
 
 
 def completeness_label(batch: Batch, label: Label | Tensor) -> Tensor:
-    """What the check should say, [B]: 1 - rate, the counted share of tokens, or what is given."""
+    """What the check should say, [B]: nominal or counted share of the text, or what is given."""
     if isinstance(label, Tensor):
         return label
-    return 1 - batch.text.rate_B if label == "nominal" else batch.text.kept_share()
+    return batch.text.nominal_share() if label == "nominal" else batch.text.kept_share()
 
 
 def lnln_terms(
@@ -227,8 +234,7 @@ def lnln_terms(
         outputs: what the network returned. Without its training outputs only the terms
             ``sentiment`` and ``completeness`` exist.
         batch: labels, weights and noise of the same samples.
-        completeness: label of the completeness check, 1 - rate, the counted share of tokens, or
-            the labels themselves, [B].
+        completeness: label of the completeness check, as ``completeness_label``.
 
     Returns:
         Scalars under the names of ``LNLNLoss``; float32, or float64 if the outputs are.
@@ -243,17 +249,25 @@ def lnln_terms(
     }
     generated, language = outputs.generated_logits_BN2, outputs.language_logits_BN2
     if generated is not None and language is not None:
-        per_sample["adversarial"] = _adversarial(generated, language)
+        per_sample["adversarial"] = _adversarial(generated, language, batch)
     rebuilt, target = outputs.reconstructed_BND, outputs.target_BND
     if rebuilt is not None and target is not None:
         error_BND = squared_error(rebuilt, target)
+        if any(getattr(batch, m).seen_BT is not None for m in REBUILT):
+            of_each = zip(error_BND.chunk(len(REBUILT), dim=1), REBUILT, strict=True)
+            kept = [of_what_was_there(error, getattr(batch, m)) for error, m in of_each]
+            error_BND = torch.cat(kept, dim=1)
         per_sample["reconstruction"] = reduce(error_BND, "b n d -> b", "mean")
     return {name: weighted_sum(value, batch.weight_B) for name, value in per_sample.items()}
 
 
-def _adversarial(generated_BN2: Tensor, language_BN2: Tensor) -> Tensor:
-    """Cross entropy of a sample, the mean over its 2N tokens, [B]."""
+def _adversarial(generated_BN2: Tensor, language_BN2: Tensor, batch: Batch) -> Tensor:
+    """Cross entropy of a sample, the mean over its 2N tokens, [B].
+
+    The complete text of a sample that has none is no example of language and counts 0.
+    """
     same_shape(generated_BN2, language_BN2)
     log_generated = wide(generated_BN2).log_softmax(dim=-1)[..., GENERATED]
     log_language = wide(language_BN2).log_softmax(dim=-1)[..., LANGUAGE]
+    log_language = of_what_was_there(log_language, batch.text)
     return -reduce(log_generated + log_language, "b n -> b", "mean") / 2

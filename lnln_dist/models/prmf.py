@@ -22,7 +22,7 @@ from einops import reduce
 from torch import Tensor, nn
 
 from lnln_dist.config import MODALITIES, REGRESSION, Config, Modality, TaskConfig
-from lnln_dist.losses import sentiment_error, squared_error, weighted_sum, wide
+from lnln_dist.losses import of_what_was_there, sentiment_error, squared_error, weighted_sum, wide
 from lnln_dist.models.layers import attend, reverse_gradient
 from lnln_dist.models.parts import plain_encoder
 from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork
@@ -202,9 +202,15 @@ class PRMF(SentimentNetwork):
         unit = Gaussian(*(torch.zeros_like(x) for x in latents["text"]))
         parts = [divergence(latents[one], latents[other]) for one, other in PAIRS]
         for m in MODALITIES:
-            parts.append(error(self.decoders[m](latents[m]), complete[m]))
+            drawn_B = error(self.decoders[m](latents[m]), complete[m])
+            parts.append(of_what_was_there(drawn_B, getattr(batch, m)))
             parts.append(divergence(latents[m], unit))
-        rebuilt = [error(self.reconstructors[m](features[m]), complete[m]) for m in MODALITIES]
+        rebuilt = [
+            of_what_was_there(
+                error(self.reconstructors[m](features[m]), complete[m]), getattr(batch, m)
+            )
+            for m in MODALITIES
+        ]
         per_sample = {
             "sentiment": sentiment_error(self._fuse(features, latents), batch),
             "reconstruction": torch.stack(rebuilt).mean(dim=0),

@@ -30,7 +30,7 @@ from lnln_dist.models.mult import CrossTransformer, others, placed
 from lnln_dist.models.sentiment import SentimentHead, SentimentNetwork, Stream
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.specs.tfr_net import TFRNetConfig, TFRNetLoss
-from lnln_dist.types import Batch, Losses, SentenceEncoder
+from lnln_dist.types import Batch, Losses, SentenceEncoder, there
 
 KERNELS: dict[Modality, int] = {"text": 1, "audio": 5, "vision": 3}  # places a convolution sees
 GATE_KERNEL = 3
@@ -200,7 +200,7 @@ class TFRNet(SentimentNetwork):
         per_sample = {"sentiment": sentiment_error(self._output(enriched), batch)}
         for m in MODALITIES:
             given = getattr(batch, m)
-            erased_BT = given.valid_BT & ~given.keep_BT
+            erased_BT = there(given) & ~given.keep_BT
             rebuilt_BTD = self.rebuild[m](enriched[m])
             per_sample[m] = erased_error(rebuilt_BTD, complete[m].x_BTD, erased_BT)
         terms = {name: weighted_sum(value, batch.weight_B) for name, value in per_sample.items()}

@@ -101,6 +101,11 @@ def _write_graphs(
     run: Run, folder: Path, network: nn.Module, graphs: Collection[str]
 ) -> dict[str, float]:
     name, shapes = run.config.model.name, run.info.shapes
+    if run.info.normalised is not None:
+        raise UserError(
+            "a graph does not normalise its frames, as data.normalise asks: export without --onnx "
+            "and --torch-export"
+        )
     extras, vocabulary = find_spec(name).extras, encoder_vocabulary_size(run)
     if vocabulary is None:
         raise UserError(f"{run.encoder_folder}/config.json does not say its vocab_size")

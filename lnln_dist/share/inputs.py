@@ -8,22 +8,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.noise import MARGIN
 from lnln_dist.data.schema import FRAMES, FrameModality
 from lnln_dist.data.tokens import TextTokenizer
 from lnln_dist.errors import DataError
-from lnln_dist.evaluate.explain import Part, whole
 from lnln_dist.models.shapes import InputShapes
 
 
 class Given:
     """Samples in memory, with what is asked of a ``shards.Split``.
 
-    A modality that a sample lacks is one place that the noise erases: an unknown word between
+    A modality that a sample lacks is one place that was never there: an unknown word between
     [CLS] and [SEP], or a frame of zeros. That is what the networks know of a modality that is
     wholly gone.
 
     Args:
-        text: a sentence or N of them; None, or None among them, where there is none.
+        text: a sentence or N of them; None or blank, or such among them, where there is none.
         audio: frames [T, D], N such arrays of any lengths, or [N, T, D] padded with zeros.
         vision: as ``audio``.
         shapes: widths and longest sequences of the model; what is longer loses its end.
@@ -59,7 +59,7 @@ class Given:
             "text": np.array([len(ids) for ids, _ in self._tokens]),
             **{m: np.array([len(x) for x in self._frames[m]]) for m in FRAMES},
         }
-        self.absent = tuple(self._absent(m, rows[m]) for m in MODALITIES)
+        self._has = {m: [row is not None for row in rows[m]] for m in MODALITIES}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,24 +76,22 @@ class Given:
         """See ``shards.Split``."""
         return self._frames[modality][row]
 
-    def _absent(self, modality: Modality, rows: Sequence[Any]) -> Part:
-        part = whole(modality, self.lengths[modality])
-        there_N = np.array([row is not None for row in rows])
-        return part._replace(stop_N=np.where(there_N, part.start_N, part.stop_N))
+    def seen(self, modality: Modality, row: int) -> NDArray[np.bool_]:
+        """See ``shards.Split``."""
+        length, margin = int(self.lengths[modality][row]), MARGIN[modality]
+        there_T: NDArray[np.bool_] = np.full(length, self._has[modality][row])
+        there_T[:margin] = there_T[length - margin :] = True
+        return there_T
 
     def _tokenised(
         self, sentences: Sequence[str | None], shapes: InputShapes, tokenizer: TextTokenizer
     ) -> list[tuple[NDArray[np.integer], NDArray[np.integer]]]:
-        limit, info = shapes.text_length, tokenizer.info
-        encoded = tokenizer.encode([s or "" for s in sentences], limit=limit)
+        encoded = tokenizer.encode([s or "" for s in sentences], limit=shapes.text_length)
         self.cut["text"] = encoded.cut
         ends = np.cumsum(encoded.lengths_N)[:-1]
-        rows = list(
+        return list(
             zip(np.split(encoded.ids_S, ends), np.split(encoded.segments_S, ends), strict=True)
         )
-        nothing = np.array([info.cls_id, info.unk_id, info.sep_id], np.int32)
-        blank = nothing, np.zeros(3, np.int8)
-        return [blank if s is None else row for s, row in zip(sentences, rows, strict=True)]
 
     def _checked(
         self, clips: Sequence[Any], modality: FrameModality, shapes: InputShapes
@@ -128,7 +126,7 @@ def _sentences(text: Any) -> list[str | None] | None:
         missing = sentence is None or sentence is pd.NA or sentence != sentence  # nan
         if not missing and not isinstance(sentence, str):
             raise DataError(f"text of sample {row} is a {type(sentence).__name__}, not a string")
-        found.append(None if missing else sentence)
+        found.append(None if missing or not sentence.strip() else sentence)
     return found
 
 

@@ -1,7 +1,7 @@
 """A trained model in three lines: ``lnln_dist.load(path).predict(text=..., audio=...)``."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from lnln_dist.config import MODALITIES
+from lnln_dist.data.noise import CleanNoise, Noise
 from lnln_dist.data.tokens import TextTokenizer, load_tokenizer
 from lnln_dist.errors import CheckpointError, DataError
 from lnln_dist.evaluate.cases import finished
 from lnln_dist.evaluate.compatible import other_code
-from lnln_dist.evaluate.explain import Plan, Without
+from lnln_dist.evaluate.explain import Plan
 from lnln_dist.evaluate.load import build_model, load_weights
 from lnln_dist.evaluate.predict import Predictions, predict
 from lnln_dist.evaluate.single import words_of
@@ -158,7 +159,7 @@ class Model:
             UserWarning: a sample is longer than the model takes; its end was cut off.
         """
         given = self._given(text, audio, vision)
-        (found,) = self._predict(given, [Without(given.absent)], batch_size)
+        (found,) = self._predict(given, [CleanNoise()], batch_size)
         columns = {"prediction": found.sentiment, **found.extras}
         return pd.DataFrame(columns, index=text.index if isinstance(text, pd.Series) else None)
 
@@ -190,7 +191,7 @@ class Model:
         seconds_N = None if seconds is None else np.atleast_1d(np.asarray(seconds, np.float64))
         if seconds_N is not None and seconds_N.shape != (len(given),):
             raise DataError(f"seconds has the shape {seconds_N.shape}, expected ({len(given)},)")
-        plan = Plan(_split(given), given.absent)
+        plan = Plan(_split(given))
         found = self._predict(given, plan.noises, batch_size)
         return plan.records(found, words_of(self.run), seconds_N)
 
@@ -206,7 +207,7 @@ class Model:
                 )
         return given
 
-    def _predict(self, given: Given, noises: list[Without], batch_size: int) -> list[Predictions]:
+    def _predict(self, given: Given, noises: Sequence[Noise], batch_size: int) -> list[Predictions]:
         info, shapes = self.tokenizer.info, self.run.info.shapes
         found = predict(
             self.network,
@@ -218,6 +219,7 @@ class Model:
             unk_id=info.unk_id,
             pad_id=info.pad_id,
             batch_size=batch_size,
+            normalised=self.run.info.normalised,
         )
         return finished(found, self.run, self.note.get("thresholds"))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from lnln_dist import metrics, settings
 from lnln_dist.classes import COUNTS
 from lnln_dist.config import CLASSES, Config
+from lnln_dist.data.measure import normalisation
 from lnln_dist.data.schema import Index
 from lnln_dist.errors import CheckpointError, ConfigError, UserError
 from lnln_dist.files import LOCK, PENDING, explain_os_errors, held
@@ -43,7 +44,9 @@ def check_scores(config: Config, index: Index) -> None:
 
     Raises:
         ConfigError: the key and what it may be.
+        DataError: the data do not say by what frames are normalised.
     """
+    normalisation(index, wanted=config.data.normalise)
     task, family, span = config.task, index.family, metrics.LABEL_RANGE[index.family]
     if task.classes and task.classes not in COUNTS[family]:
         fitting = [kind for kind, count in CLASSES.items() if count in COUNTS[family]]

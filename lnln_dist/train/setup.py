@@ -16,6 +16,7 @@ from lnln_dist.cost.cards import peak
 from lnln_dist.cost.flops import MOST_COUNTED, of_batches
 from lnln_dist.cost.skeleton import Skeleton
 from lnln_dist.data.loader import Collator, LoadedStep, Loader
+from lnln_dist.data.measure import normalisation
 from lnln_dist.data.noise import TrainingNoise
 from lnln_dist.data.plan import SamplingPlan, Step
 from lnln_dist.data.schema import Index
@@ -224,6 +225,7 @@ def _steps(
         unk_id=index.tokenizer.unk_id,
         pad_id=index.tokenizer.pad_id,
         targets=_targets(config, index, split.labels),
+        normalised=normalisation(index, wanted=config.data.normalise),
     )
     loader = Loader(
         collator.step,
@@ -262,6 +264,7 @@ def _fill(
         label_range=index.label_range,
         rescaled_from=index.rescaled_from,
         extraction=index.extraction,
+        normalised=normalisation(index, wanted=config.data.normalise),
         config_hash=settings.config_hash(config),
         data_hash=index.data_hash(),
         vocab_sha256=index.tokenizer.vocab_sha256,

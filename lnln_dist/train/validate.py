@@ -12,6 +12,7 @@ from torch import nn
 from lnln_dist import metrics
 from lnln_dist.classes import cut, fit_thresholds
 from lnln_dist.config import Config
+from lnln_dist.data.measure import normalisation
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, Split
 from lnln_dist.errors import TrainingError
@@ -79,6 +80,7 @@ def validate(
             pad_id=index.tokenizer.pad_id,
             batch_size=select.batch_size,
             workers=config.data.workers,
+            normalised=normalisation(index, wanted=config.data.normalise),
             # Through the task, where the hooks of sharded modules bring weights together.
             forward=partial(task, verb="predict"),
             # Ranks encode new texts unequally often, which a sharded encoder does not allow.

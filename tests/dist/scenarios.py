@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from builders import SHAPES, TOKENIZER, random_batch, small_config, take
+from builders import SHAPES, TOKENIZER, random_batch, single, small_config, take
 from networks import SMALL
 from torch import distributed, nn
 
@@ -44,13 +44,6 @@ SHALLOW = {f"{part}_depth": 1 for part in PARTS} | {"hyper_depth": 2}
 # Some gradients are zero but for rounding (keys of an attention have no use for a bias): AdamW
 # would blow that rounding up to a full step, were its epsilon not above it.
 EPSILON = 1e-5
-
-
-def single(value: Any) -> Any:
-    """Doubles to floats, through named tuples."""
-    if isinstance(value, torch.Tensor):
-        return value.float() if value.dtype == torch.float64 else value
-    return type(value)(*(single(part) for part in value))
 
 
 def corpus() -> Batch:

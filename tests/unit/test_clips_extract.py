@@ -19,6 +19,7 @@ from lnln_dist.clips.features import Extractor, Job
 from lnln_dist.data.presets import find_preset
 from lnln_dist.data.schema import read_index
 from lnln_dist.data.shards import Split
+from lnln_dist.data.verify import verify
 from lnln_dist.errors import ConfigError, DataError, UserError
 
 for needed in ("av", "librosa", "pysubs2"):
@@ -85,6 +86,8 @@ def test_the_shards_hold_what_the_clips_hold(raw, extracted):
         wanted_TD = audio.describe(sound_S, ("mfcc", "loudness"))
     np.testing.assert_array_equal(train.frames("audio", 3), wanted_TD)
     assert not train.frames("vision", 3).any()
+    assert train.seen("vision", 3).tolist() == [False]  # was not looked for
+    assert train.seen("audio", 3) is train.seen("text", 3) is None
 
 
 def test_rows_that_cannot_be_used_are_listed(extracted):
@@ -171,6 +174,43 @@ def test_frames_can_be_cut_where_published_files_cut_them(raw, tmp_path):
     found = extract_corpus(corpus(raw, cut_sd=0.0), tmp_path / "own", HEARD)
     lengths = [1 + int((0.4 + 0.1 * k) * audio.RATE) // audio.HOP for k in range(5)]
     assert found.index.padded_lengths["audio"] == np.ceil(np.mean(lengths))
+
+
+def test_what_clips_lack_was_never_there(tmp_path, monkeypatch):
+    """Frames without a face, at the beginning of every clip too; muted tracks; and no words."""
+    lost = {"train": range(3), "valid": range(3, 6), "test": [0, 9]}
+
+    def pictures(job, extractor):
+        found_TD = np.ones((10, extractor.widths["vision"]), np.float32)
+        found_TD[lost[job.id.partition("$")[0]]] = np.nan
+        return found_TD
+
+    # Known here, and forked processes would not be told.
+    monkeypatch.setattr(features, "_pictures", pictures)
+    monkeypatch.setattr(
+        extract, "_in_pool", lambda jobs, how, _: ((job, extract._try(job, how)) for job in jobs)
+    )
+    lines = ["video_id,clip_id,text,label,mode"]
+    for split in SPLITS:
+        for k in range(4):
+            seconds = 0.3 + 0.01 * len(lines)  # the same clip would be extracted once
+            sound_S = tone(seconds) if k else np.zeros(int(16_000 * seconds), np.float32)
+            write_clip(tmp_path / "clips" / split / f"{k}.wav", sound_S=sound_S)
+            lines.append(f"{split},{k},{'good film' if k else ''},1,{split}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    target = tmp_path / "own"
+    index = extract_corpus(corpus(tmp_path), target, Extractor(audio="loudness")).index
+    assert verify(target) == []
+    for name, places in lost.items():
+        split = Split(target, name, index)
+        for row in range(4):
+            assert np.flatnonzero(~split.seen("vision", row)).tolist() == list(places)
+        assert split.seen("audio", 0).tolist() == [False]
+        assert split.seen("audio", 1).all()
+        assert split.seen("text", 0).tolist() == [True, False, True]
+        assert split.seen("text", 1).all()
+    assert index.repairs["train"]["vision.all_nan"] == 12
+    assert index.gaps["audio"]["test"].places == 1
 
 
 def test_sound_and_pictures_of_one_clip(tmp_path, monkeypatch):

@@ -6,15 +6,17 @@ import signal
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from memory_split import PAD, PADDED, SIZE, UNK, MemorySplit, collator, equal, micro
 
 from lnln_dist.classes import targets
 from lnln_dist.config import MODALITIES, NoiseConfig
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.loader import Collator, Loader, under
-from lnln_dist.data.noise import CleanNoise, TrainingNoise
+from lnln_dist.data.loader import Collator, Loader, standardised, under
+from lnln_dist.data.noise import CleanNoise, EvaluationNoise, TrainingNoise
 from lnln_dist.data.plan import SamplingPlan, sequential
-from lnln_dist.data.schema import SPLITS
+from lnln_dist.data.schema import SPLITS, Scale
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import DataError
 from lnln_dist.types import Batch
@@ -111,12 +113,24 @@ def test_too_long_samples_are_named():
     assert "\n" not in str(info.value)
 
 
-def whole_epoch(*, world=1, micro_batch=None, padding="batch", epoch=2, batch_size=8):
+def with_gaps(size=SIZE):
+    """A split whose texts and vision lack places; those of row 0 wholly, of text but the ends."""
+    split = MemorySplit(size)
+    chance = np.random.default_rng(1)
+    for m in ("text", "vision"):
+        split.gaps[m] = [chance.random(n) < 0.4 for n in split.lengths[m]]
+        split.gaps[m][0][:] = True
+    for gap in split.gaps["text"]:
+        gap[[0, -1]] = False
+    return split
+
+
+def whole_epoch(*, world=1, micro_batch=None, padding="batch", epoch=2, batch_size=8, split=None):
     """Valid tokens, frames, masks and rates of every sample, whatever it was loaded with."""
     plan = SamplingPlan(
         size=SIZE, batch_size=batch_size, world=world, micro_batch=micro_batch, seed=3
     )
-    make = collator(padding=padding)
+    make = collator(padding=padding, split=split)
     found = {}
     for step, rank in itertools.product(range(plan.steps_per_epoch), range(world)):
         for item in plan.step(epoch, step, rank).micro_batches:
@@ -128,7 +142,8 @@ def whole_epoch(*, world=1, micro_batch=None, padding="batch", epoch=2, batch_si
                 found[row] = [batch.label_B[i]]
                 for part in (batch.text, batch.audio, batch.vision):
                     valid = part.valid_BT[i]
-                    found[row] += [t[i][valid] for t in part if t.ndim > 1] + [part.rate_B[i]]
+                    places = [t for t in part if t is not None and t.ndim > 1]
+                    found[row] += [t[i][valid] for t in places] + [part.rate_B[i]]
     assert len(found) == SIZE
     return found
 
@@ -143,8 +158,9 @@ def whole_epoch(*, world=1, micro_batch=None, padding="batch", epoch=2, batch_si
         {"padding": "corpus"},
     ],
 )
-def test_same_samples_and_masks_for_any_ranks_and_batches(other):
-    one, two = whole_epoch(), whole_epoch(**other)
+@pytest.mark.parametrize("split", [None, with_gaps()])
+def test_same_samples_and_masks_for_any_ranks_and_batches(other, split):
+    one, two = whole_epoch(split=split), whole_epoch(**other, split=split)
     for row, values in one.items():
         assert all(torch.equal(a, b) for a, b in zip(values, two[row], strict=True))
     next_epoch = whole_epoch(epoch=3)
@@ -315,3 +331,56 @@ def test_prepared_shards_give_the_samples_of_the_feature_file(tmp_path):
     for workers in (0, 1):
         found = list(Loader(collator(split=split), items, workers=workers))
         assert all(equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
+@given(st.integers(0, 2**16), st.floats(0, 1), st.sampled_from(["random", "block"]))
+def test_a_place_is_kept_where_it_was_there_and_the_noise_spares_it(seed, rate, pattern):
+    split, whole = with_gaps(), MemorySplit()
+    rates = dict.fromkeys(MODALITIES, rate)
+    noise = EvaluationNoise(rates=rates, seed=seed, ids=split.ids, pattern=pattern)
+    item = micro([0, 3, 8])
+    found, without = collator(noise, split=split)(item), collator(noise, split=whole)(item)
+    for m in MODALITIES:
+        own, other = getattr(found, m), getattr(without, m)
+        if m == "audio":
+            assert own.seen_BT is None
+            assert torch.equal(own.keep_BT, other.keep_BT)
+            continue
+        for i, row in enumerate(item.rows):
+            n = split.lengths[m][row]
+            assert own.seen_BT[i, :n].tolist() == (~split.gaps[m][row]).tolist()
+            assert not own.seen_BT[i, n:].any()
+        # The noise itself does not change, so that masks stay nested.
+        assert torch.equal(own.keep_BT, other.keep_BT & own.seen_BT)
+        assert torch.equal(own.rate_B, other.rate_B)
+    lost_BT = found.text.valid_BT & ~found.text.seen_BT
+    assert (found.text.noisy_ids_BT[lost_BT] == UNK).all()
+    assert not found.vision.noisy()[~found.vision.seen_BT].any()
+
+
+def test_a_batch_with_nothing_erased_keeps_what_was_there():
+    batch = collator(split=with_gaps()).whole(micro([0, 1]))
+    assert torch.equal(batch.text.keep_BT, batch.text.seen_BT)
+    assert torch.equal(batch.vision.keep_BT, batch.vision.seen_BT)
+    assert torch.equal(batch.audio.keep_BT, batch.audio.valid_BT)
+
+
+def test_frames_are_normalised_and_what_is_missing_stays_zero():
+    frames_TD = np.array([[3, 5, 7], [0, 0, 0], [1, 5, 8]], np.float32)
+    mean, sd = (2.0, 5.0, 8.0), (0.5, 1e-8, 2.0)  # the second is a constant, but for rounding
+    scale = Scale(largest=(3.0, 5.0, 8.0), zero_frames={}, mean=mean, sd=sd)
+    found_TD = standardised(frames_TD, scale)
+    assert found_TD.dtype == np.float32
+    assert found_TD.tolist() == [[2.0, 0.0, -0.5], [0.0] * 3, [-2.0, 0.0, 0.0]]
+
+
+def test_a_batch_holds_normalised_frames_of_the_modalities_told():
+    split = MemorySplit()
+    scale = Scale(largest=(1.0,) * 5, zero_frames={}, mean=(0.5,) * 5, sd=(2.0,) * 5)
+    choices = {"padding": "batch", "padded_lengths": PADDED, "unk_id": UNK, "pad_id": PAD}
+    make = Collator(split, CleanNoise(), **choices, normalised={"audio": scale})
+    plain, found = collator(CleanNoise())(micro([3, 7])), make(micro([3, 7]))
+    valid_BT1 = plain.audio.valid_BT[..., None]
+    expected = (plain.audio.frames_BTD - 0.5) / 2 * valid_BT1
+    torch.testing.assert_close(found.audio.frames_BTD, expected)
+    assert torch.equal(found.vision.frames_BTD, plain.vision.frames_BTD)

@@ -69,7 +69,8 @@ def test_file_names_stay_inside_the_folder(name):
     ("update", "named"),
     [
         ({"extra": 1}, "extra"),
-        ({"format_version": 2}, "format version 2"),
+        ({"format_version": 3}, "format version 3, this program reads 1 and 2"),
+        ({"format_version": 2}, "format_version must be 2 if a split has gaps"),
         ({"format_version": None}, "format version None"),
         ({"widths": {"audio": 3}}, "expected audio, vision"),
         ({"widths": {"audio": 3, "vision": 0}}, "widths.vision"),

@@ -107,7 +107,7 @@ def test_new_tokens_without_text_bert_take_fifty_places(tmp_path, content):
     raw, source = choose(tmp_path, content, tokenizer="corpus")
     assert source.padded == 50
     encoded, counts = rows(source, raw.splits["train"])
-    assert encoded.lengths_N.tolist() == [2, 2, 50, 50, 50] + [3] * 7
+    assert encoded.lengths_N.tolist() == [3, 3, 50, 50, 50] + [3] * 7
     assert counts == {"text.no_words": 2, "text.cut": 3}
 
 

@@ -13,7 +13,6 @@ from lnln_dist.vocabulary import vocabulary_sha256
 SENTENCES = [
     "I really LIKE this film!",
     "it isn't caf\u00e9-style, is it?",
-    "",
     "\u4f60\u597d film",
 ]
 WORDS = [
@@ -77,6 +76,15 @@ def test_the_small_reference_tokenizer(shared):
     assert made.info.vocab_size == 160
     assert made.info.unk_id == 100
     assert rows(made.encode(SENTENCES, limit=50)) == by_transformers(folder, SENTENCES)[1]
+
+
+def test_a_sentence_without_words_looks_erased(tmp_path):
+    made = load_tokenizer(str(write_vocabulary(tmp_path / "bert")))
+    info, texts = made.info, ["film", "", " \n"]
+    encoded = made.encode(texts, limit=5)
+    assert rows(encoded)[1:] == [[info.cls_id, info.unk_id, info.sep_id]] * 2
+    assert encoded.segments_S.tolist() == [0] * 9
+    assert rows(made.encode(texts, limit=2))[1] == [info.cls_id, info.sep_id]
 
 
 @pytest.mark.parametrize("lower", [True, False])

@@ -147,3 +147,34 @@ def test_another_width_in_the_index(copied):
     findings = verify(copied)
     assert len(findings) == sum(len(split.shards) for split in index.splits.values())
     assert all("other columns than the index says" in f.problem for f in findings)
+
+
+@pytest.fixture(scope="module")
+def with_gaps(tmp_path_factory):
+    content = feature_files.feature_file()
+    test = content["test"]
+    test["audio"], test["audio_lengths"] = np.ones((7, 9, 3), np.float32), [9] * 7
+    test["audio"][:, 4] = 0
+    test["text_bert"][0, 0, 3:5] = 100
+    index, dataset = feature_files.converted(tmp_path_factory.mktemp("gaps"), content)
+    assert index.splits["test"].seen == ("text", "audio")
+    return dataset.folder
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "message"),
+    [
+        ("seen_audio", lambda v: [2, *v[1:]], "seen_audio holds other values than 0 and 1"),
+        ("seen_audio", lambda v: [0, *v[1:]], "audio holds something where nothing was"),
+        ("seen_audio", lambda v: v[1:], "seen_audio and audio differ in length"),
+        ("seen_text", lambda v: [0, *v[1:]], "the ends of a text, [CLS] and [SEP]"),
+        ("seen_text", lambda v: [v[0], *[0] * (len(v) - 2), v[-1]], "text holds something"),
+    ],
+)
+def test_masks_that_contradict_the_data_are_named(with_gaps, tmp_path, column, change, message):
+    copy = shutil.copytree(with_gaps, tmp_path / "copy")
+    forge(copy, column, change)
+    assert message in only(verify(copy)).problem
+    if "length" in message:
+        with pytest.raises(DataError, match="seen_audio and audio differ in length"):
+            open_dataset(copy).split("test").seen("audio", 0)

@@ -3,7 +3,11 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from lnln_dist.evaluate.erased import pieces, tokenizer_in
+import numpy as np
+from memory_split import MemorySplit
+
+from lnln_dist.data.noise import CleanNoise, EvaluationNoise
+from lnln_dist.evaluate.erased import pieces, read_places, tokenizer_in
 
 
 class _Words:
@@ -41,3 +45,14 @@ def test_a_tokenizer_is_looked_for_in_turn(tmp_path: Path) -> None:
     assert tokenizer_in([None, tmp_path / "gone", tmp_path / "empty"]) is None
     found = tokenizer_in([tmp_path / "empty", tmp_path / "own"])
     assert found.encode("good").ids == [2, 4, 3]
+
+
+def test_places_that_were_never_there_do_not_survive() -> None:
+    split = MemorySplit()
+    rates = dict.fromkeys(("text", "audio", "vision"), 0.3)
+    noises = [CleanNoise(), EvaluationNoise(rates=rates, seed=1, ids=split.ids)]
+    whole = read_places(split, 3, noises)
+    split.gaps["vision"] = [np.arange(n) % 2 == 0 for n in split.lengths["vision"]]
+    found = read_places(split, 3, noises)
+    np.testing.assert_array_equal(found["vision"], whole["vision"] & ~split.gaps["vision"][3])
+    np.testing.assert_array_equal(found["text"], whole["text"])

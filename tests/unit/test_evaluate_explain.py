@@ -30,6 +30,9 @@ class Samples:
     def __init__(self, rows: list[tuple[int, int, int]]) -> None:
         self.lengths = dict(zip(MODALITIES, np.array(rows).T, strict=True))
 
+    def seen(self, modality: str, row: int) -> None:
+        """Nothing is missing."""
+
 
 def erased(noise: Without, samples: Samples) -> dict[str, np.ndarray]:
     rows = np.arange(len(samples.lengths["text"]))

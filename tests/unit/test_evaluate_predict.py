@@ -391,3 +391,19 @@ def test_lost_samples_are_counted_once() -> None:
     probability = np.array([[np.nan, np.nan], [0.2, 0.8]], np.float32)
     assert Predictions(probability, {}, {}).lost == 1
     assert Predictions(np.array([np.inf, 1.0, np.nan], np.float32), {}, {}).lost == 2
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
+def test_gaps_of_the_data_are_never_counted_as_erased(runtime: Runtime, rate: float) -> None:
+    split = Split()
+    chance = np.random.default_rng(0)
+    split.gaps["audio"] = [chance.random(n) < 0.5 for n in split.lengths["audio"]]
+    noise = EvaluationNoise(rates=dict.fromkeys(PADDED, rate), seed=1, ids=split.ids)
+    found = scored(split, Echo(), runtime, noise=noise)
+    gaps = np.array([gap.sum() for gap in split.gaps["audio"]])
+    kept = found.extras["completeness"]
+    np.testing.assert_array_equal(kept + found.erased["audio"] + gaps, split.lengths["audio"])
+    whole = scored(Split(), Echo(), runtime, noise=noise)
+    np.testing.assert_array_equal(found.erased["vision"], whole.erased["vision"])
+    assert (found.erased["audio"] <= whole.erased["audio"]).all()
+    assert rate == 0.4 or (found.erased["audio"] == rate * (split.lengths["audio"] - gaps)).all()

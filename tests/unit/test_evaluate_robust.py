@@ -199,6 +199,11 @@ def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
     assert record["natural_gaps"]["audio"] == {"samples": 1, "runs": 1, "places": 3}
     (note,) = record["notes"]
     assert note.startswith("natural gaps in test: audio: 3 zero frames in 1 runs within 1 of 11")
+    # A protocol that erases everything finds those gaps gone already, and says so once.
+    split = open_dataset(tmp_path / "gaps").split("test")
+    all_gone = evaluate(run, output=tmp_path / "all", rates=[1.0]).metrics
+    places = int(split.lengths["audio"].sum())
+    assert all_gone[all_gone.model == "lnln"].erased_audio.max() == 1 - 3 / places
     index = open_dataset(tmp_path / "gaps").index
     write_index(index.model_copy(update={"gaps": None}), tmp_path / "gaps")
     (record,) = evaluate(

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import LENGTHS, random_batch, take
+from builders import LENGTHS, TOKENIZER, random_batch, take
 from networks import SMALL, small_network
 from safetensors.torch import load_file, save_file
 
+from lnln_dist.config import MODALITIES
+from lnln_dist.data.loader import Erased, under
 from lnln_dist.errors import DataError
+from lnln_dist.models.lnln import lnln_terms
 from lnln_dist.specs.registry import MODELS, find_spec, loss_weights
 from lnln_dist.types import Batch
 
@@ -128,3 +131,103 @@ def test_weights_survive_a_file(name: str, tmp_path: Path) -> None:
 def test_a_sequence_longer_than_the_network_was_made_for_is_refused(name: str) -> None:
     with pytest.raises(DataError, match="sequence of 13 places is longer than the 12"):
         small_network(name).predict(random_batch(extra=1))
+
+
+def missing(batch: Batch, share: float, *, without: dict[str, int]) -> Batch:
+    """A complete batch of which places were never there; of some modalities a sample lacks all."""
+    generator = torch.Generator().manual_seed(3)
+    changed = {}
+    for m in MODALITIES:
+        given = getattr(batch, m)
+        seen_BT = torch.rand(given.valid_BT.shape, generator=generator) > share
+        if m in without:
+            seen_BT[without[m]] = False
+        if m == "text":
+            last_B = given.valid_BT.sum(dim=1) - 1
+            seen_BT[:, 0] = seen_BT[torch.arange(len(last_B)), last_B] = True
+        seen_BT &= given.valid_BT
+        changed[m] = given._replace(keep_BT=seen_BT, seen_BT=seen_BT)
+    lost_BT = changed["text"].valid_BT & ~changed["text"].seen_BT
+    ids_BT = changed["text"].ids_BT.where(~lost_BT, TOKENIZER.unk_id)
+    changed["text"] = changed["text"]._replace(ids_BT=ids_BT, noisy_ids_BT=ids_BT)
+    for m in ("audio", "vision"):
+        frames_BTD = changed[m].noisy()
+        changed[m] = changed[m]._replace(frames_BTD=frames_BTD)
+    return batch._replace(**changed)
+
+
+@every
+def test_gaps_of_the_data_and_the_same_gaps_by_noise_are_predicted_alike(name: str) -> None:
+    network, whole = small_network(name), random_batch()
+    of_data = missing(whole, 0.5, without={"audio": 1, "text": 2})
+    erased = {m: Erased(getattr(of_data, m).keep_BT, torch.zeros(3)) for m in MODALITIES}
+    by_noise = under(whole, erased, unk_id=TOKENIZER.unk_id)
+    found = network.predict(of_data).sentiment
+    assert torch.equal(found, network.predict(by_noise).sentiment)
+    # Erased once more, under either.
+    spared = torch.arange(20) % 3 > 0
+    noise = {
+        m: Erased(getattr(whole, m).valid_BT & spared[: getattr(whole, m).valid_BT.shape[1]],
+                  torch.full((3,), 0.3))
+        for m in MODALITIES
+    }  # fmt: skip
+    both = {m: Erased(noise[m].keep_BT & erased[m].keep_BT, noise[m].rate_B) for m in MODALITIES}
+    twice = network.predict(under(of_data, noise, unk_id=TOKENIZER.unk_id)).sentiment
+    assert torch.equal(
+        twice, network.predict(under(whole, both, unk_id=TOKENIZER.unk_id)).sentiment
+    )
+    assert not torch.equal(twice, found)
+
+
+REBUILDING = {"lnln": "reconstruction", "prmf": "reconstruction", "tfr_net": None}
+
+
+@pytest.mark.parametrize("name", REBUILDING)
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_was_never_there_is_not_rebuilt(name: str, modality: str) -> None:
+    """Neither the value nor a gradient of the term knows a modality that no sample had."""
+    network = small_network(name)
+    rebuild = getattr(network, "rebuild" if name == "tfr_net" else "reconstructors")
+    term = REBUILDING[name] or modality
+
+    def gradients(batch: Batch, m: str) -> list[torch.Tensor]:
+        value = network.losses(batch).terms[term]
+        found = torch.autograd.grad(value, list(rebuild[m].parameters()), allow_unused=True)
+        return [torch.zeros(1) if x is None else x for x in found]
+
+    draws = {m: Erased(getattr(random_batch(), m).keep_BT, torch.zeros(3)) for m in MODALITIES}
+    ends = missing(random_batch(), 1.0, without={}).text.keep_BT
+    draws["text"] = Erased(draws["text"].keep_BT | ends, torch.zeros(3))
+    none = missing(random_batch(), 0.3, without={modality: slice(None)})  # type: ignore[dict-item]
+    none = under(none, draws, unk_id=TOKENIZER.unk_id)
+    assert not any(x.any() for x in gradients(none, modality))
+    some = missing(random_batch(), 0.3, without={modality: 1})
+    some = under(some, draws, unk_id=TOKENIZER.unk_id)
+    assert any(x.any() for x in gradients(some, modality))
+    alone = under(missing(random_batch(), 0.3, without={}), draws, unk_id=TOKENIZER.unk_id)
+    if name == "lnln":  # the others of a sample weigh what they weigh where nothing is missing
+        other = "audio" if modality == "vision" else "vision"
+        for one, two in zip(gradients(none, other), gradients(alone, other), strict=True):
+            torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("name", REBUILDING)
+def test_without_gaps_masks_of_them_change_nothing(name: str) -> None:
+    network, batch = small_network(name), random_batch()
+    told = batch._replace(
+        **{m: (x := getattr(batch, m))._replace(seen_BT=x.valid_BT) for m in MODALITIES}
+    )
+    torch.manual_seed(0)
+    one = network.losses(batch).total()
+    torch.manual_seed(0)
+    assert torch.equal(network.losses(told).total(), one)
+
+
+def test_a_text_that_never_was_is_no_example_of_language() -> None:
+    network = small_network("lnln")
+    batch = missing(random_batch(), 0.0, without={"text": slice(None)})  # type: ignore[dict-item]
+    outputs = network(batch, complete=True)
+    terms = lnln_terms(outputs, batch, completeness="nominal")
+    (language,) = torch.autograd.grad(terms["adversarial"], outputs.language_logits_BN2)
+    assert not language.any()
+    assert terms["completeness"] == (outputs.completeness_B**2).sum()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import random_batch, small_model
+from builders import random_batch, single, small_model
 from torch import nn
 
 from lnln_dist.config import OptimConfig, TrainConfig
@@ -22,13 +22,6 @@ from lnln_dist.types import Batch, Losses
 
 # Ways by which Python reads a tensor: each waits for what the device still has to do.
 READING = ("item", "tolist", "cpu", "numpy", "nonzero", "__float__", "__int__", "__bool__")
-
-
-def small(batch: Any) -> Any:
-    """Doubles to floats, through named tuples."""
-    if isinstance(batch, torch.Tensor):
-        return batch.float() if batch.dtype == torch.float64 else batch
-    return type(batch)(*map(small, batch))
 
 
 def set_up(runtime: Runtime, network: nn.Module) -> Any:
@@ -55,7 +48,7 @@ def test_the_host_waits_for_the_device_once_a_step(
     runtime = Runtime(cpu=True, strategy=strategy)
     run = set_up(runtime, small_model().float())
     optimizer = run.optimizers[0]
-    batches = [small(random_batch(seed=seed)) for seed in (1, 2)]
+    batches = [single(random_batch(seed=seed)) for seed in (1, 2)]
     train_step(run, batches, 6)  # the first makes the optimizer's state
 
     host = {id(held["step"]) for held in optimizer.state.values()}  # AdamW's, never on a device
@@ -103,7 +96,7 @@ def test_what_is_noted_of_samples_that_count_is_told_once_a_step_after_the_updat
     network = Noting()
     run = set_up(runtime, network)
     optim.set_rates(run.optimizers[0], 1)
-    first, filler, last = (small(random_batch(seed=seed)) for seed in (1, 2, 3))
+    first, filler, last = (single(random_batch(seed=seed)) for seed in (1, 2, 3))
     none = torch.zeros_like(filler.weight_B)
     batches = [
         first._replace(row_B=torch.tensor([9, 4, 7])),

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import tiny_runs
@@ -25,6 +26,8 @@ from lnln_dist import settings
 from lnln_dist.classes import class_values, cut, decide
 from lnln_dist.config import Config
 from lnln_dist.data.convert import prepare
+from lnln_dist.data.loader import standardised
+from lnln_dist.data.schema import FRAMES
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
 from lnln_dist.evaluate import predict
@@ -36,6 +39,7 @@ from lnln_dist.files import LOCK, held
 from lnln_dist.report.comparison import compare
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
+from lnln_dist.share.model import load
 from lnln_dist.specs.registry import MODELS, make_config
 from lnln_dist.sweep.records import NOTE, Note, Record
 from lnln_dist.sweep.trial import TrialFailedError, clear_torn_start, failing_for_good
@@ -584,3 +588,63 @@ def test_a_trial_that_starts_anew_beside_its_sweeps_note_is_no_stranger(
     assert run(config(data), folder, cpu=True, resume=True).state.finished
     assert (folder / NOTE).exists()
     run(config(data), folder, cpu=True, overwrite=True)
+
+
+def test_frames_are_normalised_as_in_training_wherever_the_run_predicts(
+    data: Path, tmp_path: Path
+) -> None:
+    plain = settings.to_dict(config(data))
+    plain["recipe"] = "custom"
+    plain["data"]["normalise"], plain["select"]["rates"] = True, [0.0]
+    made = run(settings.build(plain), tmp_path / "run", cpu=True)
+    index = open_dataset(data).index
+    info = Run(tmp_path / "run").info
+    assert info.normalised == index.scales
+    # The same network, told nothing of it, on data that were normalised by hand.
+    content = pickle.loads(data.with_suffix(".pkl").read_bytes())
+    for split in content.values():
+        for m in FRAMES:
+            split[m] = np.stack([standardised(x, index.scales[m]) for x in split[m]])
+    (tmp_path / "by_hand.pkl").write_bytes(pickle.dumps(content))
+    by_hand = shutil.copytree(tmp_path / "run", tmp_path / "unaware")
+    note = json.loads((by_hand / "run.json").read_text())
+    (by_hand / "run.json").write_text(json.dumps({**note, "normalised": None}))
+    here = {"runtime": Runtime(cpu=True), "split": "valid"}
+    tables = [
+        predict_file(folder, source, output=tmp_path / f"{k}.csv", **here).table
+        for k, (folder, source) in enumerate(
+            [
+                (tmp_path / "run", data),
+                (tmp_path / "run", data.with_suffix(".pkl")),
+                (by_hand, tmp_path / "by_hand.pkl"),
+                (by_hand, data),
+            ]
+        )
+    ]
+    for other in tables[1:3]:
+        np.testing.assert_allclose(tables[0].prediction, other.prediction, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(tables[0].prediction, tables[3].prediction, rtol=1e-3)
+    # Validation in training saw what prediction sees.
+    mae = float(np.abs(tables[0].prediction - tables[0].label).mean())
+    assert made.state.best["best"] == pytest.approx(mae, rel=1e-4)
+    with pytest.raises(UserError, match="a graph does not normalise its frames"):
+        load(tmp_path / "run", cpu=True).save_pretrained(tmp_path / "out", graphs=["model.pt2"])
+
+
+@pytest.mark.parametrize("name", ["lnln", "prmf", "tfr_net"])
+def test_data_with_gaps_are_trained_on_by_any_number_of_workers(tmp_path: Path, name: str) -> None:
+    content = pickle.loads(tiny_runs.write_pickle(tmp_path / "gaps.pkl").read_bytes())
+    for split in content.values():
+        split["audio"][0, 2:5] = np.nan
+        split["vision"][1] = 0  # no face at all
+        split["raw_text"][2] = ""
+    (tmp_path / "gaps.pkl").write_bytes(pickle.dumps(content))
+    index = prepare(tmp_path / "gaps.pkl", tmp_path / "gaps", dataset="mosi", tokenizer="corpus")
+    assert index.splits["train"].seen == ("text", "audio", "vision")
+    found = []
+    for workers in (0, 1):
+        plain = settings.to_dict(config(tmp_path / "gaps", name))
+        plain["train"]["epochs"], plain["data"]["workers"] = 1, workers
+        found.append(run(settings.build(plain), tmp_path / str(workers), cpu=True).state.best)
+    assert found[0] == found[1]
+    assert np.isfinite(found[0]["best"])
