@@ -20,14 +20,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lnln_dist.clips import features
-from lnln_dist.clips.features import Extractor, Job
+from lnln_dist.clips.choices import Corpus, Extractor
+from lnln_dist.clips.features import Job
 from lnln_dist.clips.labels import Accepted, Rejected, read_labels
 from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.config import Modality
 from lnln_dist.data.choices import Choices
 from lnln_dist.data.convert import write_shards
 from lnln_dist.data.mmsa import RawFile, RawSplit
-from lnln_dist.data.presets import Preset
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, LabelName, SourceInfo
 from lnln_dist.data.values import Unpadded
 from lnln_dist.errors import DataError, UserError
@@ -41,26 +41,6 @@ LABELS: dict[LabelName, Callable[[Accepted], float | None]] = {
     "label_audio": lambda row: row.clip.label_A,
     "label_vision": lambda row: row.clip.label_V,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """What is extracted, and what becomes of it."""
-
-    labels: Path
-    clips: Path
-    preset: Preset
-    tokenizer: str
-    most_rejected: float = 0.1
-    """Share of the rows that may be left out before the whole is refused."""
-    cut_sd: float | None = None
-    """Cut frames at mean + this many standard deviations of the training split's lengths."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.most_rejected <= 1:
-            raise DataError(f"--most-rejected {self.most_rejected}: a share between 0 and 1")
-        if self.cut_sd is not None and not 0 <= self.cut_sd < math.inf:
-            raise DataError(f"--cut-sd {self.cut_sd}: 0 or more standard deviations")
 
 
 @dataclass(frozen=True)
@@ -101,7 +81,7 @@ def extract_corpus(
         raise UserError(f"{target} exists: choose another folder, remove it or pass --overwrite")
     if workers < 1:
         raise UserError(f"--workers {workers}: at least 1")
-    extractor.check()
+    features.check(extractor)
     with alone(target):
         return _extract(corpus, target, extractor, workers, overwrite, progress)
 
@@ -270,7 +250,7 @@ def _assemble(
     with corpus.labels.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
     source = SourceInfo(name=corpus.labels.name, sha256=sha256_file(corpus.labels), bytes=size)
-    return RawFile(source=source, splits=splits, extraction=extractor.facts())
+    return RawFile(source=source, splits=splits, extraction=features.facts(extractor))
 
 
 def _limits(raw: RawFile, cut_sd: float) -> dict[Modality, int]:

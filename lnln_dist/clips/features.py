@@ -3,101 +3,52 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.clips import audio, faces, media, openface
+from lnln_dist.clips.choices import MESH, Extractor
 from lnln_dist.clips.needs import library
-from lnln_dist.errors import ConfigError, DataError
+from lnln_dist.errors import DataError
 from lnln_dist.files import atomic_write, sha256_file
 
-VISION = ("geometry", "landmarks", *openface.SETS, "none")
-PICTURES_PER_S = 10.0  # as many vision frames; CH-SIMS: 30 pictures per second, three in one
-_WIDTHS = {"geometry": len(faces.GEOMETRY), "landmarks": 2 * faces.POINTS, "none": 1}
+
+def check(extractor: Extractor) -> None:
+    """Looks for the libraries, programs and model files before the first clip.
+
+    Raises:
+        UserError: one is missing.
+    """
+    library("av")
+    library("pysubs2")
+    if extractor.audio != "none":
+        library("librosa")
+    if extractor.vision in MESH:
+        _finder()
+    elif extractor.vision in openface.SETS and extractor.openface_csv is None:
+        openface.program()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extractor:
-    """What is looked for in a clip."""
-
-    audio: str = "sims"
-    """Set of ``audio.SETS``, descriptors joined by commas, or none."""
-    vision: str = "geometry"
-    """geometry, landmarks (MediaPipe's mesh), a set of ``openface.SETS``, or none."""
-    pictures_per_s: float = PICTURES_PER_S
-    """Vision frames per second, for geometry and landmarks."""
-    average: int = 3
-    """Frames of a video that become one vision frame, for OpenFace."""
-    openface_csv: str | None = None
-    """Folder of CSV files that OpenFace has written, ``VIDEO_ID/CLIP_ID.csv``; None: run it."""
-
-    def __post_init__(self) -> None:
-        if self.audio != "none":
-            audio.columns(self.audio)
-        if self.vision not in VISION:
-            raise ConfigError(f"--vision {self.vision}: choose {', '.join(VISION)}")
-        if not 0 < self.pictures_per_s <= 120:
-            raise ConfigError(f"--pictures-per-s {self.pictures_per_s}: between 0 and 120")
-        if self.average < 1:
-            raise ConfigError(f"--average {self.average}: at least 1")
-        by_openface = self.vision in openface.SETS
-        if self.openface_csv is not None and not by_openface:
-            raise ConfigError(
-                f"--openface-csv has no effect with --vision {self.vision}: choose "
-                f"{' or '.join(openface.SETS)}"
-            )
-
-    @property
-    def widths(self) -> dict[Literal["audio", "vision"], int]:
-        """Features per frame; a modality that is not looked for has one, which is 0."""
-        sound = 1 if self.audio == "none" else audio.width(audio.columns(self.audio))
-        seen = _WIDTHS.get(self.vision)
-        return {"audio": sound, "vision": seen or len(openface.SETS[self.vision])}
-
-    @classmethod
-    def of(cls, settings: Mapping[str, str]) -> "Extractor":
-        """As noted by ``facts``."""
-        return cls(
-            audio=settings["audio"],
-            vision=settings["vision"],
-            pictures_per_s=float(settings["pictures_per_s"]),
-            average=int(settings["average"]),
-        )
-
-    def check(self) -> None:
-        """Looks for the libraries, programs and model files before the first clip.
-
-        Raises:
-            UserError: one is missing.
-        """
-        library("av")
-        library("pysubs2")
-        if self.audio != "none":
-            library("librosa")
-        if self.vision in ("geometry", "landmarks"):
-            _finder()
-        elif self.vision in openface.SETS and self.openface_csv is None:
-            openface.program()
-
-    def facts(self) -> dict[str, dict[str, str]]:
-        """Settings, versions of the tools and hashes of the model files, for the index."""
-        tools = ["av"] + ["librosa"] * (self.audio != "none")
-        models: Mapping[str, str] = {}
-        if self.vision in ("geometry", "landmarks"):
-            tools.append("opencv-python-headless")
-            models = faces.FILES
-        settings = {k: str(v) for k, v in asdict(self).items() if k != "openface_csv"}
-        return {
-            "settings": settings,
-            "versions": {name: _version(name) for name in tools},
-            "models": dict(models),
-        }
+@cache
+def facts(extractor: Extractor) -> dict[str, dict[str, str]]:
+    """Settings, versions of the tools and hashes of the model files, for the index."""
+    tools = ["av"] + ["librosa"] * (extractor.audio != "none")
+    models: Mapping[str, str] = {}
+    if extractor.vision in MESH:
+        tools.append("opencv-python-headless")
+        models = faces.FILES
+    settings = {k: str(v) for k, v in asdict(extractor).items() if k != "openface_csv"}
+    return {
+        "settings": settings,
+        "versions": {name: _version(name) for name in tools},
+        "models": dict(models),
+    }
 
 
 def _version(package: str) -> str:
@@ -132,7 +83,7 @@ def _finder() -> faces.FaceFinder:
 def key(clip: Path | None, table: Path | None, extractor: Extractor) -> str:
     """Name of a clip's features: equal only for the same contents, settings and tool versions."""
     contents = [sha256_file(path) if path and path.is_file() else "" for path in (clip, table)]
-    text = json.dumps([1, contents, extractor.facts()], sort_keys=True)
+    text = json.dumps([1, contents, facts(extractor)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 

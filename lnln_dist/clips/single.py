@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.clips import features, media
+from lnln_dist.clips.choices import Extractor
 from lnln_dist.clips.extract import Progress, run_all
-from lnln_dist.clips.features import Extractor, Features, Job
+from lnln_dist.clips.features import Features, Job
 from lnln_dist.clips.labels import MEDIA, SUBTITLES
 from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.data.choices import UTF_8
@@ -59,20 +60,9 @@ def as_feature_file(
         DataError: none of the clips can be read, or the run's data were not extracted here.
         UserError: a library is missing.
     """
-    if extraction is None:
-        raise UserError(
-            "the run was trained on features that were not extracted from clips here: give a "
-            "feature file made as its own was"
-        )
     if len(clips) > 1 and (text is not None or subtitles is not None):
         raise UserError("--text and --srt are for one clip: put a .srt beside each of several")
-    extractor = Extractor.of(extraction["settings"])
-    extractor.check()
-    notes = [
-        f"{name} {mine} here, {theirs} when the run's data were extracted"
-        for name, theirs in extraction["versions"].items()
-        if (mine := extractor.facts()["versions"].get(name)) != theirs
-    ]
+    extractor, notes = _as_trained(extraction)
     with tempfile.TemporaryDirectory() as folder:
         jobs = {}
         for k, clip in enumerate(clips):
@@ -92,6 +82,23 @@ def as_feature_file(
     source = SourceInfo(name=root.name, sha256=digest, bytes=sum(c.stat().st_size for c in clips))
     splits: dict[str, Any] = {SPLIT: fields}
     return FeatureFile(str(root), source, splits, "clips", UTF_8), notes
+
+
+def _as_trained(extraction: Mapping[str, Mapping[str, str]] | None) -> tuple[Extractor, list[str]]:
+    """The extractor of a run, and which tools have other versions here."""
+    if extraction is None:
+        raise UserError(
+            "the run was trained on features that were not extracted from clips here: give a "
+            "feature file made as its own was"
+        )
+    extractor = Extractor.of(extraction["settings"])
+    features.check(extractor)
+    here = features.facts(extractor)["versions"]
+    return extractor, [
+        f"{name} {here.get(name)} here, {theirs} when the run's data were extracted"
+        for name, theirs in extraction["versions"].items()
+        if here.get(name) != theirs
+    ]
 
 
 def _text(clip: Path | None, text: str | None, subtitles: Path | None) -> str:

@@ -14,8 +14,9 @@ from command_line import ENVIRONMENT
 from threadpoolctl import threadpool_limits
 
 from lnln_dist.clips import audio, extract, features, media
-from lnln_dist.clips.extract import Corpus, extract_corpus
-from lnln_dist.clips.features import Extractor, Job
+from lnln_dist.clips.choices import Corpus, Extractor
+from lnln_dist.clips.extract import extract_corpus
+from lnln_dist.clips.features import Job
 from lnln_dist.data.presets import find_preset
 from lnln_dist.data.schema import read_index
 from lnln_dist.data.shards import Split

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from clip_files import scene, tone, write_clip
 
-from lnln_dist.clips.features import Extractor
+from lnln_dist.clips.choices import Extractor
+from lnln_dist.clips.features import facts
 from lnln_dist.clips.single import as_feature_file, draw, find_clips
 from lnln_dist.errors import DataError, UserError
 
 for needed in ("av", "librosa", "pysubs2"):
     pytest.importorskip(needed)
 
-EXTRACTION = Extractor(audio="loudness", vision="none").facts()
+EXTRACTION = facts(Extractor(audio="loudness", vision="none"))
 
 
 @pytest.fixture(scope="module")
