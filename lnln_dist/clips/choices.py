@@ -98,7 +98,21 @@ class Corpus:
         metavar="K",
     )
 
+    format: Literal["shards", "mmsa"] = option(
+        "shards",
+        "mmsa writes OUT as the pickle that MMSA's loader takes, with text_bert and text",
+        choices=["shards", "mmsa"],
+    )
+    text_encoder: str | None = option(
+        None,
+        "whose last hidden states become the field text of mmsa: a folder, a hub name, or `tiny`, "
+        "one with random weights (default: as --tokenizer, `tiny` for `corpus`)",
+        metavar="PATH",
+    )
+
     def __post_init__(self) -> None:
+        if self.text_encoder is not None and self.format != "mmsa":
+            raise ConfigError("--text-encoder has a meaning with --format mmsa only")
         if not 0 <= self.most_rejected <= 1:
             raise DataError(f"--most-rejected {self.most_rejected}: a share between 0 and 1")
         if self.cut_sd is not None and not 0 <= self.cut_sd < math.inf:

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -31,7 +32,14 @@ from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, LabelName, SourceInfo
 from lnln_dist.data.values import Unpadded
 from lnln_dist.errors import DataError, UserError
-from lnln_dist.files import alone, atomic_folder, atomic_write, explain_os_errors, sha256_file
+from lnln_dist.files import (
+    PENDING,
+    alone,
+    atomic_folder,
+    atomic_write,
+    explain_os_errors,
+    sha256_file,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -125,10 +133,25 @@ def _extract(
     raw = _assemble(kept, texts, jobs, corpus, extractor)
     limits = {} if corpus.cut_sd is None else _limits(raw, corpus.cut_sd)
     choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", max_lengths=limits)
-    with atomic_folder(target, overwrite=overwrite) as pending:
-        index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
+    if corpus.format == "mmsa":
+        index = _write_mmsa(raw, target, corpus, choices, overwrite)
+    else:
+        with atomic_folder(target, overwrite=overwrite) as pending:
+            index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
     shutil.rmtree(cache, ignore_errors=True)
     return Extraction(index, rejected, rows)
+
+
+def _write_mmsa(
+    raw: RawFile, target: Path, corpus: Corpus, choices: Choices, overwrite: bool
+) -> Index:
+    from lnln_dist.compat.mmsa import encoder_for, write_mmsa
+
+    encoder = corpus.text_encoder or encoder_for(corpus.tokenizer)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=PENDING) as folder:
+        index = write_shards(raw, Path(folder), corpus.preset, choices, name=str(corpus.labels))
+        write_mmsa(Path(folder), target, encoder=encoder, overwrite=overwrite)
+    return index
 
 
 def _job(row: Accepted, cache: Path, extractor: Extractor) -> Job:

@@ -17,10 +17,11 @@ from lnln_dist.clips import audio, extract, features, media
 from lnln_dist.clips.choices import Corpus, Extractor
 from lnln_dist.clips.extract import extract_corpus
 from lnln_dist.clips.features import Job
+from lnln_dist.data.convert import prepare
 from lnln_dist.data.presets import find_preset
 from lnln_dist.data.schema import read_index
 from lnln_dist.data.shards import Split
-from lnln_dist.errors import ConfigError, DataError, UserError
+from lnln_dist.errors import DataError, UserError
 
 for needed in ("av", "librosa", "pysubs2"):
     pytest.importorskip(needed)
@@ -195,21 +196,22 @@ def test_sound_and_pictures_of_one_clip(tmp_path, monkeypatch):
     assert abs(len(found.audio_TD) - (1 + audio.RATE // audio.HOP)) <= 4
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"audio": "nothing"}, "no descriptor 'nothing'"),
-        ({"vision": "faces"}, "--vision faces: choose"),
-        ({"pictures_per_s": 0}, "--pictures-per-s 0"),
-        ({"average": 0}, "--average 0"),
-        ({"openface_csv": "x"}, "--openface-csv has no effect"),
-    ],
-)
-def test_choices_that_cannot_be(given, words):
-    with pytest.raises(ConfigError, match=words):
-        Extractor(**given)
-
-
 def test_a_target_that_exists(raw, extracted):
     with pytest.raises(UserError, match="exists: choose another folder"):
         extract_corpus(corpus(raw), extracted[0], HEARD)
+
+
+def test_a_pickle_for_mmsa_holds_the_same(raw, extracted, tmp_path):
+    target, found = extracted
+    extract_corpus(corpus(raw, format="mmsa"), tmp_path / "own.pkl", HEARD)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.pkl", "own.pkl.rejected.csv"]
+    again = prepare(
+        tmp_path / "own.pkl",
+        tmp_path / "again",
+        dataset="own",
+        family="mosi",
+        label_range=(-3.0, 3.0),
+        tokenizer=str(target / "tokenizer"),
+        text_source="text_bert",
+    )
+    assert hashes(again) == hashes(found.index)
