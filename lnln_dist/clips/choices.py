@@ -38,9 +38,22 @@ class Extractor:
         None, "VIDEO_ID/CLIP_ID.csv that OpenFace has written", metavar="FOLDER"
     )
 
+    voice_only: bool = option(
+        False,
+        "frames of sound in which silero-vad hears nobody speak are missing, as pictures without "
+        "a face are (needs the extra speech)",
+    )
+    transcribe: bool = option(
+        False,
+        "where neither label file nor subtitles say a text, it is recognised by Whisper (needs the "
+        "extra speech); its words with their times are kept in OUT.words.jsonl",
+    )
+
     def __post_init__(self) -> None:
         if self.audio != "none":
             audio.columns(self.audio)
+        elif self.voice_only:
+            raise ConfigError("--voice-only has no effect with --audio none")
         if self.vision not in VISION:
             raise ConfigError(f"--vision {self.vision}: choose {', '.join(VISION)}")
         if not 0 < self.pictures_per_s <= 120:
@@ -62,12 +75,13 @@ class Extractor:
 
     @classmethod
     def of(cls, settings: Mapping[str, str]) -> "Extractor":
-        """As noted by ``features.facts``."""
+        """As noted by ``features.facts``, but for recognition, which each clip asks for anew."""
         return cls(
             audio=settings["audio"],
             vision=settings["vision"],
             pictures_per_s=float(settings["pictures_per_s"]),
             average=int(settings["average"]),
+            voice_only=settings.get("voice_only") == "True",
         )
 
 

@@ -5,12 +5,14 @@ that a run that was killed, or several on a common folder, lose at most the clip
 """
 
 import csv
+import functools
 import io
+import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from lnln_dist.clips import features
 from lnln_dist.clips.choices import Corpus, Extractor
-from lnln_dist.clips.features import Job
+from lnln_dist.clips.features import Features, Job
 from lnln_dist.clips.labels import Accepted, Rejected, read_labels
 from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.config import Modality
@@ -42,6 +44,9 @@ from lnln_dist.files import (
 )
 
 Progress = Callable[[int, int], None]
+Extract = Callable[[Job, Extractor], str | None]  # why a clip failed, or None
+# Runs that for each job, wherever it may be, and yields jobs with their answers as they come.
+Tasks = Callable[[Extract, Sequence[Job], Extractor], Iterator[tuple[Job, str | None]]]
 
 LABELS: dict[LabelName, Callable[[Accepted], float | None]] = {
     "label": lambda row: row.clip.label,
@@ -66,6 +71,7 @@ def extract_corpus(
     extractor: Extractor,
     *,
     workers: int = 1,
+    tasks: Tasks | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Extraction:
@@ -77,7 +83,8 @@ def extract_corpus(
         corpus: label file, clips and what is known about them.
         target: folder to write.
         extractor: what is looked for.
-        workers: processes.
+        workers: processes of this machine.
+        tasks: runs the clips elsewhere instead, where ``target`` and the clips are seen too.
         overwrite: replace an existing ``target``.
         progress: called with clips done and clips in all.
 
@@ -91,16 +98,19 @@ def extract_corpus(
         raise UserError(f"--workers {workers}: at least 1")
     features.check(extractor)
     with alone(target):
-        return _extract(corpus, target, extractor, workers, overwrite, progress)
+        run = functools.partial(
+            run_all, extractor=extractor, workers=workers, tasks=tasks, progress=progress
+        )
+        return _extract(corpus, target, extractor, run, overwrite=overwrite)
 
 
 def _extract(
     corpus: Corpus,
     target: Path,
     extractor: Extractor,
-    workers: int,
+    run: Callable[[Sequence[Job]], dict[str, str]],
+    *,
     overwrite: bool,
-    progress: Progress | None,
 ) -> Extraction:
     accepted, rejected = read_labels(
         corpus.labels, corpus.clips, label_range=corpus.preset.label_range
@@ -110,19 +120,9 @@ def _extract(
     with explain_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
     jobs = {row.clip.id: _job(row, cache, extractor) for row in accepted}
-    failed = run_all(list(jobs.values()), extractor, workers=workers, progress=progress)
-    kept, texts = [], {}
-    for row in accepted:
-        reason = failed.get(row.clip.id)
-        try:
-            texts[row.clip.id] = _text(row)
-        except DataError as err:
-            reason = reason or str(err)
-        if reason is None:
-            kept.append(row)
-        else:
-            rejected.append(Rejected(line=row.line, id=row.clip.id, reason=reason))
-    rejected.sort(key=lambda row: row.line)
+    failed = run(list(jobs.values()))
+    texts, found = _texts(accepted, failed)
+    rejected = sorted([*rejected, *found], key=lambda row: row.line)
     listed = target.with_name(f"{target.name}.rejected.csv")
     _write_rejected(rejected, listed)
     if len(rejected) > corpus.most_rejected * rows:
@@ -130,7 +130,9 @@ def _extract(
             f"{len(rejected)} of {rows} rows cannot be used (line {rejected[0].line}: "
             f"{rejected[0].reason}); all in {listed}: mend them, or allow more with --most-rejected"
         )
-    raw = _assemble(kept, texts, jobs, corpus, extractor)
+    kept = [row for row in accepted if row.clip.id in texts]
+    found_of = {row.clip.id: features.read(jobs[row.clip.id].target) for row in kept}
+    raw = _assemble(kept, texts, found_of, corpus, extractor)
     limits = {} if corpus.cut_sd is None else _limits(raw, corpus.cut_sd)
     choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", max_lengths=limits)
     if corpus.format == "mmsa":
@@ -138,6 +140,8 @@ def _extract(
     else:
         with atomic_folder(target, overwrite=overwrite) as pending:
             index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
+    if extractor.transcribe:
+        _write_words(found_of, target.with_name(f"{target.name}.words.jsonl"))
     shutil.rmtree(cache, ignore_errors=True)
     return Extraction(index, rejected, rows)
 
@@ -158,18 +162,37 @@ def _job(row: Accepted, cache: Path, extractor: Extractor) -> Job:
     table = None
     if extractor.openface_csv is not None:
         table = Path(extractor.openface_csv) / row.clip.video_id / f"{row.clip.clip_id}.csv"
-    name = features.key(row.media, table, extractor)
-    return Job(row.clip.id, row.media, table, cache / f"{name}.safetensors")
+    says_text = bool(row.clip.text.strip()) or row.subtitles is not None
+    name = features.key(row.media, table, extractor, says_text=says_text)
+    return Job(row.clip.id, row.media, table, cache / f"{name}.safetensors", says_text)
 
 
-def _text(row: Accepted) -> str:
-    if row.clip.text.strip() or row.subtitles is None:
-        return row.clip.text.strip()
-    return read_subtitles(row.subtitles)
+def _texts(
+    rows: Sequence[Accepted], failed: dict[str, str]
+) -> tuple[dict[str, str], list[Rejected]]:
+    """What label file and subtitles say of the clips in use, and those that drop out."""
+    texts, rejected = {}, []
+    for row in rows:
+        reason, text = failed.get(row.clip.id), row.clip.text.strip()
+        try:
+            if not text and row.subtitles is not None:
+                text = read_subtitles(row.subtitles)
+        except DataError as err:
+            reason = reason or str(err)
+        if reason is None:
+            texts[row.clip.id] = text
+        else:
+            rejected.append(Rejected(line=row.line, id=row.clip.id, reason=reason))
+    return texts, rejected
 
 
 def run_all(
-    jobs: Sequence[Job], extractor: Extractor, *, workers: int, progress: Progress | None = None
+    jobs: Sequence[Job],
+    extractor: Extractor,
+    *,
+    workers: int,
+    tasks: Tasks | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, str]:
     """Extracts what is not there yet; returns the ids that failed, with the reasons."""
     todo = [job for job in jobs if not job.target.exists()]
@@ -187,7 +210,8 @@ def run_all(
     if progress is not None:
         progress(done, len(jobs))
     suspects = []
-    for job, reason in _in_pool(todo, extractor, workers):
+    ends = tasks(_try, todo, extractor) if tasks else _in_pool(todo, extractor, workers)
+    for job, reason in ends:
         if reason is _CRASHED:
             suspects.append(job)
         else:
@@ -195,11 +219,12 @@ def run_all(
     # A decoder that crashes takes its whole pool along: who did it is found one by one.
     for job in suspects:
         for _, reason in _in_pool([job], extractor, 1):
-            count(job, "the decoder crashed on it" if reason is _CRASHED else reason)
+            count(job, CRASH if reason is _CRASHED else reason)
     return failed
 
 
-_CRASHED = "crashed"
+_CRASHED = "crashed"  # it, or another clip of its pool
+CRASH = "the decoder crashed on it"
 
 
 def _in_pool(
@@ -241,10 +266,20 @@ def _write_rejected(rejected: Sequence[Rejected], path: Path) -> None:
     atomic_write(path, text.getvalue())
 
 
+def _write_words(found: Mapping[str, Features], path: Path) -> None:
+    """The recognised words and their times, a line of JSON per clip that has any."""
+    lines = [
+        json.dumps({"id": name, "words": one.words}, ensure_ascii=False) + "\n"
+        for name, one in found.items()
+        if one.words
+    ]
+    atomic_write(path, "".join(lines))
+
+
 def _assemble(
     rows: Sequence[Accepted],
-    texts: dict[str, str],
-    jobs: dict[str, Job],
+    texts: Mapping[str, str],
+    found_of: Mapping[str, Features],
     corpus: Corpus,
     extractor: Extractor,
 ) -> RawFile:
@@ -255,15 +290,15 @@ def _assemble(
         chosen = [row for row in rows if row.clip.split == split]
         if not chosen:
             raise DataError(f"{corpus.labels}: no row of mode {split} can be used")
-        found = [features.read(jobs[row.clip.id].target) for row in chosen]
-        audio_N, vision_N = zip(*found, strict=True)
+        found = [found_of[row.clip.id] for row in chosen]
+        audio_N, vision_N = [one.audio_TD for one in found], [one.vision_TD for one in found]
         frames = {
             "audio": Unpadded(features.dense(audio_N, extractor.widths["audio"])),
             "vision": Unpadded(features.dense(vision_N, extractor.widths["vision"])),
         }
         splits[split] = RawSplit(
             ids=[row.clip.id for row in chosen],
-            raw_text=[texts[row.clip.id] for row in chosen],
+            raw_text=[texts[row.clip.id] or found_of[row.clip.id].text for row in chosen],
             frames={m: frames[m] for m in FRAMES},
             lengths={m: np.array(frames[m].lengths) for m in FRAMES},
             text_bert=None,

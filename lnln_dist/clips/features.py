@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.clips import audio, faces, media, openface
+from lnln_dist.clips import audio, faces, media, openface, speech, voice
 from lnln_dist.clips.choices import MESH, Extractor
 from lnln_dist.clips.needs import library
+from lnln_dist.clips.speech import Word
 from lnln_dist.errors import DataError
 from lnln_dist.files import atomic_write, sha256_file
 
@@ -33,21 +34,30 @@ def check(extractor: Extractor) -> None:
         _finder()
     elif extractor.vision in openface.SETS and extractor.openface_csv is None:
         openface.program()
+    if extractor.voice_only:
+        voice.check()
+    if extractor.transcribe:
+        speech.check()
 
 
 @cache
 def facts(extractor: Extractor) -> dict[str, dict[str, str]]:
     """Settings, versions of the tools and hashes of the model files, for the index."""
     tools = ["av"] + ["librosa"] * (extractor.audio != "none")
-    models: Mapping[str, str] = {}
+    models: dict[str, str] = {}
     if extractor.vision in MESH:
         tools.append("opencv-python-headless")
-        models = faces.FILES
+        models |= faces.FILES
+    if extractor.voice_only:
+        tools.append("silero-vad")
+    if extractor.transcribe:
+        tools.append("faster-whisper")
+        models |= speech.check()
     settings = {k: str(v) for k, v in asdict(extractor).items() if k != "openface_csv"}
     return {
         "settings": settings,
         "versions": {name: _version(name) for name in tools},
-        "models": dict(models),
+        "models": models,
     }
 
 
@@ -59,10 +69,17 @@ def _version(package: str) -> str:
 
 
 class Features(NamedTuple):
-    """What was found in a clip. Frames in which no face was found are NaN throughout."""
+    """What was found in a clip. Frames without a face, or without a voice, are NaN throughout."""
 
     audio_TD: NDArray[np.float32]
     vision_TD: NDArray[np.float32]
+    words: tuple[Word, ...]
+    """What was recognised; none where nothing was asked for."""
+
+    @property
+    def text(self) -> str:
+        """The words as a sentence."""
+        return " ".join(word.text for word in self.words)
 
 
 class Job(NamedTuple):
@@ -73,6 +90,8 @@ class Job(NamedTuple):
     openface_csv: Path | None
     target: Path
     """Gets the features; exists only if it was written whole."""
+    says_text: bool = True
+    """Its text is known, so that nothing has to be recognised."""
 
 
 @cache
@@ -80,10 +99,10 @@ def _finder() -> faces.FaceFinder:
     return faces.FaceFinder()
 
 
-def key(clip: Path | None, table: Path | None, extractor: Extractor) -> str:
+def key(clip: Path | None, table: Path | None, extractor: Extractor, *, says_text: bool) -> str:
     """Name of a clip's features: equal only for the same contents, settings and tool versions."""
     contents = [sha256_file(path) if path and path.is_file() else "" for path in (clip, table)]
-    text = json.dumps([1, contents, facts(extractor)], sort_keys=True)
+    text = json.dumps([2, contents, facts(extractor), says_text], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -95,11 +114,15 @@ def extract(job: Job, extractor: Extractor) -> None:
     """
     from safetensors.numpy import save
 
-    found = Features(_sound(job, extractor), _pictures(job, extractor))
-    lost_T = np.isnan(found.vision_TD).all(axis=1)
-    if not (np.isfinite(found.audio_TD).all() and np.isfinite(found.vision_TD[~lost_T]).all()):
-        raise DataError("features that are not finite")
-    atomic_write(job.target, save({"audio": found.audio_TD, "vision": found.vision_TD}))
+    frames = {"audio": _sound(job, extractor), "vision": _pictures(job, extractor)}
+    for found_TD in frames.values():
+        lost_T = np.isnan(found_TD).all(axis=1)
+        if not np.isfinite(found_TD[~lost_T]).all():
+            raise DataError("features that are not finite")
+    asked = extractor.transcribe and not job.says_text
+    words = speech.recognise(job.media) if asked and job.media else ()
+    said = np.frombuffer(json.dumps(words).encode(), np.uint8)
+    atomic_write(job.target, save({**frames, "words": said}))
 
 
 def read(path: Path) -> Features:
@@ -107,7 +130,8 @@ def read(path: Path) -> Features:
     from safetensors.numpy import load
 
     found = load(path.read_bytes())
-    return Features(found["audio"], found["vision"])
+    words = tuple(Word(*word) for word in json.loads(found["words"].tobytes()))
+    return Features(found["audio"], found["vision"], words)
 
 
 def dense(parts: Sequence[NDArray[np.float32]], width: int) -> list[NDArray[np.float32]]:
@@ -121,7 +145,12 @@ def _sound(job: Job, extractor: Extractor) -> NDArray[np.float32]:
     if extractor.audio == "none" or job.media is None:
         return empty_TD
     sound_S = media.read_audio(job.media, audio.RATE)
-    return empty_TD if sound_S is None else audio.describe(sound_S, audio.columns(extractor.audio))
+    if sound_S is None:
+        return empty_TD
+    found_TD = audio.describe(sound_S, audio.columns(extractor.audio))
+    if extractor.voice_only:
+        found_TD[~voice.voiced(voice.spoken(job.media), len(found_TD))] = np.nan
+    return found_TD
 
 
 def _pictures(job: Job, extractor: Extractor) -> NDArray[np.float32]:
