@@ -1,12 +1,19 @@
 """``lnln-dist extract``."""
 
+import contextlib
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lnln_dist.clips.choices import Corpus, Extractor
 from lnln_dist.commands import add_dataset, add_options, dataset, make_parser, parse, taken
+from lnln_dist.errors import ConfigError
 from lnln_dist.settings import Parser
+
+if TYPE_CHECKING:
+    from lnln_dist.clips.extract import Tasks
 
 
 def _parser() -> Parser:
@@ -25,8 +32,28 @@ def _parser() -> Parser:
     add_options(parser, Corpus)
     add_options(parser, Extractor)
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument(
+        "--address",
+        help="run the clips as tasks of this Ray cluster instead, whose nodes all see CLIPS and "
+        "OUT; `local` starts one of this machine",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace prepared data in OUT")
     return parser
+
+
+@contextlib.contextmanager
+def _cluster(given: Mapping[str, Any], target: Path) -> "Iterator[Tasks | None]":
+    """What runs the clips as tasks of a cluster, if one is asked for."""
+    if given["address"] is None:
+        yield None
+        return
+    if given["workers"] is not None:
+        raise ConfigError("--workers are processes of this machine: leave it out with --address")
+    from lnln_dist.clips.extract import CRASH
+    from lnln_dist.sweep.tune.tasks import spread_over
+
+    with spread_over(given["address"], target.parent) as spread:
+        yield functools.partial(spread, crashed=CRASH)
 
 
 def command(argv: Sequence[str]) -> int:
@@ -46,15 +73,22 @@ def command(argv: Sequence[str]) -> int:
         **taken(given, Corpus),
     )
     extractor = Extractor(**taken(given, Extractor))
+    target, workers = Path(given["target"]), given["workers"]
+    if workers is None:
+        workers = len(os.sched_getaffinity(0))
     console = Console(stderr=True)
     columns = ("clips", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with (
+        _cluster(given, target) as tasks,
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+    ):
         task = bar.add_task("clips", total=None)
         found = extract_corpus(
             corpus,
-            Path(given["target"]),
+            target,
             extractor,
-            workers=given["workers"] or len(os.sched_getaffinity(0)),
+            workers=workers,
+            tasks=tasks,
             overwrite=given["overwrite"],
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
