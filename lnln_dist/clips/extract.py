@@ -133,6 +133,8 @@ def _extract(
     kept = [row for row in accepted if row.clip.id in texts]
     found_of = {row.clip.id: features.read(jobs[row.clip.id].target) for row in kept}
     raw = _assemble(kept, texts, found_of, corpus, extractor)
+    if extractor.transcribe:
+        _write_words(found_of, target.with_name(f"{target.name}.words.jsonl"))
     limits = {} if corpus.cut_sd is None else _limits(raw, corpus.cut_sd)
     choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", max_lengths=limits)
     if corpus.format == "mmsa":
@@ -140,8 +142,6 @@ def _extract(
     else:
         with atomic_folder(target, overwrite=overwrite) as pending:
             index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
-    if extractor.transcribe:
-        _write_words(found_of, target.with_name(f"{target.name}.words.jsonl"))
     shutil.rmtree(cache, ignore_errors=True)
     return Extraction(index, rejected, rows)
 

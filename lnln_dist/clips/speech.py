@@ -85,8 +85,12 @@ def recognise(clip: Path) -> tuple[Word, ...]:
     sound_S = media.read_audio(clip, RATE)
     if sound_S is None or not len(sound_S):
         return ()
-    # Without chance: sampled again at a higher temperature, the same clip would give other words.
-    segments, _ = _model().transcribe(sound_S, word_timestamps=True, temperature=0.0)
+    segments, _ = _model().transcribe(
+        sound_S,
+        word_timestamps=True,
+        temperature=0.0,  # without chance, or the same clip would give other words
+        vad_filter=True,  # Whisper hears words in music and silence
+    )
     return tuple(
         Word(word.word.strip(), round(float(word.start), 3), round(float(word.end), 3))
         for segment in segments

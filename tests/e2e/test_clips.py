@@ -77,26 +77,27 @@ def test_what_is_missing_is_missing(data: Path, command: Command) -> None:
                 assert 0.05 < 1 - seen_T.mean() < 0.45
 
 
-def test_as_it_is_it_can_be_scored(trained: Path, tmp_path: Path, command: Command) -> None:
-    command("evaluate", trained, "--output", tmp_path / "scores", "--protocol", "as-is")
-    scores = pd.read_csv(tmp_path / "scores" / "metrics.csv").query("model != 'constant'")
+@pytest.fixture(scope="module")
+def scored(trained: Path, command: Command) -> Path:
+    out = trained.with_name("scores")
+    command("evaluate", trained, "--output", out, "--protocol", "as-is")
+    return out
+
+
+def test_as_it_is_it_can_be_scored(scored: Path) -> None:
+    scores = pd.read_csv(scored / "metrics.csv").query("model != 'constant'")
     mae = scores[scores.metric == "mae"]
     assert list(mae.n) == [SIZES["test"]]
     assert np.isfinite(mae.value).all()
 
 
 def test_one_clip_is_predicted_as_its_shard_is(
-    trained: Path,
-    data: Path,
-    raw: tuple[Path, list[tuple[str, str]]],
-    tmp_path: Path,
-    command: Command,
+    trained: Path, scored: Path, raw: tuple[Path, list[tuple[str, str]]], command: Command
 ) -> None:
-    clip, out = raw[0] / "clips" / "test" / "4.mp4", tmp_path / "clip.csv"
-    text = open_dataset(data).split("test").raw_text(4)
-    figure = ("--text", text, "--figure", tmp_path / "clip.png")
+    clip, out = raw[0] / "clips" / "test" / "4.mp4", scored.with_name("clip.csv")
+    text = open_dataset(scored.with_name("data")).split("test").raw_text(4)
+    figure = ("--text", text, "--figure", out.with_suffix(".png"))
     command("predict", trained, clip, "--output", out, *figure)
-    command("predict", trained, data, "--output", tmp_path / "all.csv")
-    one, rest = pd.read_csv(out), pd.read_csv(tmp_path / "all.csv")
-    assert one.prediction[0] == pytest.approx(rest.prediction[4], abs=1e-5)
-    assert (tmp_path / "clip.png").read_bytes().startswith(b"\x89PNG")
+    rest = pd.read_parquet(scored / "predictions.parquet").set_index("id").prediction
+    assert pd.read_csv(out).prediction[0] == pytest.approx(rest["test$_$4"], abs=1e-5)
+    assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

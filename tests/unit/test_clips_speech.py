@@ -28,8 +28,8 @@ class WhisperModel:
     def __init__(self, folder, **settings):
         assert settings["device"] == "cpu"
 
-    def transcribe(self, sound_S, *, word_timestamps, temperature):
-        assert word_timestamps and temperature == 0.0
+    def transcribe(self, sound_S, *, word_timestamps, temperature, vad_filter):
+        assert word_timestamps and vad_filter and temperature == 0.0
         count = round(len(sound_S) / 1600)
         words = [Plain(word=f" word{k}", start=k / 10, end=k / 10 + 0.05) for k in range(count)]
         return [Plain(words=words[:2]), Plain(words=words[2:]), Plain(words=None)], None
@@ -148,3 +148,5 @@ def test_real_speech(tmp_path):
     times = np.array([word[1:] for word in words]).ravel()
     assert (np.diff(times) >= 0).all()
     assert times[-1] <= len(sound_S) / 22_050 + 0.1
+    write_clip(tmp_path / "b.wav", sound_S=tone(3.0))  # "Oh", if nobody asks whether it is speech
+    assert speech.recognise(tmp_path / "b.wav") == ()
