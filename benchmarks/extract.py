@@ -27,7 +27,7 @@ import librosa
 import numpy as np
 from clip_files import write_corpus
 
-from lnln_dist.clips import extract, media
+from lnln_dist.clips import media, pool
 from lnln_dist.clips.choices import Extractor
 from lnln_dist.clips.faces import FILES, model_folder
 from lnln_dist.clips.features import Job
@@ -90,7 +90,7 @@ def main() -> None:
 
         def ours() -> None:
             for job in jobs():
-                assert extract._try(job, extractor) is None
+                assert pool._try(job, extractor) is None
 
         ways = {"ours": ours, "libraries": lambda: [plain(clip, nets) for clip in clips]}
         times: dict[str, list[float]] = {way: [] for way in ways}
@@ -101,7 +101,7 @@ def main() -> None:
                 times[way].append(time.process_time() - start)
         rate = {way: length_s / statistics.median(found[1:]) for way, found in times.items()}
         start = time.perf_counter()
-        assert not extract.run_all(jobs(), extractor, workers=2)
+        assert not pool.run_all(jobs(), extractor, workers=2)
         wall_s = time.perf_counter() - start
     print(
         f"{len(clips)} clips, {length_s:.1f} s of video and sound, {options.repeats} times in turn"

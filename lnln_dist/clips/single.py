@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lnln_dist.clips import features, media
 from lnln_dist.clips.choices import Extractor
-from lnln_dist.clips.extract import Progress, run_all
 from lnln_dist.clips.features import Features, Job
 from lnln_dist.clips.labels import MEDIA, SUBTITLES
+from lnln_dist.clips.pool import Progress, run_all
 from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.mmsa import FeatureFile

@@ -13,7 +13,7 @@ from lnln_dist.errors import ConfigError
 from lnln_dist.settings import Parser
 
 if TYPE_CHECKING:
-    from lnln_dist.clips.extract import Tasks
+    from lnln_dist.clips.pool import Tasks
 
 
 def _parser() -> Parser:
@@ -49,7 +49,7 @@ def _cluster(given: Mapping[str, Any], target: Path) -> "Iterator[Tasks | None]"
         return
     if given["workers"] is not None:
         raise ConfigError("--workers are processes of this machine: leave it out with --address")
-    from lnln_dist.clips.extract import CRASH
+    from lnln_dist.clips.pool import CRASH
     from lnln_dist.sweep.tune.tasks import spread_over
 
     with spread_over(given["address"], target.parent) as spread:

@@ -13,7 +13,7 @@ from clip_files import scene, tone, write_clip
 from command_line import ENVIRONMENT
 from threadpoolctl import threadpool_limits
 
-from lnln_dist.clips import audio, extract, features, media
+from lnln_dist.clips import audio, features, media, pool
 from lnln_dist.clips.choices import Corpus, Extractor
 from lnln_dist.clips.extract import extract_corpus
 from lnln_dist.clips.features import Job
@@ -118,11 +118,11 @@ def test_what_was_extracted_is_not_extracted_again(raw, extracted, tmp_path, mon
 
     opened = []
 
-    def pool(jobs, *_):
+    def listed(jobs, *_):
         opened.extend(job.id for job in jobs)
         return ((job, "damaged") for job in jobs)
 
-    monkeypatch.setattr(extract, "_in_pool", pool)
+    monkeypatch.setattr(pool, "_in_pool", listed)
     again = extract_corpus(corpus(raw), tmp_path / "own", HEARD)
     assert opened == ["train$_$9"]
     assert hashes(again.index) == hashes(extracted[1].index)
@@ -154,19 +154,6 @@ def test_killed_and_started_again_it_writes_the_same(raw, extracted, tmp_path):
     assert before
     assert hashes(read_index(tmp_path / "own")) == hashes(extracted[1].index)
     assert not cache.exists()
-
-
-def _crash_on_one(job, extractor):
-    if job.id == "bad":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    job.target.write_bytes(b"x")
-
-
-def test_a_decoder_that_crashes_costs_one_clip(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "_try", _crash_on_one)
-    jobs = [Job(name, None, None, tmp_path / name) for name in ("a", "bad", "b", "c")]
-    assert extract.run_all(jobs, HEARD, workers=2) == {"bad": "the decoder crashed on it"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
 def test_frames_can_be_cut_where_published_files_cut_them(raw, tmp_path):

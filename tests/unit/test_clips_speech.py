@@ -9,7 +9,7 @@ import pytest
 from clip_files import has_espeak, tone, write_clip
 from clip_files import speech as say
 
-from lnln_dist.clips import extract, speech
+from lnln_dist.clips import pool, speech
 from lnln_dist.clips.choices import Extractor
 from lnln_dist.clips.features import facts
 from lnln_dist.clips.single import Spoken, as_feature_file
@@ -87,10 +87,10 @@ def test_what_no_file_says_is_recognised(stand_in, tmp_path, command):
 
 def test_a_clip_to_predict_is_recognised(stand_in, tmp_path, monkeypatch):
     def here(jobs, extractor, workers):
-        return ((job, extract._try(job, extractor)) for job in jobs)
+        return ((job, pool._try(job, extractor)) for job in jobs)
 
     # Its workers are forked from a server, which may have been started without the stand-in.
-    monkeypatch.setattr(extract, "_in_pool", here)
+    monkeypatch.setattr(pool, "_in_pool", here)
     write_clip(tmp_path / "a.wav", sound_S=tone(0.2))
     extraction = facts(Extractor(audio="loudness", vision="none"))
     clips = [tmp_path / "a.wav"]
