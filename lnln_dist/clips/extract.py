@@ -26,7 +26,7 @@ from lnln_dist.clips.pool import Progress, Tasks, run_all
 from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.config import Modality
 from lnln_dist.data.choices import Choices
-from lnln_dist.data.convert import write_shards
+from lnln_dist.data.convert import check_replaceable, write_shards
 from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, LabelName, SourceInfo
 from lnln_dist.data.values import Unpadded
@@ -85,7 +85,11 @@ def extract_corpus(
         UserError: a library or program is missing, or ``target`` exists or cannot be written.
     """
     if target.exists() and not overwrite:
-        raise UserError(f"{target} exists: choose another folder, remove it or pass --overwrite")
+        raise UserError(f"{target} exists: choose another name, remove it or pass --overwrite")
+    if corpus.format == "shards":
+        check_replaceable(target)
+    elif target.is_dir():
+        raise UserError(f"{target} is a folder: --format mmsa writes a file")
     if workers < 1:
         raise UserError(f"--workers {workers}: at least 1")
     features.check(extractor)

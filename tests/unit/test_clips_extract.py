@@ -184,8 +184,17 @@ def test_sound_and_pictures_of_one_clip(tmp_path, monkeypatch):
 
 
 def test_a_target_that_exists(raw, extracted):
-    with pytest.raises(UserError, match="exists: choose another folder"):
+    with pytest.raises(UserError, match="exists: choose another name"):
         extract_corpus(corpus(raw), extracted[0], HEARD)
+
+
+def test_only_prepared_data_are_replaced(raw, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"other things than prepared data \(thesis\.tex"):
+        extract_corpus(corpus(raw), tmp_path, HEARD, overwrite=True)
+    with pytest.raises(UserError, match="is a folder: --format mmsa writes a file"):
+        extract_corpus(corpus(raw, format="mmsa"), tmp_path, HEARD, overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
 
 
 def test_a_pickle_for_mmsa_holds_the_same(raw, extracted, tmp_path):
