@@ -2,10 +2,10 @@
 # Fetches the two face models that `lnln-dist extract` runs: they lie in the MediaPipe wheel
 # (Apache-2.0), which pip downloads from PyPI and checks; nothing of it is installed.
 #
-#   bash launch/face_models.sh [FOLDER]     default: $LNLN_FACE_MODELS or ~/.cache/lnln_dist/faces
+#   bash launch/face_models.sh [FOLDER]     default: $LNLN_FACE_MODELS or faces in $LNLN_CACHE (~/.cache/lnln_dist)
 set -euo pipefail
 
-folder=${1:-${LNLN_FACE_MODELS:-$HOME/.cache/lnln_dist/faces}}
+folder=${1:-${LNLN_FACE_MODELS:-${LNLN_CACHE:-$HOME/.cache/lnln_dist}/faces}}
 python=${PYTHON:-python3}
 if [[ -f $folder/face_landmark.tflite && -f $folder/face_detection_short_range.tflite ]] && (cd "$folder" && sha256sum --quiet --check -) <<KNOWN
 bbff11cebd1eb27a1e004cae0b0e63ec8c551cbf34a4451148b4908b8db3eca8  face_detection_short_range.tflite

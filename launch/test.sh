@@ -3,7 +3,7 @@
 #   bash launch/test.sh [pytest options]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash launch/install.sh dev,deepspeed,ray,optuna,clips
+bash launch/install.sh dev,deepspeed,ray,optuna,clips,speech
 bin=${LNLN_VENV:-.venv}/bin
 export PATH="$PWD/$bin:$PATH"
 # Without PyPI the tests that look at faces are skipped, and say so.

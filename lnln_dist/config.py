@@ -4,8 +4,8 @@
 settings and its loss weights) is in ``specs``; reading, overriding and hashing in ``settings.py``.
 """
 
-from dataclasses import fields
-from typing import Annotated, Literal
+from dataclasses import MISSING, field, fields
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -24,6 +24,17 @@ NoisePattern = Literal["random", "block", "modality"]
 Place = Literal["anywhere", "start", "middle", "end"]
 Kind = Literal["regression", "three-class", "five-class", "seven-class"]
 CLASSES: dict[Kind, int] = {"three-class": 3, "five-class": 5, "seven-class": 7}
+
+
+def option(default: Any, text: str, **how: Any) -> Any:
+    """A dataclass field that is a command line option: its metadata are argparse's arguments.
+
+    ``MISSING`` is the default of one that has to be given.
+    """
+    if default is False:
+        how["action"] = "store_true"
+    asked = {"required": True} if default is MISSING else {"default": default}
+    return field(default=default, metadata={"help": text, **asked, **how})
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -17,8 +17,15 @@ from lnln_dist.errors import StorageError, TransientError, UserError
 LOCK = ".lock"  # held while a run is trained; the system frees it when the process dies
 PENDING = ".pending-"  # name part of everything that is not finished; never picked up by readers
 
+CACHE = "LNLN_CACHE"  # environment variable: a folder on a disk of this host
+
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a file system without them
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def cache_folder() -> Path:
+    """Where copies and model files of this host lie."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "lnln_dist").expanduser()
 
 
 @contextlib.contextmanager

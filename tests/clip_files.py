@@ -1,5 +1,6 @@
 """Clips made on the spot: real pictures of a face, moved and hidden, and sounds or real speech."""
 
+import csv
 import shutil
 import subprocess
 import wave
@@ -97,3 +98,65 @@ def write_clip(
             frame.sample_rate = sound_rate
             container.mux(audio.encode(frame))
             container.mux(audio.encode())
+
+
+_SAID = (
+    "this is the worst film I have ever seen",
+    "I did not like it, it was dull and much too long",
+    "it was a little weak in places",
+    "there is a man, a house and a dog in it",
+    "I quite liked the story and the people",
+    "a good film, I would see it again",
+    "I loved it, it was wonderful and great fun",
+)
+
+
+def write_corpus(folder: Path, sizes: dict[str, int]) -> list[tuple[str, str]]:
+    """``labels.csv`` and ``clips/``: real speech and a real face, with what a user's data lack.
+
+    How much is liked is heard in words, pitch and speed. Of each seven clips of a split, one has
+    no sound track, one no face, one no text in the label file, and one its text as subtitles.
+
+    Args:
+        folder: gets them.
+        sizes: good clips of train, valid and test.
+
+    Returns:
+        Ids of the bad rows in the order of the label file, with a part of the reason of each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[list[object]] = []
+    for split, count in sizes.items():
+        for k in range(count):
+            label, path = k % 7 - 3, folder / "clips" / split / f"{k}.mp4"
+            said = _SAID[label + 3]
+            sound_S = speech(said, folder, pitch=45 + 12 * label, speed=165 + 15 * label)
+            seconds = len(sound_S) / 22_050
+            lacks = (k + k // 7) % 7  # another label of each seven
+            hidden = (0.0, seconds) if lacks == 1 else (0.4 * seconds, 0.6 * seconds)
+            pictures = scene(seconds, rate=10, hidden=hidden, blur=k % 3)
+            heard = None if lacks == 0 else sound_S
+            write_clip(path, sound_S=heard, pictures=pictures, sound_rate=22_050, rate=10)
+            if lacks == 3:
+                path.with_suffix(".srt").write_text(f"1\n00:00:00,000 --> 00:00:09,000\n{said}\n")
+            rows.append([split, k, "" if lacks in (2, 3) else said, label, split])
+    (folder / "speech.wav").unlink()
+    (folder / "clips" / "bad").mkdir()
+    (folder / "clips" / "bad" / "cut.mp4").write_bytes(
+        (folder / "clips" / "train" / "1.mp4").read_bytes()[:4000]
+    )
+    (folder / "clips" / "bad" / "noise.wav").write_bytes(b"RIFF" + bytes(range(256)) * 8)
+    bad = [
+        (["bad", "cut", "cut off", 1, "train"], "not a media file"),
+        (["bad", "noise", "no sound", 1, "train"], "not a media file"),
+        (["bad", "absent", "", 1, "test"], "no clip bad/absent.mp4"),
+        (["bad", "label", "too high", 4, "test"], "label 4 is outside [-3, 3]"),
+        (["bad", "mode", "some text", 1, "dev"], "mode: "),
+        (["train", "0", "again", 1, "train"], "the same video_id and clip_id as line 2"),
+        (["..", "x", "out of the folder", 1, "train"], "video_id: "),
+    ]
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["video_id", "clip_id", "text", "label", "mode"])
+        writer.writerows([*rows, *(row for row, _ in bad)])
+    return [(f"{row[0]}$_${row[1]}", reason) for row, reason in bad]

@@ -5,35 +5,40 @@ that a run that was killed, or several on a common folder, lose at most the clip
 """
 
 import csv
+import functools
 import io
+import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from lnln_dist.clips import features
-from lnln_dist.clips.features import Extractor, Job
+from lnln_dist.clips.choices import Corpus, Extractor
+from lnln_dist.clips.features import Features, Job
 from lnln_dist.clips.labels import Accepted, Rejected, read_labels
+from lnln_dist.clips.pool import Progress, Tasks, run_all
 from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.config import Modality
 from lnln_dist.data.choices import Choices
-from lnln_dist.data.convert import write_shards
+from lnln_dist.data.convert import check_replaceable, write_shards
 from lnln_dist.data.mmsa import RawFile, RawSplit
-from lnln_dist.data.presets import Preset
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, LabelName, SourceInfo
 from lnln_dist.data.values import Unpadded
 from lnln_dist.errors import DataError, UserError
-from lnln_dist.files import alone, atomic_folder, atomic_write, explain_os_errors, sha256_file
-
-Progress = Callable[[int, int], None]
+from lnln_dist.files import (
+    PENDING,
+    alone,
+    atomic_folder,
+    atomic_write,
+    explain_os_errors,
+    sha256_file,
+)
 
 LABELS: dict[LabelName, Callable[[Accepted], float | None]] = {
     "label": lambda row: row.clip.label,
@@ -41,26 +46,6 @@ LABELS: dict[LabelName, Callable[[Accepted], float | None]] = {
     "label_audio": lambda row: row.clip.label_A,
     "label_vision": lambda row: row.clip.label_V,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """What is extracted, and what becomes of it."""
-
-    labels: Path
-    clips: Path
-    preset: Preset
-    tokenizer: str
-    most_rejected: float = 0.1
-    """Share of the rows that may be left out before the whole is refused."""
-    cut_sd: float | None = None
-    """Cut frames at mean + this many standard deviations of the training split's lengths."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.most_rejected <= 1:
-            raise DataError(f"--most-rejected {self.most_rejected}: a share between 0 and 1")
-        if self.cut_sd is not None and not 0 <= self.cut_sd < math.inf:
-            raise DataError(f"--cut-sd {self.cut_sd}: 0 or more standard deviations")
 
 
 @dataclass(frozen=True)
@@ -78,6 +63,7 @@ def extract_corpus(
     extractor: Extractor,
     *,
     workers: int = 1,
+    tasks: Tasks | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Extraction:
@@ -89,7 +75,8 @@ def extract_corpus(
         corpus: label file, clips and what is known about them.
         target: folder to write.
         extractor: what is looked for.
-        workers: processes.
+        workers: processes of this machine.
+        tasks: runs the clips elsewhere instead, where ``target`` and the clips are seen too.
         overwrite: replace an existing ``target``.
         progress: called with clips done and clips in all.
 
@@ -98,21 +85,28 @@ def extract_corpus(
         UserError: a library or program is missing, or ``target`` exists or cannot be written.
     """
     if target.exists() and not overwrite:
-        raise UserError(f"{target} exists: choose another folder, remove it or pass --overwrite")
+        raise UserError(f"{target} exists: choose another name, remove it or pass --overwrite")
+    if corpus.format == "shards":
+        check_replaceable(target)
+    elif target.is_dir():
+        raise UserError(f"{target} is a folder: --format mmsa writes a file")
     if workers < 1:
         raise UserError(f"--workers {workers}: at least 1")
-    extractor.check()
+    features.check(extractor)
     with alone(target):
-        return _extract(corpus, target, extractor, workers, overwrite, progress)
+        run = functools.partial(
+            run_all, extractor=extractor, workers=workers, tasks=tasks, progress=progress
+        )
+        return _extract(corpus, target, extractor, run, overwrite=overwrite)
 
 
 def _extract(
     corpus: Corpus,
     target: Path,
     extractor: Extractor,
-    workers: int,
+    run: Callable[[Sequence[Job]], dict[str, str]],
+    *,
     overwrite: bool,
-    progress: Progress | None,
 ) -> Extraction:
     accepted, rejected = read_labels(
         corpus.labels, corpus.clips, label_range=corpus.preset.label_range
@@ -122,19 +116,9 @@ def _extract(
     with explain_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
     jobs = {row.clip.id: _job(row, cache, extractor) for row in accepted}
-    failed = run_all(list(jobs.values()), extractor, workers=workers, progress=progress)
-    kept, texts = [], {}
-    for row in accepted:
-        reason = failed.get(row.clip.id)
-        try:
-            texts[row.clip.id] = _text(row)
-        except DataError as err:
-            reason = reason or str(err)
-        if reason is None:
-            kept.append(row)
-        else:
-            rejected.append(Rejected(line=row.line, id=row.clip.id, reason=reason))
-    rejected.sort(key=lambda row: row.line)
+    failed = run(list(jobs.values()))
+    texts, found = _texts(accepted, failed)
+    rejected = sorted([*rejected, *found], key=lambda row: row.line)
     listed = target.with_name(f"{target.name}.rejected.csv")
     _write_rejected(rejected, listed)
     if len(rejected) > corpus.most_rejected * rows:
@@ -142,92 +126,60 @@ def _extract(
             f"{len(rejected)} of {rows} rows cannot be used (line {rejected[0].line}: "
             f"{rejected[0].reason}); all in {listed}: mend them, or allow more with --most-rejected"
         )
-    raw = _assemble(kept, texts, jobs, corpus, extractor)
+    kept = [row for row in accepted if row.clip.id in texts]
+    found_of = {row.clip.id: features.read(jobs[row.clip.id].target) for row in kept}
+    raw = _assemble(kept, texts, found_of, corpus, extractor)
+    if extractor.transcribe:
+        _write_words(found_of, target.with_name(f"{target.name}.words.jsonl"))
     limits = {} if corpus.cut_sd is None else _limits(raw, corpus.cut_sd)
     choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", max_lengths=limits)
-    with atomic_folder(target, overwrite=overwrite) as pending:
-        index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
+    if corpus.format == "mmsa":
+        index = _write_mmsa(raw, target, corpus, choices, overwrite)
+    else:
+        with atomic_folder(target, overwrite=overwrite) as pending:
+            index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
     shutil.rmtree(cache, ignore_errors=True)
     return Extraction(index, rejected, rows)
+
+
+def _write_mmsa(
+    raw: RawFile, target: Path, corpus: Corpus, choices: Choices, overwrite: bool
+) -> Index:
+    from lnln_dist.compat.mmsa import encoder_for, write_mmsa
+
+    encoder = corpus.text_encoder or encoder_for(corpus.tokenizer)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=PENDING) as folder:
+        index = write_shards(raw, Path(folder), corpus.preset, choices, name=str(corpus.labels))
+        write_mmsa(Path(folder), target, encoder=encoder, overwrite=overwrite)
+    return index
 
 
 def _job(row: Accepted, cache: Path, extractor: Extractor) -> Job:
     table = None
     if extractor.openface_csv is not None:
         table = Path(extractor.openface_csv) / row.clip.video_id / f"{row.clip.clip_id}.csv"
-    name = features.key(row.media, table, extractor)
-    return Job(row.clip.id, row.media, table, cache / f"{name}.safetensors")
+    says_text = bool(row.clip.text.strip()) or row.subtitles is not None
+    name = features.key(row.media, table, extractor, says_text=says_text)
+    return Job(row.clip.id, row.media, table, cache / f"{name}.safetensors", says_text)
 
 
-def _text(row: Accepted) -> str:
-    if row.clip.text.strip() or row.subtitles is None:
-        return row.clip.text.strip()
-    return read_subtitles(row.subtitles)
-
-
-def run_all(
-    jobs: Sequence[Job], extractor: Extractor, *, workers: int, progress: Progress | None = None
-) -> dict[str, str]:
-    """Extracts what is not there yet; returns the ids that failed, with the reasons."""
-    todo = [job for job in jobs if not job.target.exists()]
-    done = len(jobs) - len(todo)
-    failed: dict[str, str] = {}
-
-    def count(job: Job, reason: str | None) -> None:
-        nonlocal done
-        done += 1
-        if reason is not None:
-            failed[job.id] = reason
-        if progress is not None:
-            progress(done, len(jobs))
-
-    if progress is not None:
-        progress(done, len(jobs))
-    suspects = []
-    for job, reason in _in_pool(todo, extractor, workers):
-        if reason is _CRASHED:
-            suspects.append(job)
+def _texts(
+    rows: Sequence[Accepted], failed: dict[str, str]
+) -> tuple[dict[str, str], list[Rejected]]:
+    """What label file and subtitles say of the clips in use, and those that drop out."""
+    texts, rejected = {}, []
+    for row in rows:
+        reason, text = failed.get(row.clip.id), row.clip.text.strip()
+        try:
+            if not text and row.subtitles is not None:
+                text = read_subtitles(row.subtitles)
+        except DataError as err:
+            reason = reason or str(err)
+        if reason is None:
+            texts[row.clip.id] = text
         else:
-            count(job, reason)
-    # A decoder that crashes takes its whole pool along: who did it is found one by one.
-    for job in suspects:
-        for _, reason in _in_pool([job], extractor, 1):
-            count(job, "the decoder crashed on it" if reason is _CRASHED else reason)
-    return failed
-
-
-_CRASHED = "crashed"
-
-
-def _in_pool(
-    jobs: Sequence[Job], extractor: Extractor, workers: int
-) -> Iterator[tuple[Job, str | None]]:
-    # Forked from a server that has imported the libraries once and runs nothing: no locks of other
-    # threads come along, and no worker waits seconds for librosa.
-    context = get_context("forkserver")
-    context.set_forkserver_preload(
-        ["lnln_dist.clips.features", "librosa.feature.spectral", "librosa.core.pitch", "av"]
-    )
-    with ProcessPoolExecutor(min(workers, len(jobs)) or 1, mp_context=context) as pool:
-        futures: dict[Future[str | None], Job] = {}
-        for job in jobs:
-            futures[pool.submit(_try, job, extractor)] = job
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool:
-                yield futures[future], _CRASHED
-
-
-def _try(job: Job, extractor: Extractor) -> str | None:
-    """Why a clip failed, or None."""
-    try:
-        # One process per core; and sums of several threads would differ in their last digits.
-        with threadpool_limits(1):
-            features.extract(job, extractor)
-    except DataError as err:
-        return str(err)
-    return None
+            rejected.append(Rejected(line=row.line, id=row.clip.id, reason=reason))
+    return texts, rejected
 
 
 def _write_rejected(rejected: Sequence[Rejected], path: Path) -> None:
@@ -238,10 +190,20 @@ def _write_rejected(rejected: Sequence[Rejected], path: Path) -> None:
     atomic_write(path, text.getvalue())
 
 
+def _write_words(found: Mapping[str, Features], path: Path) -> None:
+    """The recognised words and their times, a line of JSON per clip that has any."""
+    lines = [
+        json.dumps({"id": name, "words": one.words}, ensure_ascii=False) + "\n"
+        for name, one in found.items()
+        if one.words
+    ]
+    atomic_write(path, "".join(lines))
+
+
 def _assemble(
     rows: Sequence[Accepted],
-    texts: dict[str, str],
-    jobs: dict[str, Job],
+    texts: Mapping[str, str],
+    found_of: Mapping[str, Features],
     corpus: Corpus,
     extractor: Extractor,
 ) -> RawFile:
@@ -252,15 +214,15 @@ def _assemble(
         chosen = [row for row in rows if row.clip.split == split]
         if not chosen:
             raise DataError(f"{corpus.labels}: no row of mode {split} can be used")
-        found = [features.read(jobs[row.clip.id].target) for row in chosen]
-        audio_N, vision_N = zip(*found, strict=True)
+        found = [found_of[row.clip.id] for row in chosen]
+        audio_N, vision_N = [one.audio_TD for one in found], [one.vision_TD for one in found]
         frames = {
             "audio": Unpadded(features.dense(audio_N, extractor.widths["audio"])),
             "vision": Unpadded(features.dense(vision_N, extractor.widths["vision"])),
         }
         splits[split] = RawSplit(
             ids=[row.clip.id for row in chosen],
-            raw_text=[texts[row.clip.id] for row in chosen],
+            raw_text=[texts[row.clip.id] or found_of[row.clip.id].text for row in chosen],
             frames={m: frames[m] for m in FRAMES},
             lengths={m: np.array(frames[m].lengths) for m in FRAMES},
             text_bert=None,
@@ -270,7 +232,7 @@ def _assemble(
     with corpus.labels.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
     source = SourceInfo(name=corpus.labels.name, sha256=sha256_file(corpus.labels), bytes=size)
-    return RawFile(source=source, splits=splits, extraction=extractor.facts())
+    return RawFile(source=source, splits=splits, extraction=features.facts(extractor))
 
 
 def _limits(raw: RawFile, cut_sd: float) -> dict[Modality, int]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lnln_dist.clips.needs import library
 from lnln_dist.errors import UserError
+from lnln_dist.files import cache_folder
 
 FOLDER = "LNLN_FACE_MODELS"  # environment variable: where the files are
 FILES = {
@@ -74,9 +75,7 @@ def model_folder() -> Path:
     Raises:
         UserError: they are missing, or not those that are known.
     """
-    folder = Path(
-        os.environ.get(FOLDER) or Path.home() / ".cache" / "lnln_dist" / "faces"
-    ).expanduser()
+    folder = Path(os.environ.get(FOLDER) or cache_folder() / "faces").expanduser()
     for name, sha256 in FILES.items():
         try:
             content = (folder / name).read_bytes()

@@ -2,103 +2,65 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lnln_dist.clips import audio, faces, media, openface
+from lnln_dist.clips import audio, faces, media, openface, speech, voice
+from lnln_dist.clips.choices import MESH, Extractor
 from lnln_dist.clips.needs import library
-from lnln_dist.errors import ConfigError, DataError
+from lnln_dist.clips.speech import Word
+from lnln_dist.errors import DataError
 from lnln_dist.files import atomic_write, sha256_file
 
-VISION = ("geometry", "landmarks", *openface.SETS, "none")
 SILENT = 1e-4  # of full scale (-80 dB): no track that never exceeds it holds a sound
-PICTURES_PER_S = 10.0  # as many vision frames; CH-SIMS: 30 pictures per second, three in one
-_WIDTHS = {"geometry": len(faces.GEOMETRY), "landmarks": 2 * faces.POINTS, "none": 1}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Extractor:
-    """What is looked for in a clip."""
+def check(extractor: Extractor) -> None:
+    """Looks for the libraries, programs and model files before the first clip.
 
-    audio: str = "sims"
-    """Set of ``audio.SETS``, descriptors joined by commas, or none."""
-    vision: str = "geometry"
-    """geometry, landmarks (MediaPipe's mesh), a set of ``openface.SETS``, or none."""
-    pictures_per_s: float = PICTURES_PER_S
-    """Vision frames per second, for geometry and landmarks."""
-    average: int = 3
-    """Frames of a video that become one vision frame, for OpenFace."""
-    openface_csv: str | None = None
-    """Folder of CSV files that OpenFace has written, ``VIDEO_ID/CLIP_ID.csv``; None: run it."""
+    Raises:
+        UserError: one is missing.
+    """
+    library("av")
+    library("pysubs2")
+    if extractor.audio != "none":
+        library("librosa")
+    if extractor.vision in MESH:
+        _finder()
+    elif extractor.vision in openface.SETS and extractor.openface_csv is None:
+        openface.program()
+    if extractor.voice_only:
+        voice.check()
+    if extractor.transcribe:
+        speech.check()
 
-    def __post_init__(self) -> None:
-        if self.audio != "none":
-            audio.columns(self.audio)
-        if self.vision not in VISION:
-            raise ConfigError(f"--vision {self.vision}: choose {', '.join(VISION)}")
-        if not 0 < self.pictures_per_s <= 120:
-            raise ConfigError(f"--pictures-per-s {self.pictures_per_s}: between 0 and 120")
-        if self.average < 1:
-            raise ConfigError(f"--average {self.average}: at least 1")
-        by_openface = self.vision in openface.SETS
-        if self.openface_csv is not None and not by_openface:
-            raise ConfigError(
-                f"--openface-csv has no effect with --vision {self.vision}: choose "
-                f"{' or '.join(openface.SETS)}"
-            )
 
-    @property
-    def widths(self) -> dict[Literal["audio", "vision"], int]:
-        """Features per frame; a modality that is not looked for has one, which is 0."""
-        sound = 1 if self.audio == "none" else audio.width(audio.columns(self.audio))
-        seen = _WIDTHS.get(self.vision)
-        return {"audio": sound, "vision": seen or len(openface.SETS[self.vision])}
-
-    @classmethod
-    def of(cls, settings: Mapping[str, str]) -> "Extractor":
-        """As noted by ``facts``."""
-        return cls(
-            audio=settings["audio"],
-            vision=settings["vision"],
-            pictures_per_s=float(settings["pictures_per_s"]),
-            average=int(settings["average"]),
-        )
-
-    def check(self) -> None:
-        """Looks for the libraries, programs and model files before the first clip.
-
-        Raises:
-            UserError: one is missing.
-        """
-        library("av")
-        library("pysubs2")
-        if self.audio != "none":
-            library("librosa")
-        if self.vision in ("geometry", "landmarks"):
-            _finder()
-        elif self.vision in openface.SETS and self.openface_csv is None:
-            openface.program()
-
-    def facts(self) -> dict[str, dict[str, str]]:
-        """Settings, versions of the tools and hashes of the model files, for the index."""
-        tools = ["av"] + ["librosa"] * (self.audio != "none")
-        models: Mapping[str, str] = {}
-        if self.vision in ("geometry", "landmarks"):
-            tools.append("opencv-python-headless")
-            models = faces.FILES
-        settings = {k: str(v) for k, v in asdict(self).items() if k != "openface_csv"}
-        return {
-            "settings": settings,
-            "versions": {name: _version(name) for name in tools},
-            "models": dict(models),
-        }
+@cache
+def facts(extractor: Extractor) -> dict[str, dict[str, str]]:
+    """Settings, versions of the tools and hashes of the model files, for the index."""
+    tools = ["av"] + ["librosa"] * (extractor.audio != "none")
+    models: dict[str, str] = {}
+    if extractor.vision in MESH:
+        tools.append("opencv-python-headless")
+        models |= faces.FILES
+    if extractor.voice_only:
+        tools.append("silero-vad")
+    if extractor.transcribe:
+        tools.append("faster-whisper")
+        models |= speech.check()
+    settings = {k: str(v) for k, v in asdict(extractor).items() if k != "openface_csv"}
+    return {
+        "settings": settings,
+        "versions": {name: _version(name) for name in tools},
+        "models": models,
+    }
 
 
 def _version(package: str) -> str:
@@ -109,10 +71,17 @@ def _version(package: str) -> str:
 
 
 class Features(NamedTuple):
-    """What was found in a clip. Frames in which no face was found are NaN throughout."""
+    """What was found in a clip. Frames without a face, or without a voice, are NaN throughout."""
 
     audio_TD: NDArray[np.float32]
     vision_TD: NDArray[np.float32]
+    words: tuple[Word, ...]
+    """What was recognised; none where nothing was asked for."""
+
+    @property
+    def text(self) -> str:
+        """The words as a sentence."""
+        return " ".join(word.text for word in self.words)
 
 
 class Job(NamedTuple):
@@ -123,6 +92,8 @@ class Job(NamedTuple):
     openface_csv: Path | None
     target: Path
     """Gets the features; exists only if it was written whole."""
+    says_text: bool = True
+    """Its text is known, so that nothing has to be recognised."""
 
 
 @cache
@@ -130,10 +101,10 @@ def _finder() -> faces.FaceFinder:
     return faces.FaceFinder()
 
 
-def key(clip: Path | None, table: Path | None, extractor: Extractor) -> str:
+def key(clip: Path | None, table: Path | None, extractor: Extractor, *, says_text: bool) -> str:
     """Name of a clip's features: equal only for the same contents, settings and tool versions."""
     contents = [sha256_file(path) if path and path.is_file() else "" for path in (clip, table)]
-    text = json.dumps([1, contents, extractor.facts()], sort_keys=True)
+    text = json.dumps([2, contents, facts(extractor), says_text], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
@@ -145,11 +116,15 @@ def extract(job: Job, extractor: Extractor) -> None:
     """
     from safetensors.numpy import save
 
-    found = Features(_sound(job, extractor), _pictures(job, extractor))
-    lost_T = np.isnan(found.vision_TD).all(axis=1)
-    if not (np.isfinite(found.audio_TD).all() and np.isfinite(found.vision_TD[~lost_T]).all()):
-        raise DataError("features that are not finite")
-    atomic_write(job.target, save({"audio": found.audio_TD, "vision": found.vision_TD}))
+    frames = {"audio": _sound(job, extractor), "vision": _pictures(job, extractor)}
+    for found_TD in frames.values():
+        lost_T = np.isnan(found_TD).all(axis=1)
+        if not np.isfinite(found_TD[~lost_T]).all():
+            raise DataError("features that are not finite")
+    asked = extractor.transcribe and not job.says_text
+    words = speech.recognise(job.media) if asked and job.media else ()
+    said = np.frombuffer(json.dumps(words).encode(), np.uint8)
+    atomic_write(job.target, save({**frames, "words": said}))
 
 
 def read(path: Path) -> Features:
@@ -157,7 +132,8 @@ def read(path: Path) -> Features:
     from safetensors.numpy import load
 
     found = load(path.read_bytes())
-    return Features(found["audio"], found["vision"])
+    words = tuple(Word(*word) for word in json.loads(found["words"].tobytes()))
+    return Features(found["audio"], found["vision"], words)
 
 
 def dense(parts: Sequence[NDArray[np.float32]], width: int) -> list[NDArray[np.float32]]:
@@ -173,7 +149,10 @@ def _sound(job: Job, extractor: Extractor) -> NDArray[np.float32]:
     sound_S = media.read_audio(job.media, audio.RATE)
     if sound_S is None or not (np.abs(sound_S) > SILENT).any():
         return empty_TD  # a muted track says as little as none
-    return audio.describe(sound_S, audio.columns(extractor.audio))
+    found_TD = audio.describe(sound_S, audio.columns(extractor.audio))
+    if extractor.voice_only:
+        found_TD[~voice.voiced(voice.spoken(job.media), len(found_TD))] = np.nan
+    return found_TD
 
 
 def _pictures(job: Job, extractor: Extractor) -> NDArray[np.float32]:

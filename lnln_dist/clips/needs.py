@@ -1,13 +1,15 @@
-"""The libraries of the extra ``clips``, imported when a clip is first opened."""
+"""The libraries of the extras ``clips`` and ``speech``, imported when a clip is first opened."""
 
 import importlib
 from typing import Any
 
 from lnln_dist.errors import UserError
 
+CLIPS, SPEECH = "clips", "speech"  # extras
 
-def library(name: str) -> Any:
-    """A module of the extra.
+
+def library(name: str, extra: str = CLIPS) -> Any:
+    """A module of an extra.
 
     Raises:
         UserError: it is not installed.
@@ -15,7 +17,13 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as err:
-        raise UserError(
-            f"raw clips need {name} ({err}): pip install 'lnln-dist[clips]', or from a checkout "
-            "bash launch/install.sh clips"
-        ) from err
+        raise UserError(missing(name, extra, f" ({err})")) from err
+
+
+def missing(name: str, extra: str, why: str = "") -> str:
+    """What to say of a module that is not installed."""
+    use = "raw clips need" if extra == CLIPS else "this needs"
+    return (
+        f"{use} {name}{why}: pip install 'lnln-dist[{extra}]', or from a checkout "
+        f"bash launch/install.sh {extra}"
+    )

@@ -5,13 +5,16 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from einops import reduce
 from numpy.typing import NDArray
 
 from lnln_dist.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROGRAM = "FeatureExtraction"
 VARIABLE = "LNLN_OPENFACE"  # environment variable: the program, or the folder that holds it
@@ -61,7 +64,7 @@ def program() -> str:
     return found
 
 
-def run(media: Path, executable: str) -> pd.DataFrame:
+def run(media: Path, executable: str) -> "pd.DataFrame":
     """What OpenFace finds in a clip.
 
     Raises:
@@ -85,12 +88,14 @@ def run(media: Path, executable: str) -> pd.DataFrame:
         return read(path)
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path) -> "pd.DataFrame":
     """A CSV file of OpenFace; older versions write a blank in front of each name.
 
     Raises:
         DataError: it is none.
     """
+    import pandas as pd
+
     try:
         table = pd.read_csv(path, skipinitialspace=True)
     except (ValueError, OSError) as err:
@@ -101,7 +106,7 @@ def read(path: Path) -> pd.DataFrame:
     return table
 
 
-def frames(table: pd.DataFrame, columns: tuple[str, ...], *, every: int) -> NDArray[np.float32]:
+def frames(table: "pd.DataFrame", columns: tuple[str, ...], *, every: int) -> NDArray[np.float32]:
     """Rows of the table as frames, [T, D]: of several faces the surest, every so many averaged.
 
     Frames in which no face was found are NaN; an average leaves them out, and is NaN if all are.
@@ -114,6 +119,8 @@ def frames(table: pd.DataFrame, columns: tuple[str, ...], *, every: int) -> NDAr
     Raises:
         DataError: a column is missing or holds no numbers.
     """
+    import pandas as pd
+
     if missing := [name for name in columns if name not in table]:
         raise DataError(
             f"no column {missing[0]} ({len(missing)} of {len(columns)} missing): run "

@@ -3,16 +3,18 @@
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.clips import features, media
-from lnln_dist.clips.extract import Progress, run_all
-from lnln_dist.clips.features import Extractor, Features, Job
+from lnln_dist.clips.choices import Extractor
+from lnln_dist.clips.features import Features, Job
 from lnln_dist.clips.labels import MEDIA, SUBTITLES
+from lnln_dist.clips.pool import Progress, run_all
 from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.mmsa import FeatureFile
@@ -22,6 +24,40 @@ from lnln_dist.errors import DataError, UserError
 SPLIT = "test"
 _SOUND_RATE, _DRAWN_SAMPLES = 8000, 160  # of the drawn envelope: Hz, and samples per point
 _DRAWN_TEXT = 110  # characters
+
+
+class Spoken(NamedTuple):
+    """What is said in a clip that is given by itself."""
+
+    text: str | None = None
+    subtitles: Path | None = None
+    """None: those beside the clip."""
+    transcribe: bool = False
+    """Recognise it where nothing says it."""
+
+    def check(self, clips: int) -> None:
+        """Refuses what contradicts itself.
+
+        Raises:
+            UserError: two texts of a clip, or one of several.
+        """
+        one = [self.text is not None, self.subtitles is not None]
+        if sum([*one, self.transcribe]) > 1:
+            raise UserError("--text, --srt and --transcribe each say what is said: give one")
+        if any(one) and clips > 1:
+            raise UserError("--text and --srt are for one clip: put a .srt beside each of several")
+
+    def known(self, clip: Path) -> str | None:
+        """The text of a clip as it is given or lies beside it; None if it does not.
+
+        Raises:
+            DataError: its subtitles cannot be read.
+        """
+        if self.text is not None:
+            return self.text
+        beside = (clip.with_suffix(suffix) for suffix in SUBTITLES)
+        found = self.subtitles or next((path for path in beside if path.is_file()), None)
+        return None if found is None else read_subtitles(found)
 
 
 def find_clips(path: Path) -> list[Path]:
@@ -36,8 +72,7 @@ def as_feature_file(
     root: Path,
     extraction: Mapping[str, Mapping[str, str]] | None,
     *,
-    text: str | None = None,
-    subtitles: Path | None = None,
+    spoken: Spoken = Spoken(),  # noqa: B008 - it does not change
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[FeatureFile, list[str]]:
@@ -47,8 +82,7 @@ def as_feature_file(
         clips: media files.
         root: folder that names the samples: their ids are the paths below it.
         extraction: of the run (``RunInfo.extraction``).
-        text: what is said, of a single clip.
-        subtitles: file of what is said, of a single clip; None: those beside each clip.
+        spoken: what is said.
         workers: processes.
         progress: called with clips done and clips in all.
 
@@ -59,48 +93,54 @@ def as_feature_file(
         DataError: none of the clips can be read, or the run's data were not extracted here.
         UserError: a library is missing.
     """
-    if extraction is None:
-        raise UserError(
-            "the run was trained on features that were not extracted from clips here: give a "
-            "feature file made as its own was"
-        )
-    if len(clips) > 1 and (text is not None or subtitles is not None):
-        raise UserError("--text and --srt are for one clip: put a .srt beside each of several")
-    extractor = Extractor.of(extraction["settings"])
-    extractor.check()
-    notes = [
-        f"{name} {mine} here, {theirs} when the run's data were extracted"
-        for name, theirs in extraction["versions"].items()
-        if (mine := extractor.facts()["versions"].get(name)) != theirs
-    ]
+    spoken.check(len(clips))
+    extractor, notes = _as_trained(extraction, transcribe=spoken.transcribe)
     with tempfile.TemporaryDirectory() as folder:
-        jobs = {}
+        jobs, texts = {}, {}
         for k, clip in enumerate(clips):
             name = clip.relative_to(root).with_suffix("").as_posix()
-            jobs[name] = Job(name, clip, None, Path(folder) / f"{k}.safetensors")
+            texts[name] = known = spoken.known(clip)
+            target = Path(folder) / f"{k}.safetensors"
+            jobs[name] = Job(name, clip, None, target, says_text=known is not None)
         failed = run_all(list(jobs.values()), extractor, workers=workers, progress=progress)
         notes += [f"{name}: left out: {reason}" for name, reason in failed.items()]
         kept = {name: job for name, job in jobs.items() if name not in failed}
         if not kept:
             raise DataError(notes[-1] if notes else "no clip")
         found = [features.read(job.target) for job in kept.values()]
-    texts = [_text(job.media, text, subtitles) for job in kept.values()]
+    said = [
+        one.text if (known := texts[name]) is None else known
+        for name, one in zip(kept, found, strict=True)
+    ]
+    if spoken.transcribe and len(kept) == 1 and said[0]:
+        notes.append(f"heard: {said[0]}")
     took_s = [media.duration(job.media) if job.media else 0.0 for job in kept.values()]
-    fields = {"id": list(kept), "raw_text": texts, **_frames(found, extractor)}
+    fields = {"id": list(kept), "raw_text": said, **_frames(found, extractor)}
     fields["seconds"] = [s or float("nan") for s in took_s]
-    digest = hashlib.sha256(b"".join(part.tobytes() for one in found for part in one)).hexdigest()
+    parts = (part for one in found for part in (one.audio_TD, one.vision_TD))
+    digest = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
     source = SourceInfo(name=root.name, sha256=digest, bytes=sum(c.stat().st_size for c in clips))
     splits: dict[str, Any] = {SPLIT: fields}
     return FeatureFile(str(root), source, splits, "clips", UTF_8), notes
 
 
-def _text(clip: Path | None, text: str | None, subtitles: Path | None) -> str:
-    if text is not None:
-        return text
-    if subtitles is None and clip is not None:
-        beside = (clip.with_suffix(suffix) for suffix in SUBTITLES)
-        subtitles = next((path for path in beside if path.is_file()), None)
-    return "" if subtitles is None else read_subtitles(subtitles)
+def _as_trained(
+    extraction: Mapping[str, Mapping[str, str]] | None, *, transcribe: bool
+) -> tuple[Extractor, list[str]]:
+    """The extractor of a run, and which tools have other versions here."""
+    if extraction is None:
+        raise UserError(
+            "the run was trained on features that were not extracted from clips here: give a "
+            "feature file made as its own was"
+        )
+    extractor = replace(Extractor.of(extraction["settings"]), transcribe=transcribe)
+    features.check(extractor)
+    here = features.facts(extractor)["versions"]
+    return extractor, [
+        f"{name} {here[name]} here, {theirs} when the run's data were extracted"
+        for name, theirs in extraction["versions"].items()
+        if here.get(name, theirs) != theirs
+    ]
 
 
 def _frames(found: Sequence[Features], extractor: Extractor) -> dict[str, list[Any]]:

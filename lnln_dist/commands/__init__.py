@@ -1,6 +1,8 @@
 """One module per verb: its options and what it prints; the work is done elsewhere."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from lnln_dist import settings
@@ -20,6 +22,50 @@ def parse(parser: settings.Parser, argv: Sequence[str]) -> dict[str, Any]:
     """Options as a plain dict, defaults filled in."""
     values: dict[str, Any] = parser.parse_args(list(argv)).as_dict()
     return values
+
+
+def add_options(parser: settings.Parser, kind: Any) -> None:
+    """An option for each field of a dataclass that was made by ``config.option``."""
+    for field in fields(kind):
+        if field.metadata:
+            parser.add_argument(f"--{field.name.replace('_', '-')}", **field.metadata)
+
+
+def taken(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """The values of a dataclass's options."""
+    return {field.name: given[field.name] for field in fields(kind) if field.metadata}
+
+
+def add_dataset(parser: settings.Parser) -> None:
+    """The options that name a data set, for ``find_preset`` to judge."""
+    # Python 3.11 takes -1e1 and -inf for options.
+    parser._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        help="mosi, mosei, sims, demo, or an own name with --family and --label-range",
+    )
+    parser.add_argument(
+        "--family", choices=["mosi", "sims"], help="how an own data set's scores are computed"
+    )
+    parser.add_argument(
+        "--label-range", nargs=2, type=number, metavar=("LOW", "HIGH"), help="of an own data set"
+    )
+
+
+def number(text: str) -> float:
+    """Any number, infinite ones and NaN too."""
+    return float(text)
+
+
+def dataset(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``add_dataset`` asked for, as arguments of ``find_preset``."""
+    label_range = given["label_range"]
+    return {
+        "dataset": given["dataset"],
+        "family": given["family"],
+        "label_range": tuple(label_range) if label_range else None,
+    }
 
 
 def triple(text: str | None, option: str) -> tuple[int, int, int] | None:

@@ -1,11 +1,19 @@
 """``lnln-dist extract``."""
 
+import contextlib
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lnln_dist.commands import make_parser, parse
+from lnln_dist.clips.choices import Corpus, Extractor
+from lnln_dist.commands import add_dataset, add_options, dataset, make_parser, parse, taken
+from lnln_dist.errors import ConfigError
 from lnln_dist.settings import Parser
+
+if TYPE_CHECKING:
+    from lnln_dist.clips.pool import Tasks
 
 
 def _parser() -> Parser:
@@ -20,61 +28,32 @@ def _parser() -> Parser:
     parser.add_argument("labels", metavar="LABELS.csv", help="one row per clip")
     parser.add_argument("clips", metavar="CLIPS", help="folder of the clips")
     parser.add_argument("target", metavar="OUT", help="folder to write")
-    parser.add_argument(
-        "--dataset", required=True, help="mosi, mosei, sims or an own name (see prepare)"
-    )
-    parser.add_argument(
-        "--family", choices=["mosi", "sims"], help="how an own data set's scores are computed"
-    )
-    parser.add_argument(
-        "--label-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of an own data set"
-    )
-    parser.add_argument(
-        "--tokenizer",
-        required=True,
-        metavar="PATH",
-        help="tokenise the texts with this BERT-type tokenizer (a folder or a hub name), or with "
-        "`corpus`: a vocabulary made from the training sentences",
-    )
-    parser.add_argument(
-        "--audio",
-        default="sims",
-        help="sims (33 descriptors of CH-SIMS), sims-f0, log-mel, none, or of zero-crossings, "
-        "mfcc, chroma, log-mel, f0 and loudness those wanted, joined by commas",
-    )
-    parser.add_argument(
-        "--vision",
-        default="geometry",
-        choices=["geometry", "landmarks", "openface-units", "openface-sims", "none"],
-        help="geometry (19 angles and distances of the face) and landmarks (468 points) need "
-        "launch/face_models.sh once; openface-units (35) and openface-sims (709) need OpenFace",
-    )
-    parser.add_argument(
-        "--pictures-per-s", type=float, default=10.0, help="of geometry and landmarks"
-    )
-    parser.add_argument(
-        "--average", type=int, default=3, help="frames of the video that OpenFace's become one"
-    )
-    parser.add_argument(
-        "--openface-csv", metavar="FOLDER", help="VIDEO_ID/CLIP_ID.csv that OpenFace has written"
-    )
-    parser.add_argument(
-        "--cut-sd",
-        type=float,
-        metavar="K",
-        help="cut frames at mean + K standard deviations of the training split's lengths "
-        "(published files: 3; default: not cut)",
-    )
-    parser.add_argument(
-        "--most-rejected",
-        type=float,
-        default=0.1,
-        metavar="SHARE",
-        help="of the rows; when more cannot be used nothing is written (default 0.1)",
-    )
+    add_dataset(parser)
+    add_options(parser, Corpus)
+    add_options(parser, Extractor)
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument(
+        "--address",
+        help="run the clips as tasks of this Ray cluster instead, whose nodes all see CLIPS and "
+        "OUT; `local` starts one of this machine",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace prepared data in OUT")
     return parser
+
+
+@contextlib.contextmanager
+def _cluster(given: Mapping[str, Any], target: Path) -> "Iterator[Tasks | None]":
+    """What runs the clips as tasks of a cluster, if one is asked for."""
+    if given["address"] is None:
+        yield None
+        return
+    if given["workers"] is not None:
+        raise ConfigError("--workers are processes of this machine: leave it out with --address")
+    from lnln_dist.clips.pool import CRASH
+    from lnln_dist.sweep.tune.tasks import spread_over
+
+    with spread_over(given["address"], target.parent) as spread:
+        yield functools.partial(spread, crashed=CRASH)
 
 
 def command(argv: Sequence[str]) -> int:
@@ -83,36 +62,33 @@ def command(argv: Sequence[str]) -> int:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from lnln_dist.clips.extract import Corpus, extract_corpus
-    from lnln_dist.clips.features import Extractor
+    from lnln_dist.clips.extract import extract_corpus
     from lnln_dist.data.presets import find_preset
     from lnln_dist.data.summary import describe
 
-    label_range = tuple(given["label_range"]) if given["label_range"] else None
     corpus = Corpus(
         labels=Path(given["labels"]),
         clips=Path(given["clips"]),
-        preset=find_preset(given["dataset"], given["family"], label_range),
-        tokenizer=given["tokenizer"],
-        most_rejected=given["most_rejected"],
-        cut_sd=given["cut_sd"],
+        preset=find_preset(**dataset(given)),
+        **taken(given, Corpus),
     )
-    extractor = Extractor(
-        audio=given["audio"],
-        vision=given["vision"],
-        pictures_per_s=given["pictures_per_s"],
-        average=given["average"],
-        openface_csv=given["openface_csv"],
-    )
+    extractor = Extractor(**taken(given, Extractor))
+    target, workers = Path(given["target"]), given["workers"]
+    if workers is None:
+        workers = len(os.sched_getaffinity(0))
     console = Console(stderr=True)
     columns = ("clips", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with (
+        _cluster(given, target) as tasks,
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+    ):
         task = bar.add_task("clips", total=None)
         found = extract_corpus(
             corpus,
-            Path(given["target"]),
+            target,
             extractor,
-            workers=given["workers"] or len(os.sched_getaffinity(0)),
+            workers=workers,
+            tasks=tasks,
             overwrite=given["overwrite"],
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )

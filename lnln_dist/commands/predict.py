@@ -38,6 +38,11 @@ def _parser() -> Parser:
     parser.add_argument("--text", help="what is said in the clip")
     parser.add_argument("--srt", metavar="FILE", help="its subtitles (default: those beside it)")
     parser.add_argument(
+        "--transcribe",
+        action="store_true",
+        help="where no subtitles lie beside a clip, recognise what is said (extra speech)",
+    )
+    parser.add_argument(
         "--figure", metavar="FILE.png", help="draw what was heard, seen and said in the clip"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
@@ -48,8 +53,9 @@ def _parser() -> Parser:
 def command(argv: Sequence[str]) -> int:
     """Writes predictions as CSV."""
     given = parse(_parser(), argv)
+    from lnln_dist.clips.single import Spoken
     from lnln_dist.data.foreign import listed
-    from lnln_dist.evaluate.single import Spoken, predict_file
+    from lnln_dist.evaluate.single import predict_file
     from lnln_dist.runtime import Runtime
 
     runtime = Runtime(cpu=True if given["cpu"] else None)
@@ -60,7 +66,9 @@ def command(argv: Sequence[str]) -> int:
             output=Path(given["output"]),
             runtime=runtime,
             split=given["split"],
-            spoken=Spoken(given["text"], Path(given["srt"]) if given["srt"] else None),
+            spoken=Spoken(
+                given["text"], Path(given["srt"]) if given["srt"] else None, given["transcribe"]
+            ),
             figure=Path(given["figure"]) if given["figure"] else None,
             checkpoint=given["checkpoint"],
             batch_size=given["batch_size"],

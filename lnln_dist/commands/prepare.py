@@ -1,11 +1,9 @@
 """``lnln-dist prepare``."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
-from lnln_dist.commands import make_parser, parse
+from lnln_dist.commands import add_dataset, add_options, dataset, make_parser, parse, taken
 from lnln_dist.config import MODALITIES
 from lnln_dist.data.choices import Choices
 from lnln_dist.settings import Parser
@@ -22,35 +20,16 @@ LAYOUT = (
 )
 
 
-def number(text: str) -> float:
-    """Any number, infinite ones and NaN too, for ``find_preset`` to judge."""
-    return float(text)
-
-
 def _parser() -> Parser:
     parser = make_parser(
         "prepare",
         "Turn a feature pickle into memory-mapped Arrow shards. The pickle cannot run code; its "
         f"quirks are repaired, counted and reported. {LAYOUT}",
     )
-    # Python 3.11 takes -1e1 and -inf for options.
-    parser._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
     parser.add_argument("source", metavar="SRC.pkl", help="feature pickle: a path or an fsspec URI")
     parser.add_argument("target", metavar="OUT", help="folder to write")
-    parser.add_argument(
-        "--dataset",
-        required=True,
-        help="mosi, mosei, sims, demo, or an own name with --family and --label-range",
-    )
-    parser.add_argument(
-        "--family", choices=["mosi", "sims"], help="how an own data set's scores are computed"
-    )
-    parser.add_argument(
-        "--label-range", nargs=2, type=number, metavar=("LOW", "HIGH"), help="of an own data set"
-    )
-    for field in (f for f in fields(Choices) if f.metadata):
-        how = {"default": field.default, **field.metadata}
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **how)
+    add_dataset(parser)
+    add_options(parser, Choices)
     for modality, default in (("text", "; 50 without text_bert"), ("audio", ""), ("vision", "")):
         parser.add_argument(
             f"--max-{modality}",
@@ -84,13 +63,11 @@ def command(argv: Sequence[str]) -> int:
         index = prepare(
             given["source"],
             given["target"],
-            dataset=given["dataset"],
-            family=given["family"],
-            label_range=tuple(given["label_range"]) if given["label_range"] else None,
             overwrite=given["overwrite"],
             progress=advance,
             max_lengths={m: n for m, n in limits.items() if n is not None},
-            **{field.name: given[field.name] for field in fields(Choices) if field.metadata},
+            **dataset(given),
+            **taken(given, Choices),
         )
     print(describe(index))
     return 0

@@ -3,19 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from lnln_dist.config import Modality
+from lnln_dist.config import Modality, option
 from lnln_dist.errors import DataError
 
 TextChoice = Literal["auto", "text_bert", "raw_text"]
 UTF_8 = "utf-8"
-
-
-def _option(default: Any, text: str, **how: Any) -> Any:
-    if default is False:
-        how["action"] = "store_true"
-    return field(default=default, metadata={"help": text, **how})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +20,15 @@ class Choices:
         DataError: an impossible value.
     """
 
-    rescale_labels: bool = _option(
+    rescale_labels: bool = option(
         False,
         "map --label-range linearly onto the family's range ([-3, 3] or [-1, 1]); without it "
         "scores that are not defined for other labels are left out",
     )
-    clip_labels: bool = _option(
+    clip_labels: bool = option(
         False, "set labels outside the range to its ends, counted, instead of refusing the file"
     )
-    tokenizer: str | None = _option(
+    tokenizer: str | None = option(
         None,
         "tokenise raw_text with the BERT-type tokenizer of this folder or hub name "
         "(tokenizer.json; vocab.txt; vocab.json with merges.txt; or a SentencePiece model of "
@@ -42,13 +36,13 @@ class Choices:
         "training sentences",
         metavar="FOLDER",
     )
-    text_source: Literal["auto", "text_bert", "raw_text"] = _option(
+    text_source: Literal["auto", "text_bert", "raw_text"] = option(
         "auto",
         "auto: the file's text_bert unless --tokenizer is given; text_bert with --tokenizer says "
         "that the file's ids are that tokenizer's",
         choices=["auto", "text_bert", "raw_text"],
     )
-    label_column: int | None = _option(
+    label_column: int | None = option(
         None,
         "which of several labels per sample is the sentiment, from 0 (CMU-MOSEI's seven: 0)",
         type=int,
@@ -57,23 +51,23 @@ class Choices:
     max_lengths: Mapping[Modality, int] = field(default_factory=dict)
     """Most places kept; longer sequences lose their ends (text keeps [SEP]). Without it the file's
     padded lengths, and 50 for text without ``text_bert``."""
-    encoding: str = _option(
+    encoding: str = option(
         UTF_8,
         "of the byte strings in a file of Python 2: utf-8, latin1, gbk, ...",
         metavar="E",
     )
-    allow_cut: bool = _option(
+    allow_cut: bool = option(
         False,
         "where audio_lengths or vision_lengths contradict the frames, drop the frames outside "
         "them, counted, instead of refusing the file (padding in front is found without this)",
     )
-    group_by: str | None = _option(
+    group_by: str | None = option(
         None,
         "finds the video at the beginning of an id as its one group, e.g. '(.+)_\\d+', to see "
         "whether one is in two splits (default: ids are VIDEO$_$CLIP)",
         metavar="REGEX",
     )
-    shard_mb: float = _option(256, "about this many MB (10^6 bytes) per shard", type=float)
+    shard_mb: float = option(256, "about this many MB (10^6 bytes) per shard", type=float)
 
     def __post_init__(self) -> None:
         """Refuses what no file could make right."""

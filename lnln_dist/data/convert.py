@@ -78,18 +78,26 @@ def prepare(
     folder = local_only(target, what="the shards")
     if folder.name in ("", ".."):
         raise DataError(f"{target}: give the name of a folder to write")
-    if overwrite and folder.exists():
-        # A slip of the path must not cost anything but prepared data.
-        held = [folder] if folder.is_file() else sorted(folder.iterdir())
-        other = [p.name for p in held if p.name not in (INDEX, FOLDER) and p.suffix != ".arrow"]
-        if other:
-            raise DataError(
-                f"{folder} holds other things than prepared data ({other[0]}, ...): choose another "
-                "folder"
-            )
+    if overwrite:
+        check_replaceable(folder)
     with alone(folder), atomic_folder(folder, overwrite=overwrite) as pending:
         raw = read_pickle(source, label_column=asked.label_column, encoding=asked.encoding)
         return write_shards(raw, pending, preset, asked, name=str(source), progress=progress)
+
+
+def check_replaceable(folder: Path) -> None:
+    """Makes sure that a slip of the path costs nothing but prepared data.
+
+    Raises:
+        DataError: there is something else.
+    """
+    held = sorted(folder.iterdir()) if folder.is_dir() else [folder] * folder.exists()
+    other = [p.name for p in held if p.name not in (INDEX, FOLDER) and p.suffix != ".arrow"]
+    if other:
+        raise DataError(
+            f"{folder} holds other things than prepared data ({other[0]}, ...): choose another "
+            "folder"
+        )
 
 
 def write_shards(

@@ -18,9 +18,8 @@ from filelock import FileLock
 from lnln_dist.data.schema import INDEX, Index, read_index
 from lnln_dist.data.source import local_path
 from lnln_dist.errors import DataError, TransientError
-from lnln_dist.files import atomic_write, explain_os_errors, sha256_file
+from lnln_dist.files import CACHE, atomic_write, cache_folder, explain_os_errors, sha256_file
 
-CACHE = "LNLN_CACHE"  # environment variable: a folder on a disk of this host
 _BLOCK = 8 << 20  # bytes asked for at once
 _TRIES = 5  # of a file whose transfer is cut
 
@@ -43,8 +42,7 @@ def on_this_machine(path: str | Path) -> Path:
 def _copied(uri: str) -> Path:
     place = _Place(uri)
     content = place.read(INDEX)
-    root = Path(os.environ.get(CACHE) or Path.home() / ".cache" / "lnln_dist").expanduser()
-    target = root / "shards" / hashlib.sha256(content).hexdigest()[:32]
+    target = cache_folder() / "shards" / hashlib.sha256(content).hexdigest()[:32]
     if target.is_dir():
         return target
     with explain_os_errors(target):

@@ -200,19 +200,26 @@ def _split(shape: Shape, split: str, *, size: int, seed: int) -> dict[str, Any]:
         m: _frames(parts[m], lengths[m], shape, split=split, modality=m, seed=seed)
         for m in ("audio", "vision")
     }
-    sign = np.sign(label).astype(int)
     return {
         "raw_text": [" ".join(s) for s in sentences],
         "id": [f"{split}{i // _CLIPS:05d}$_${i % _CLIPS}" for i in range(size)],
         **frames,
         "audio_lengths": lengths["audio"],
         "vision_lengths": lengths["vision"],
-        "annotations": [("Neutral", "Positive", "Negative")[s] for s in sign],
-        "classification_labels": (sign + 1).astype(np.float32),
+        **annotated(label),
         "regression_labels": label,
         "regression_labels_T": _on_grid(parts["text"], shape),
         "regression_labels_A": _on_grid(parts["audio"], shape),
         "regression_labels_V": _on_grid(parts["vision"], shape),
+    }
+
+
+def annotated(label_N: NDArray[np.float32]) -> dict[str, Any]:
+    """The fields of MMSA files that say the sign of the label once more."""
+    sign_N = np.sign(label_N).astype(int)
+    return {
+        "annotations": [("Neutral", "Positive", "Negative")[sign] for sign in sign_N],
+        "classification_labels": (sign_N + 1).astype(np.float32),
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lnln_dist.clips.single import as_feature_file, draw, find_clips
+from lnln_dist.clips.single import Spoken, as_feature_file, draw, find_clips
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.choices import UTF_8, Choices, TextChoice
 from lnln_dist.data.convert import write_shards
@@ -66,7 +66,7 @@ def predict_file(
     output: Path,
     runtime: Runtime,
     split: str | None = None,
-    spoken: "Spoken | None" = None,
+    spoken: Spoken | None = None,
     figure: Path | None = None,
     checkpoint: str = "best",
     batch_size: int = 128,
@@ -201,27 +201,21 @@ def _draw(
         draw(clip, vision_TD, f"{clip.name}: {', '.join(told)}", text, pending)
 
 
-class Spoken(NamedTuple):
-    """What is said in a clip that is given by itself."""
-
-    text: str | None = None
-    subtitles: Path | None = None
-
-
 def _read(
     run: Run, data: str | Path, clips: list[Path], spoken: Spoken, encoding: str
 ) -> tuple[FeatureFile, list[str]]:
     if not clips:
         if spoken != Spoken():
-            raise UserError(f"{data}: --text and --srt are for a clip (.mp4, .wav, ...)")
+            raise UserError(
+                f"{data}: --text, --srt and --transcribe are for clips (.mp4, .wav, ...)"
+            )
         return read_features(data, encoding=encoding), []
     place = Path(data)
     return as_feature_file(
         clips,
         place.parent if place.is_file() else place,
         run.info.extraction,
-        text=spoken.text,
-        subtitles=spoken.subtitles,
+        spoken=spoken,
         workers=len(os.sched_getaffinity(0)),
     )
 

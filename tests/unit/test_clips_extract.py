@@ -13,14 +13,16 @@ from clip_files import scene, tone, write_clip
 from command_line import ENVIRONMENT
 from threadpoolctl import threadpool_limits
 
-from lnln_dist.clips import audio, extract, features, media
-from lnln_dist.clips.extract import Corpus, extract_corpus
-from lnln_dist.clips.features import Extractor, Job
+from lnln_dist.clips import audio, features, media, pool
+from lnln_dist.clips.choices import Corpus, Extractor
+from lnln_dist.clips.extract import extract_corpus
+from lnln_dist.clips.features import Job
+from lnln_dist.data.convert import prepare
 from lnln_dist.data.presets import find_preset
 from lnln_dist.data.schema import read_index
 from lnln_dist.data.shards import Split
 from lnln_dist.data.verify import verify
-from lnln_dist.errors import ConfigError, DataError, UserError
+from lnln_dist.errors import DataError, UserError
 
 for needed in ("av", "librosa", "pysubs2"):
     pytest.importorskip(needed)
@@ -119,11 +121,11 @@ def test_what_was_extracted_is_not_extracted_again(raw, extracted, tmp_path, mon
 
     opened = []
 
-    def pool(jobs, *_):
+    def listed(jobs, *_):
         opened.extend(job.id for job in jobs)
         return ((job, "damaged") for job in jobs)
 
-    monkeypatch.setattr(extract, "_in_pool", pool)
+    monkeypatch.setattr(pool, "_in_pool", listed)
     again = extract_corpus(corpus(raw), tmp_path / "own", HEARD)
     assert opened == ["train$_$9"]
     assert hashes(again.index) == hashes(extracted[1].index)
@@ -157,19 +159,6 @@ def test_killed_and_started_again_it_writes_the_same(raw, extracted, tmp_path):
     assert not cache.exists()
 
 
-def _crash_on_one(job, extractor):
-    if job.id == "bad":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    job.target.write_bytes(b"x")
-
-
-def test_a_decoder_that_crashes_costs_one_clip(tmp_path, monkeypatch):
-    monkeypatch.setattr(extract, "_try", _crash_on_one)
-    jobs = [Job(name, None, None, tmp_path / name) for name in ("a", "bad", "b", "c")]
-    assert extract.run_all(jobs, HEARD, workers=2) == {"bad": "the decoder crashed on it"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
-
-
 def test_frames_can_be_cut_where_published_files_cut_them(raw, tmp_path):
     found = extract_corpus(corpus(raw, cut_sd=0.0), tmp_path / "own", HEARD)
     lengths = [1 + int((0.4 + 0.1 * k) * audio.RATE) // audio.HOP for k in range(5)]
@@ -188,7 +177,7 @@ def test_what_clips_lack_was_never_there(tmp_path, monkeypatch):
     # Known here, and forked processes would not be told.
     monkeypatch.setattr(features, "_pictures", pictures)
     monkeypatch.setattr(
-        extract, "_in_pool", lambda jobs, how, _: ((job, extract._try(job, how)) for job in jobs)
+        pool, "_in_pool", lambda jobs, how, _: ((job, pool._try(job, how)) for job in jobs)
     )
     lines = ["video_id,clip_id,text,label,mode"]
     for split in SPLITS:
@@ -234,21 +223,31 @@ def test_sound_and_pictures_of_one_clip(tmp_path, monkeypatch):
     assert abs(len(found.audio_TD) - (1 + audio.RATE // audio.HOP)) <= 4
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"audio": "nothing"}, "no descriptor 'nothing'"),
-        ({"vision": "faces"}, "--vision faces: choose"),
-        ({"pictures_per_s": 0}, "--pictures-per-s 0"),
-        ({"average": 0}, "--average 0"),
-        ({"openface_csv": "x"}, "--openface-csv has no effect"),
-    ],
-)
-def test_choices_that_cannot_be(given, words):
-    with pytest.raises(ConfigError, match=words):
-        Extractor(**given)
-
-
 def test_a_target_that_exists(raw, extracted):
-    with pytest.raises(UserError, match="exists: choose another folder"):
+    with pytest.raises(UserError, match="exists: choose another name"):
         extract_corpus(corpus(raw), extracted[0], HEARD)
+
+
+def test_only_prepared_data_are_replaced(raw, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"other things than prepared data \(thesis\.tex"):
+        extract_corpus(corpus(raw), tmp_path, HEARD, overwrite=True)
+    with pytest.raises(UserError, match="is a folder: --format mmsa writes a file"):
+        extract_corpus(corpus(raw, format="mmsa"), tmp_path, HEARD, overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_pickle_for_mmsa_holds_the_same(raw, extracted, tmp_path):
+    target, found = extracted
+    extract_corpus(corpus(raw, format="mmsa"), tmp_path / "own.pkl", HEARD)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own.pkl", "own.pkl.rejected.csv"]
+    again = prepare(
+        tmp_path / "own.pkl",
+        tmp_path / "again",
+        dataset="own",
+        family="mosi",
+        label_range=(-3.0, 3.0),
+        tokenizer=str(target / "tokenizer"),
+        text_source="text_bert",
+    )
+    assert hashes(again) == hashes(found.index)

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from clip_files import scene, tone, write_clip
 
-from lnln_dist.clips.features import Extractor
-from lnln_dist.clips.single import as_feature_file, draw, find_clips
+from lnln_dist.clips.choices import Extractor
+from lnln_dist.clips.features import facts
+from lnln_dist.clips.single import Spoken, as_feature_file, draw, find_clips
 from lnln_dist.errors import DataError, UserError
 
 for needed in ("av", "librosa", "pysubs2"):
     pytest.importorskip(needed)
 
-EXTRACTION = Extractor(audio="loudness", vision="none").facts()
+EXTRACTION = facts(Extractor(audio="loudness", vision="none"))
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +40,10 @@ def test_a_folder_of_clips(clips):
 
 def test_what_is_said_of_one_clip(clips):
     one = [clips / "a" / "1.wav"]
-    file, _ = as_feature_file(one, clips / "a", EXTRACTION, text="bad")
+    file, _ = as_feature_file(one, clips / "a", EXTRACTION, spoken=Spoken("bad"))
     assert file.take("test").raw_text == ["bad"]
     with pytest.raises(UserError, match="--text and --srt are for one clip"):
-        as_feature_file(find_clips(clips), clips, EXTRACTION, text="bad")
+        as_feature_file(find_clips(clips), clips, EXTRACTION, spoken=Spoken("bad"))
 
 
 def test_a_damaged_clip_is_left_out_and_told(clips, tmp_path):

@@ -252,6 +252,6 @@ def _look(marker: str, word: str, data: list[str], version: str) -> list[str]:
         problems.append(f"lnln_dist {lnln_dist.__version__} there, {version} here")
     path = Path(marker)
     if not path.is_file() or path.read_text() != word:
-        problems.append(f"does not see {path.parent}: put --output on storage that all nodes share")
+        problems.append(f"does not see {path.parent}: put it on storage that all nodes share")
     missing = [d for d in data if "://" not in d and not (Path(d) / "index.json").is_file()]
     return problems + [f"no prepared data in {d}" for d in missing]
