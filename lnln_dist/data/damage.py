@@ -3,8 +3,9 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, cast
 
 from lnln_dist.errors import DataError
 
@@ -39,11 +40,19 @@ def witnessed(data: str) -> Iterator[None]:
     handler of its own can outlive; so a shell waits beside it, for the end of a pipe.
     """
     command = ["/bin/sh", "-c", WITNESS, sys.executable, LOOK, data]
-    shell = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603 nothing of a user's runs
+    shell = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0)  # noqa: S603 nothing of a user's runs
+    stdin = cast(IO[bytes], shell.stdin)
     try:
         yield
     finally:
-        shell.communicate(b"done\n")
+        # Once a loader's worker has died, torch raises at every child's end, at this shell's too.
+        with suppress(RuntimeError, BrokenPipeError):
+            stdin.write(b"done\n")
+        with suppress(RuntimeError):
+            stdin.close()
+        while shell.returncode is None:
+            with suppress(RuntimeError):
+                shell.wait()
 
 
 @contextmanager

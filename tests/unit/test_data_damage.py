@@ -9,7 +9,7 @@ import feature_files
 import pytest
 
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.damage import explain_damaged_data, find_damage
+from lnln_dist.data.damage import explain_damaged_data, find_damage, witnessed
 from lnln_dist.errors import DataError
 
 DYING = """import os, sys
@@ -59,3 +59,17 @@ def test_the_witness_tells_of_damage_after_a_death_alone(prepared, ends, damaged
     )
     assert done.returncode == (-signal.SIGKILL if ends == "dies" else 0)
     assert done.stderr.count("lnln-dist: error: ") == told
+
+
+def test_torch_that_raises_at_the_shells_end_hides_nothing(prepared):
+    """Its handler does so at every child's end, once a worker of a loader has died."""
+
+    def tell(number, frame):
+        raise RuntimeError("worker killed")
+
+    previous = signal.signal(signal.SIGCHLD, tell)
+    try:
+        with pytest.raises(DataError, match="the cause"), witnessed(str(prepared)):
+            raise DataError("the cause")
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
