@@ -140,7 +140,7 @@ def read_metrics(folder: Path) -> pd.DataFrame:
     """
     path = folder / FILES[1]
     text = pd.read_csv(path, usecols=lambda c: c in TEXT, dtype=str, keep_default_na=False)
-    return pd.read_csv(path).assign(**{c: text[c].where(text[c] != "") for c in text})
+    return pd.read_csv(path).assign(**{str(c): text[c].where(text[c] != "") for c in text})
 
 
 def _open(folder: Path) -> Iterator[RunScores]:
