@@ -27,7 +27,7 @@ from lnln_dist.data.schema import FrameModality, Scale
 from lnln_dist.errors import CheckpointError, ConfigError
 from lnln_dist.files import atomic_write
 from lnln_dist.models.shapes import InputShapes
-from lnln_dist.specs.registry import DEFAULT, is_own
+from lnln_dist.specs.registry import named_in
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +129,8 @@ class Run:
         except (OSError, UnicodeDecodeError) as err:
             raise CheckpointError(f"{folder}/run.json: cannot be read ({err})") from err
         self.info = _checked(raw, folder / "run.json")
-        self.config = settings.build(settings.read_config(folder / "config.yaml"))
+        with named_in(folder):
+            self.config = settings.build(settings.read_config(folder / "config.yaml"))
 
     @property
     def encoder_folder(self) -> Path:
@@ -191,13 +192,8 @@ def _read_export(path: Path) -> tuple[RunInfo, Config]:
         ) from err
     info = _checked(json.dumps(run), path)
     try:
-        if is_own(settings.model_name(raw) or DEFAULT) and path.parent.resolve() in (
-            here := Path.cwd().resolve(),
-            *here.parents,
-        ):
-            # A model's module is looked for where the program was started.
-            raise ConfigError("started inside the folder, whose code would be run: start elsewhere")
-        return info, settings.build(raw)
+        with named_in(path.parent):
+            return info, settings.build(raw)
     except ConfigError as err:
         raise ConfigError(f"{path}: {err} (exported by lnln_dist {info.lnln_dist})") from err
 

@@ -15,6 +15,7 @@ from lnln_dist.metrics import ALL, Family
 from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, with_rate
 
 FILES = ("evaluation.json", "metrics.csv", "predictions.parquet")
+TEXT = ["run", "model", "split", "protocol", "pattern", "metric", "checkpoint", "selected_on"]
 CELL = ["noise_seed", "pattern", "rate"]
 
 
@@ -130,12 +131,24 @@ def read(folders: Sequence[Path]) -> list[RunScores]:
     return runs
 
 
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """metrics.csv; what is text stays text, whatever a run is called: ``1`` and ``nan`` are names.
+
+    Raises:
+        OSError: there is none.
+        ValueError: it is no table.
+    """
+    path = folder / FILES[1]
+    text = pd.read_csv(path, usecols=lambda c: c in TEXT, dtype=str, keep_default_na=False)
+    return pd.read_csv(path).assign(**{str(c): text[c].where(text[c] != "") for c in text})
+
+
 def _open(folder: Path) -> Iterator[RunScores]:
     if not (folder / FILES[0]).is_file():
         raise UserError(f"{folder} is no evaluation: give a folder that `lnln-dist evaluate` wrote")
     try:
         summary = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
-        metrics = pd.read_csv(folder / FILES[1])
+        metrics = read_metrics(folder)
         predictions = pd.read_parquet(folder / FILES[2])
         columns = ["run", "pattern", "checkpoint"]
         predictions = predictions.astype(dict.fromkeys(columns, "object"))

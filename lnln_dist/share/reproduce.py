@@ -14,7 +14,7 @@ from lnln_dist.errors import UserError
 from lnln_dist.evaluate.again import arguments
 from lnln_dist.evaluate.load import WEIGHTS, weights_sha256
 from lnln_dist.evaluate.results import SUMMARY
-from lnln_dist.report.read import FILES
+from lnln_dist.report.read import FILES, read_metrics
 from lnln_dist.runs import Run
 from lnln_dist.specs.spec import PREDICTION_COLUMNS
 
@@ -54,7 +54,11 @@ def read_summary(results: Path) -> dict[str, Any]:
         if "command" not in summary:
             raise UserError(f"{path} does not say how it was made (an earlier version): evaluate")
         for record in summary["runs"]:
-            record["folder"], record["data"], record["data_hash"], record["checkpoints"]
+            record["folder"], record["data"], record["data_hash"]
+            if not (isinstance(record["run"], str) and record["checkpoints"]):
+                raise ValueError("a run without name or checkpoint")
+        if not summary["runs"]:
+            raise ValueError("no runs")
         arguments(summary)  # whether all is noted that is needed
     except FileNotFoundError as err:
         raise UserError(f"{results} is no evaluation: give a folder that evaluate wrote") from err
@@ -120,22 +124,26 @@ def differences(first: Path, again: Path, *, tolerance: float) -> list[Differenc
             differ by two samples beside it. 0 asks for the same bits.
 
     Raises:
-        UserError: a file is missing or damaged.
+        UserError: a file is missing or damaged, or holds no numbers of a run.
     """
     one, two = _tables(first), _tables(again)
     found = []
     for name, other in zip(one.runs, two.runs, strict=True):
         metrics = [t.metrics[t.metrics["run"] == r] for t, r in ((one, name), (two, other))]
-        for metric in dict.fromkeys(metrics[0]["metric"]):
+        tables = [t.predictions[t.predictions["run"] == r] for t, r in ((one, name), (two, other))]
+        if any(frame.empty for frame in (metrics[0], tables[0])):
+            raise UserError(f"{first} holds no scores or no predictions of {name}: evaluate again")
+        for metric in dict.fromkeys(pd.concat(metrics)["metric"]):
             rows = [frame[frame["metric"] == metric] for frame in metrics]
-            slack = 2 / max(1, int(rows[0]["n"].min())) if metric not in CONTINUOUS else 0.0
+            slack = 2 / max(1, int(pd.concat(rows)["n"].min())) if metric not in CONTINUOUS else 0.0
             allowed = tolerance + slack if tolerance else 0.0
             found.append(_compare(name, str(metric), rows, "value", ["n"], allowed))
-        tables = [t.predictions[t.predictions["run"] == r] for t, r in ((one, name), (two, other))]
-        extras = [str(c) for c in tables[0] if c not in PREDICTION_COLUMNS]
+        both = dict.fromkeys(str(c) for frame in tables for c in frame)
+        extras = [c for c in both if c not in PREDICTION_COLUMNS]
         outputs = ["prediction", *extras]
         for output in outputs:
-            if not tables[0][output].isna().all():  # another run's
+            told = any(c == output and not f[c].isna().all() for f in tables for c in f)
+            if told or output == "prediction":  # else another run's
                 found.append(_compare(name, output, tables, output, outputs, tolerance))
     return found
 
@@ -175,7 +183,6 @@ class _Results(NamedTuple):
 def _tables(folder: Path) -> _Results:
     runs = [record["run"] for record in read_summary(folder)["runs"]]
     try:
-        metrics = pd.read_csv(folder / FILES[1])
-        return _Results(runs, metrics, pd.read_parquet(folder / FILES[2]))
+        return _Results(runs, read_metrics(folder), pd.read_parquet(folder / FILES[2]))
     except (OSError, ValueError) as err:
         raise UserError(f"{folder} is damaged ({err}): evaluate again") from err

@@ -1,11 +1,14 @@
 """The models by name, and the class of settings that a run of each has."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import MISSING, fields, is_dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -30,12 +33,48 @@ MODELS = {
 }
 
 
+_NAMED_IN: ContextVar[Path | None] = ContextVar("_NAMED_IN", default=None)
+
+
+@contextlib.contextmanager
+def named_in(folder: Path) -> Iterator[None]:
+    """While a run or an exported model is read: none of its own files is imported as its model.
+
+    It may be a stranger's, and modules are looked for where the program was started: beside such a
+    folder it is a namespace package, inside it every file is a module.
+    """
+    token = _NAMED_IN.set(folder)
+    try:
+        yield
+    finally:
+        _NAMED_IN.reset(token)
+
+
+def _refuse_carried(name: str, folder: Path) -> None:
+    inside, here = folder.resolve(), Path.cwd().resolve()
+    if here.is_relative_to(inside):
+        raise ConfigError(
+            f"model.name: {name}: started inside {folder}, whose code would be run: start elsewhere"
+        )
+    path = [*sys.path, str(here)]
+    for part in name.partition(":")[0].split("."):
+        found = PathFinder.find_spec(part, path)  # without the parents, which would be imported
+        if found is None:
+            return
+        path = list(found.submodule_search_locations or [])
+        if any(Path(p).resolve().is_relative_to(inside) for p in (*path, found.origin) if p):
+            raise ConfigError(
+                f"model.name: {name} is code inside {folder}, which names it: not run; put a "
+                "module that you trust elsewhere, on PYTHONPATH"
+            )
+
+
 @functools.cache
 def find_spec(name: str) -> ModelSpec:
     """The spec of a model of ours, or of a user's as ``package.module:SPEC``.
 
     A user's module is imported from the Python path and the folder the program was started in,
-    never from a run folder.
+    never from the run folder that names it (``named_in``).
 
     Raises:
         ConfigError: no such model, what is named is not a spec, or an extra is named as a column.
@@ -46,6 +85,9 @@ def find_spec(name: str) -> ModelSpec:
             f"model.name: there is no model {name!r}; choose one of {', '.join(MODELS)}, or name "
             "your own as package.module:SPEC"
         )
+    folder = _NAMED_IN.get()
+    if name not in MODELS and folder is not None:
+        _refuse_carried(name, folder)
     here = str(Path.cwd())
     if name not in MODELS and here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # as `python -m` does; a console script does not

@@ -1,5 +1,7 @@
 """Run folders: written, read back, refused when they are not what they should be."""
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from lnln_dist import runs
-from lnln_dist.errors import CheckpointError
+from lnln_dist.errors import CheckpointError, ConfigError
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.runs import Run, RunInfo, git_commit, installed_versions, save_best, write_run
 from lnln_dist.specs.registry import make_config
@@ -38,6 +40,47 @@ def test_a_run_reads_back_as_written(tmp_path: Path) -> None:
     assert run.info == info()
     assert run.config == make_config()
     assert run.info.versions["torch"] == torch.__version__.split("+")[0] or run.info.versions
+
+
+@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize(
+    ("start", "module"),
+    [
+        ("", "evil_run.payload"),
+        ("", "place.runs.deep_run.payload"),
+        ("evil_run", "payload"),
+        ("evil_run/sub", "payload"),
+    ],
+)
+def test_code_that_a_folder_carries_is_not_run(
+    exported: bool, start: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("place/runs/deep_run" if "deep" in module else "evil_run")
+    (folder / "sub").mkdir(parents=True)
+    write_run(folder, make_config(), info())
+    settings = {"model": {"name": f"{module}:SPEC"}}
+    if exported:
+        content = {"run": json.loads(info().model_dump_json()), "settings": settings}
+        (folder / "config.json").write_text(json.dumps(content))
+        (folder / "run.json").unlink()
+    else:
+        (folder / "config.yaml").write_text(json.dumps(settings))
+    (folder / "payload.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path / start)
+    with pytest.raises(ConfigError, match=r"whose code would be run|which names it: not run"):
+        Run(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_module_beside_a_run_folder_of_its_name_is_a_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "beside_model", make_config(), info())
+    (tmp_path / "beside_model" / "config.yaml").write_text("model: {name: 'beside_model:SPEC'}")
+    (tmp_path / "beside_model.py").write_text("from lnln_dist.specs.text import SPEC")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert Run(tmp_path / "beside_model").config.model.name == "beside_model:SPEC"
 
 
 def test_best_checkpoints_carry_their_note(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lnln_dist.commands import evaluate, reproduce
 from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.evaluate.again import arguments
 from lnln_dist.evaluate.robust import evaluate_runs
+from lnln_dist.report.read import read
 from lnln_dist.runtime import Runtime
 from lnln_dist.share.reproduce import differences
 
@@ -145,3 +146,62 @@ def test_missing_rows_and_columns_differ(place: Path, results: Path) -> None:
     found = differences(place / "results", results, tolerance=1.0)
     bad = {(one.run, one.what) for one in found if not one.holds}
     assert bad == {("a", "prediction"), ("a", "completeness"), ("b", "completeness")}
+
+
+def test_what_only_the_second_has_differs(place: Path, results: Path) -> None:
+    table = pd.read_parquet(results / "predictions.parquet")
+    table.drop(columns="completeness").to_parquet(results / "predictions.parquet")
+    scores = pd.read_csv(results / "metrics.csv")
+    scores[scores["metric"] != "mae"].to_csv(results / "metrics.csv", index=False)
+    found = differences(results, place / "results", tolerance=1.0)
+    bad = {(one.run, one.what) for one in found if not one.holds}
+    assert bad == {(run, what) for run in "ab" for what in ("mae", "completeness")}
+
+
+def test_predictions_are_compared_though_the_first_are_undefined(
+    place: Path, results: Path
+) -> None:
+    table = pd.read_parquet(results / "predictions.parquet")
+    table.assign(prediction=float("nan")).to_parquet(results / "predictions.parquet")
+    found = differences(results, place / "results", tolerance=1.0)
+    assert {(one.run, one.what) for one in found if not one.holds} == {
+        ("a", "prediction"),
+        ("b", "prediction"),
+    }
+
+
+@pytest.mark.parametrize("name", ["1", "2.0", "nan", "None"])
+def test_any_name_of_a_run_is_a_name(name: str, place: Path, results: Path) -> None:
+    content = summary(results)
+    content["runs"][0]["run"] = name  # type: ignore[index]
+    (results / "evaluation.json").write_text(json.dumps(content))
+    for file in ("metrics.csv", "predictions.parquet"):
+        csv = file.endswith("csv")
+        table = pd.read_csv(results / file) if csv else pd.read_parquet(results / file)
+        table["run"] = table["run"].astype(object).replace("a", name)
+        if csv:
+            table.to_csv(results / file, index=False)
+        else:
+            table.to_parquet(results / file)
+    found = differences(results, place / "results", tolerance=0.0)
+    assert all(one.holds for one in found)
+    assert {one.run for one in found} == {name, "b"}
+    assert [len(run.metrics) for run in read([results])] == [
+        len(run.metrics) for run in read([place / "results"])
+    ]
+
+
+def test_an_evaluation_without_numbers_is_no_success(place: Path, results: Path) -> None:
+    scores = pd.read_csv(results / "metrics.csv")
+    scores[scores["run"] != "a"].to_csv(results / "metrics.csv", index=False)
+    with pytest.raises(UserError, match="no scores or no predictions of a"):
+        differences(results, place / "results", tolerance=0.0)
+    whole = summary(results)
+    for runs in (
+        [],
+        [{**whole["runs"][0], "run": None}],
+        [{**whole["runs"][0], "checkpoints": {}}],
+    ):  # type: ignore[index]
+        (results / "evaluation.json").write_text(json.dumps({**whole, "runs": runs}))
+        with pytest.raises(UserError, match="damaged"):
+            reproduce.command([str(results)])
