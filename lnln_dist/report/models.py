@@ -98,7 +98,7 @@ def models_of(runs: Sequence[RunScores], metric: str, *, seed: int = 0) -> list[
     Raises:
         UserError: predictions and scores of a run contradict each other.
     """
-    groups: dict[tuple[str, str], list[RunScores]] = {}
+    groups: dict[tuple[str, str, str], list[RunScores]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
     members = [sorted(g, key=lambda r: r.record["train_seed"] or 0) for g in groups.values()]
