@@ -41,12 +41,14 @@ def write_evaluation(
     training_sd: float = 0.02,
     hardness_sd: float = 0.5,
     alarms: Sequence[str] = (),
+    training: Mapping[str, Mapping[str, Any]] | None = None,
     **summary: Any,
 ) -> Path:
     """Runs by name: (model, training seed, error), whose predictions are off by about ``error``.
 
     Two models with the same seeds meet the same difficulties, so that their difference is small
     beside either's spread. ``slope``: of the completeness that is predicted, if any;
+    ``training``: settings by model, where they are noted;
     ``data``: folder of the evaluated data, if there are any (``write_evaluated_data``).
     """
     results, records = Results(), []
@@ -80,6 +82,7 @@ def write_evaluation(
             | {key: about[key] for key in ("data_hash", "family")}
             | {"samples": len(label), "notes": []}
             | where
+            | ({} if training is None else {"training": training.get(model)})
         )
     definition = {"protocol_definition": protocol.definition()}
     whole = {"format": 1, **about, **definition, "absent": list(absent), "alarms": list(alarms)}

@@ -52,9 +52,13 @@ class Case:
         """The same for runs that differ in their training seed alone."""
         if self.train_seed is None:
             return self.name
-        config = self.run.config
+        config, info = self.run.config, self.run.info
         train = dataclasses.replace(config.train, seed=0)
-        return f"{config_hash(dataclasses.replace(config, train=train))}-{self.run.info.data_hash}"
+        parts = [config_hash(dataclasses.replace(config, train=train)), str(info.data_hash)]
+        # Neither a user's code nor a teacher's weights are in the config's hash.
+        for what, found in (("model", info.model_sha256), ("teacher", info.teacher_sha256)):
+            parts += [f"{what}:{found}"] if found else []
+        return "-".join(parts)
 
 
 def open_cases(

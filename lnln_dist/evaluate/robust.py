@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
+from lnln_dist import settings
 from lnln_dist.config import Modality
 from lnln_dist.data.summary import natural_gaps
 from lnln_dist.errors import UserError
@@ -33,6 +34,7 @@ from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, names, scores
 from lnln_dist.report.calibration import COMPLETENESS, alarm, calibration
 from lnln_dist.report.seeds import RANDOM, condition_name
+from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 
 
@@ -260,6 +262,16 @@ def _share(erased_N: NDArray[np.int64], length_N: NDArray[np.int64]) -> float:
     return float(erased_N.sum() / max(int(length_N.sum()), 1))
 
 
+def _training(run: Run) -> dict[str, Any] | None:
+    """How it was trained, whatever its model: no seed, place or pace; None where nobody knows."""
+    if run.info.origin == "imported":
+        return None
+    left_out = (settings.BOOKKEEPING - {"recipe"}) | {"train.seed"}
+    flat = settings.flatten(settings.to_dict(run.config))
+    own = ("model.", "loss.")  # what one family has, another lacks
+    return {k: v for k, v in flat.items() if k not in left_out and not k.startswith(own)}
+
+
 def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One run's entry in evaluation.json."""
     run = case.run
@@ -270,6 +282,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "recipe": run.config.recipe,
         "task": run.config.task.kind,
         "train_seed": case.train_seed,
+        "training": _training(run),
         "config_hash": run.info.config_hash,
         "origin": run.info.origin,
         "git_commit": run.info.git_commit,

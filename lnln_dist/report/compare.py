@@ -24,7 +24,8 @@ class Pair:
     p: float
     """After Holm's correction over all pairs of the comparison; nan where undefined."""
     improvement: float
-    """Probability that a training of the first beats one of the second; ties count half."""
+    """Probability that a training of the first beats one of the second; ties count half, nan with
+    fewer than two on a side."""
     effect: float
     """Hedges' g over training seeds; nan with fewer than two on a side."""
 
@@ -100,9 +101,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def improvement(first: Model, second: Model, sign: int) -> float:
-    """Mann and Whitney's U over the number of pairs of trainings."""
+    """Mann and Whitney's U over the number of pairs of trainings; nan with one on a side."""
     a, b = (sign * model.score_RK.mean(1) for model in (first, second))
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    if min(len(a), len(b)) < 2 or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return np.nan
     return float(stats.mannwhitneyu(a, b).statistic) / (len(a) * len(b))
 

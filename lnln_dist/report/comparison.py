@@ -1,7 +1,7 @@
 """A comparison of models as tables and words."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lnln_dist.report.compare import Pair, best, pairs
-from lnln_dist.report.models import Model, models_of
+from lnln_dist.report.models import Model, models_of, trained_differently
 from lnln_dist.report.read import metric_of, read
 
 
@@ -117,7 +117,13 @@ def _words(
         if a.seeds != b.seeds and min(len(a.score_RK), len(b.score_RK)) > 1
     }
     lines += [f"{a} and {b} have other training seeds: not paired by them" for a, b in unpaired]
+    if others := trained_differently(models):
+        lines.append(f"trained differently: {'; '.join(map(_setting, others, others.values()))}")
     return lines
+
+
+def _setting(key: str, values: Mapping[str, Sequence[str]]) -> str:
+    return f"{key} " + ", ".join(f"{value} ({', '.join(of)})" for value, of in values.items())
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Runs of one model as one row: mean over seeds with its interval, robustness, calibration."""
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,7 +98,7 @@ def models_of(runs: Sequence[RunScores], metric: str, *, seed: int = 0) -> list[
     Raises:
         UserError: predictions and scores of a run contradict each other.
     """
-    groups: dict[tuple[str, str], list[RunScores]] = {}
+    groups: dict[tuple[str, str, str], list[RunScores]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
     members = [sorted(g, key=lambda r: r.record["train_seed"] or 0) for g in groups.values()]
@@ -105,6 +106,30 @@ def models_of(runs: Sequence[RunScores], metric: str, *, seed: int = 0) -> list[
     sampled_BN = counts(np.random.default_rng([seed, samples]), DRAWS, samples)
     names = _names(members)
     return [_model(n, g, metric, sampled_BN, seed) for n, g in zip(names, members, strict=True)]
+
+
+def trained_differently(models: Sequence[Model]) -> dict[str, dict[str, list[str]]]:
+    """Settings of the training that differ between models: value -> names of the models.
+
+    Only those that all models whose evaluation holds them have; evaluations of before this was
+    written down and imported weights say nothing.
+    """
+    known = [(m.name, told) for m in models if (told := m.runs[0].record.get("training"))]
+    found: dict[str, dict[str, list[str]]] = {}
+    for key in known[0][1] if known else ():
+        if not all(key in told for _, told in known):
+            continue
+        values: dict[str, list[str]] = {}
+        for name, told in known:
+            values.setdefault(plain(told[key]), []).append(name)
+        if len(values) > 1:
+            found[key] = values
+    return found
+
+
+def plain(value: object) -> str:
+    """A setting's value as its YAML has it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _names(members: Sequence[list[RunScores]]) -> list[str]:

@@ -32,8 +32,8 @@ from lnln_dist.report.conditions import (
     error_by_length,
     outputs_of,
 )
-from lnln_dist.report.models import Model
-from lnln_dist.report.read import FILES
+from lnln_dist.report.models import Model, plain, trained_differently
+from lnln_dist.report.read import FILES, RunScores
 from lnln_dist.report.samples import Contents, Open, described, size_of
 from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.tables import Table
@@ -179,9 +179,17 @@ def provenance(found: Comparison) -> tuple[list[dict[str, str]], list[dict[str, 
         told = {key: _told(value) for key, value in run.summary.items()}
         evaluations.append({"folder": str(folder), **told, **hashes})
     keys = ("recipe", "train_seed", "config_hash", "data_hash", "origin", "git_commit", "folder")
+    others = trained_differently(found.compared)
+
+    def training(run: RunScores) -> dict[str, str]:
+        told = run.record.get("training") or {}
+        own = "; ".join(f"{key} {plain(told[key])}" for key in others if key in told)
+        return {"trained differently": own} if others else {}
+
     lines = [
         {"run": run.name, "model": model.name, "selected on": run.selected_on}
         | {key.replace("_", " "): _told(run.record.get(key)) for key in keys}
+        | training(run)
         | {"notes": "; ".join(run.record.get("notes", []))}
         for model in found.compared
         for run in model.runs

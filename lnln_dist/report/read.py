@@ -37,9 +37,10 @@ class RunScores:
     """What ``outputs`` found, by the cells' checkpoints: most scores have these in common."""
 
     @property
-    def group(self) -> tuple[str, str]:
+    def group(self) -> tuple[str, str, str]:
         """The same for runs that differ in the training seed alone."""
-        return self.protocol, str(self.record["group"])
+        checkpoint = str(self.summary.get("checkpoint", "best"))
+        return self.protocol, str(self.record["group"]), checkpoint
 
     @property
     def family(self) -> Family:

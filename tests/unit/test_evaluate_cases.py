@@ -70,6 +70,23 @@ def test_groups_ignore_the_seed_alone(tmp_path: Path, data: Path) -> None:
     assert groups[3] == "d"
 
 
+def test_another_code_or_teacher_is_another_group(tmp_path: Path, data: Path) -> None:
+    ways = [
+        {},
+        {"model_sha256": "a" * 64},
+        {"model_sha256": "b" * 64},
+        {"teacher_sha256": "a" * 64},
+        {"teacher_sha256": "b" * 64},
+    ]
+    runs = [
+        tiny_runs.write_tiny_run(tmp_path / str(i), data, seed=i, **info)
+        for i, info in enumerate([*ways, ways[1]])
+    ]
+    groups = [c.group for c in open_cases(runs, data=None, split="test", checkpoint="best")]
+    assert len(set(groups)) == len(ways)
+    assert groups[1] == groups[-1]
+
+
 def test_an_imported_run_needs_data_and_has_no_seed(tmp_path: Path, data: Path) -> None:
     run = tiny_runs.write_tiny_run(tmp_path / "a", data, origin="imported", data_hash=None)
     config = run / "config.yaml"

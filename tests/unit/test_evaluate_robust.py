@@ -255,6 +255,14 @@ def test_several_runs_and_the_summary(
     first, second, other = summary["runs"]
     assert [r["run"] for r in summary["runs"]] == ["one/run", "two/run", f"{tmp_path.name}/other"]
     assert first["group"] == second["group"] != other["group"]
+    assert first["training"] == second["training"]
+    assert (first["training"]["data.padding"], other["training"]["data.padding"]) == (
+        "batch",
+        "corpus",
+    )
+    assert first["training"]["train.epochs"] == 200
+    assert not {"train.seed", "data.path"} & set(first["training"])
+    assert not any(key.startswith(("model.", "loss.")) for key in first["training"])
     assert first["config_hash"] == Run(runs[0]).info.config_hash
     assert first["data_hash"] == first["trained_on"]["data_hash"]
     assert first["checkpoints"]["best"]["epoch"] == 3

@@ -63,3 +63,9 @@ def test_effect_is_hedges_g() -> None:
     expected = t * np.sqrt(2 / 3) * (1 - 3 / 15)
     assert effect(Scored(*a), Scored(*b), 1) == pytest.approx(expected)
     assert np.isnan(effect(Scored(1.0), Scored(*b), 1))
+
+
+def test_one_training_tells_no_probability_of_improvement() -> None:
+    assert np.isnan(improvement(Scored(1.0), Scored(2.0), 1))
+    assert np.isnan(improvement(Scored(1.0, 2.0), Scored(3.0), 1))
+    assert improvement(Scored(3.0, 4.0), Scored(1.0, 2.0), 1) == 1

@@ -11,6 +11,7 @@ from evaluations import LABEL, write_evaluation
 from lnln_dist.commands.compare import command
 from lnln_dist.errors import UserError
 from lnln_dist.report.comparison import compare, markdown, shown
+from lnln_dist.report.page import provenance
 
 RUNS = {
     f"{model}_{seed}": (model, seed, error)
@@ -214,3 +215,38 @@ def test_an_old_evaluation_without_a_label_range_takes_the_familys(tmp_path: Pat
     label = (LABEL / 3).astype(np.float32)
     where = write_evaluation(tmp_path / "e", runs, family="sims", label=label)
     assert compare([where], "acc5").models["mean"].notna().all()
+
+
+TWO = {"a": ("lnln", 1, 0.5), "b": ("text", 1, 0.9), "c": ("tfn", 1, 0.9)}
+
+
+def test_what_was_trained_differently_is_said_in_one_line(tmp_path: Path) -> None:
+    same = {"optim.lr": 1e-4, "noise.rate": None}
+    training = {
+        "lnln": {"train.epochs": 15, "select.metric": "mae", **same},
+        "text": {"train.epochs": 6, "select.metric": "corr", **same},
+        "tfn": {"train.epochs": 4, "select.metric": "mae", "later": 1, **same},
+    }
+    found = compare([write_evaluation(tmp_path / "e", TWO, training=training)])
+    assert [line for line in found.words if "trained differently" in line] == [
+        "trained differently: train.epochs 15 (lnln), 6 (text), 4 (tfn); select.metric mae (lnln, "
+        "tfn), corr (text)"
+    ]
+    _, runs = provenance(found)
+    assert [run["trained differently"] for run in runs] == [
+        "train.epochs 15; select.metric mae",
+        "train.epochs 6; select.metric corr",
+        "train.epochs 4; select.metric mae",
+    ]
+
+
+@pytest.mark.parametrize(
+    "training",
+    [None, {}, {"lnln": {"train.epochs": 15}}, {m: {"train.epochs": 4} for m in ("lnln", "tfn")}],
+)
+def test_a_training_that_is_alike_or_not_noted_is_passed_over(
+    training: dict[str, dict[str, int]] | None, tmp_path: Path
+) -> None:
+    found = compare([write_evaluation(tmp_path / "e", TWO, training=training)])
+    assert not any("trained differently" in line for line in found.words)
+    assert all("trained differently" not in run for run in provenance(found)[1])

@@ -59,3 +59,11 @@ def test_a_summary_of_another_shape_is_damaged(tmp_path: Path, content: str) -> 
     (one / "evaluation.json").write_text(content)
     with pytest.raises(UserError, match="is damaged"):
         read([one])
+
+
+def test_other_checkpoints_are_other_models(tmp_path: Path) -> None:
+    best = write_evaluation(tmp_path / "best", {"a1": ("lnln", 1, 0.5)}, checkpoint="best")
+    corr = write_evaluation(tmp_path / "corr", {"a2": ("lnln", 2, 0.9)}, checkpoint="corr")
+    old = write_evaluation(tmp_path / "old", {"a3": ("lnln", 3, 0.5)})
+    found = compare([best, corr, old]).models
+    assert found["training_seeds"].tolist() == [2, 1]
