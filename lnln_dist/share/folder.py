@@ -106,6 +106,12 @@ def _write_graphs(
             "a graph does not normalise its frames, as data.normalise asks: export without --onnx "
             "and --torch-export"
         )
+    if run.config.data.padding == "corpus":
+        # Such a network sees padding, and what it says depends on how much there is of it.
+        raise UserError(
+            "a graph pads to the longest of its batch, this model was trained with data.padding "
+            "corpus: export without --onnx and --torch-export"
+        )
     extras, vocabulary = find_spec(name).extras, encoder_vocabulary_size(run)
     if vocabulary is None:
         raise UserError(f"{run.encoder_folder}/config.json does not say its vocab_size")

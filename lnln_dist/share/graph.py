@@ -120,8 +120,11 @@ def trace(
             "without --onnx and --torch-export"
         )
     batch = Dim("batch")
-    places = [Dim(m, max=shapes.length(m)) for m in MODALITIES]
-    text, audio, vision = ({0: batch, 1: place} for place in places)
+    # One place at most (features pooled over a clip) leaves nothing to vary.
+    text, audio, vision = (
+        {0: batch} | ({1: Dim(m, max=longest)} if (longest := shapes.length(m)) > 1 else {})
+        for m in MODALITIES
+    )
     example = probe(
         shapes, 3, [min(7, shapes.length(m)) for m in MODALITIES], vocabulary=vocabulary
     )

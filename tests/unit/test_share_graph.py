@@ -1,6 +1,6 @@
 """The inference path as a graph: the network's numbers at any batch and length."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import networks
@@ -48,6 +48,14 @@ def test_every_model_is_a_graph_for_all_sizes(
     for size, *lengths in SIZES:
         inputs = graph.probe(SHAPES, size, lengths, vocabulary=VOCABULARY)
         assert graph.difference(network, extras, call, inputs) <= 1e-5
+
+
+def test_features_of_one_frame_are_a_graph() -> None:
+    shapes = replace(SHAPES, audio_length=1, vision_length=1)
+    network, extras = small("late_fusion")
+    program = graph.trace(network, shapes, extras, name="small", vocabulary=VOCABULARY)
+    inputs = graph.probe(shapes, 4, (5, 1, 1), vocabulary=VOCABULARY)
+    assert graph.difference(network, extras, program.module(), inputs) <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["lnln"])

@@ -200,6 +200,16 @@ def test_an_export_alone_predicts_in_a_fresh_process(
     np.testing.assert_array_equal(found.to_numpy(np.float32), expected.to_numpy())
 
 
+def test_a_model_that_sees_padding_has_no_graph(run: Path, tmp_path: Path) -> None:
+    """What it says depends on how far a batch is padded, which a graph leaves to its caller."""
+    own = tiny_runs.write_tiny_run(tmp_path / "run", run.parent / "data", padding="corpus")
+    model = load(own, cpu=True)
+    with pytest.raises(UserError, match=r"data\.padding corpus: export without --onnx"):
+        model.save_pretrained(tmp_path / "model", graphs=["model.pt2"])
+    assert not (tmp_path / "model").exists()
+    model.save_pretrained(tmp_path / "model")
+
+
 def test_an_export_of_an_export_is_the_same(exported: Path, tmp_path: Path) -> None:
     again = lnln_dist.Model.from_pretrained(exported)
     again.save_pretrained(tmp_path / "again")
