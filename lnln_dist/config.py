@@ -19,6 +19,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Spans = Annotated[int, Field(ge=1, le=64)]  # each is drawn on its own
 NoiseMode = Literal["uniform", "fixed"]
 NoisePattern = Literal["random", "block", "modality"]
 Place = Literal["anywhere", "start", "middle", "end"]
@@ -74,7 +75,7 @@ class ModalityNoise:
     """As `noise.pattern`."""
     place: Place | None = None
     """As `noise.place`."""
-    spans: Count | None = None
+    spans: Spans | None = None
     """As `noise.spans`."""
 
 
@@ -96,7 +97,7 @@ class NoiseConfig:
     """Erase independent places, contiguous blocks, or (with probability rate) the modality."""
     place: Place = "anywhere"
     """Where a block lies; for pattern block only."""
-    spans: Count = 1
+    spans: Spans = 1
     """Blocks per sequence, one in each of as many equal parts; for pattern block only."""
     shared: bool = False
     """Erase the frames of the erased tokens (by relative time), at the text's rate."""

@@ -12,7 +12,7 @@ def _parser() -> Parser:
     parser = make_parser(
         "compare",
         "Compare the models of one or more evaluations: means over training and noise seeds with "
-        "95 %% intervals, robustness, paired tests with Holm's correction, and what holds in "
+        "95 % intervals, robustness, paired tests with Holm's correction, and what holds in "
         "words, on the terminal (`report` writes the same as files). Runs that differ in the "
         "training seed alone count as one model. A .csv file of published scores is checked for "
         "swapped F1 and constant predictors instead.",
@@ -20,7 +20,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "results", nargs="+", metavar="RESULTS", help="folders that evaluate wrote, or a .csv file"
     )
-    parser.add_argument("--metric", default="mae", help="the score to compare (default mae)")
+    parser.add_argument("--metric", default="mae", help="the score to compare")
     parser.add_argument("--against", metavar="NAME", help="test all models against this one only")
     return parser
 

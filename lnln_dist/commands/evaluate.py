@@ -23,7 +23,7 @@ def _parser() -> Parser:
         "--protocol",
         default="paper",
         metavar="NAME|FILE",
-        help=f"what is erased (default paper): {', '.join(PROTOCOLS)}, or a YAML file of your own; "
+        help=f"what is erased: {', '.join(PROTOCOLS)}, or a YAML file of your own; "
         "the four options below change it, and results then say `custom of NAME`",
     )
     parser.add_argument(

@@ -18,7 +18,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("results", nargs="+", metavar="RESULTS", help="folders that evaluate wrote")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--metric", default="mae", help="the score to compare (default mae)")
+    parser.add_argument("--metric", default="mae", help="the score to compare")
     parser.add_argument("--against", metavar="NAME", help="test all models against this one only")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
     return parser

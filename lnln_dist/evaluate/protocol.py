@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from lnln_dist.compat.cider_noise import ALIGNED, CiderNoise, CiderPattern
 from lnln_dist.compat.cms_noise import CmsNoise, CmsPattern
 from lnln_dist.compat.official_noise import OfficialNoise
-from lnln_dist.config import MODALITIES, STRICT, Count, Modality, NoisePattern, Place, Share
+from lnln_dist.config import MODALITIES, STRICT, Count, Modality, NoisePattern, Place, Share, Spans
 from lnln_dist.data.noise import EvaluationNoise, Noise
 from lnln_dist.errors import UserError
 
@@ -29,6 +29,7 @@ PATTERNS: dict[Generator, tuple[Pattern, ...]] = {
     "cms": ("none", "random", "block", "mixed_burst"),
 }
 Condition = tuple[int, str, tuple[float, ...]]
+MOST_CELLS = 10_000  # of a protocol; each is a pass over the split
 NoiseSeed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -110,7 +111,7 @@ class Grid:
     """Groups of modalities that are erased together while the others stay whole."""
     places: tuple[Place, ...] = ("anywhere",)
     """Where a block lies (pattern block): without chance but for `anywhere`."""
-    spans: Count = 1
+    spans: Spans = 1
     """Blocks per sequence, one in each of as many equal parts (pattern block)."""
     shared: bool = False
     """Frames go with the token spoken at their time (pattern random or block)."""
@@ -207,6 +208,12 @@ class Protocol:
                 )
             if any(set(group) <= set(self.absent) for group in grid.modalities):
                 raise ValueError("modalities: a group has nothing that is present")
+        groups = [len(g.modalities) * len(g.places) * max(len(g.rates), 1) for g in self.grids]
+        if (count := sum(groups) * len(self.seeds)) > MOST_CELLS:  # before they unfold
+            raise ValueError(
+                f"{count} cells (conditions times seeds), the most is {MOST_CELLS}: give fewer "
+                "rates, groups, places or seeds"
+            )
         conditions = [cell for grid in self.grids for cell in grid.conditions(self.absent)]
         for cell in conditions:
             common = self.generator == "cider" and cell.erasure.pattern not in (RANDOM, "RMFM_same")

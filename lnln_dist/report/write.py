@@ -1,5 +1,6 @@
 """A report as one folder: the page, Markdown, LaTeX, CSV and figures of the same tables."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -150,10 +151,21 @@ def _write_figures(folder: Path, found: Comparison, data: dict[str, Any]) -> Non
             figures.save(figures.completeness(tables), folder, f"completeness{suffix}")
         last = sum(c["mean"] for c in part["conditions"]) - 1
         told = zip(part["models"], part["classes"], part["confusion"] or [], strict=False)
-        for name, classes, by_condition in told:
+        safe = file_names(part["models"])
+        for name, (_, classes, by_condition) in zip(safe, told, strict=False):
             made = figures.confusion(np.array(by_condition[last], np.float64), classes)
-            safe = "".join(c if c.isalnum() else "-" for c in name)
-            figures.save(made, folder, f"confusion_{safe}{suffix}")
+            figures.save(made, folder, f"confusion_{name}{suffix}")
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Short names without odd characters; the same ones, whatever their case, get numbers."""
+    found: list[str] = []
+    for name in names:
+        short = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)[:60]
+        tries = (short if n == 1 else f"{short}_{n}" for n in itertools.count(1))
+        taken = {one.lower() for one in found}
+        found.append(next(one for one in tries if one.lower() not in taken))
+    return found
 
 
 def _curves(models: Sequence[Model], metric: str) -> Figure:

@@ -17,7 +17,9 @@ def test_settings_are_dotted_with_underscores_and_options_have_dashes(
     with pytest.raises(SystemExit) as left:
         dispatch([verb, "--help"])
     assert left.value.code == 0
-    options = set(re.findall(r"^ +(--[\w.-]+)", capsys.readouterr().out, re.M))
+    shown = capsys.readouterr().out
+    assert "%%" not in shown and not re.search(r"\(default \S+\)", " ".join(shown.split()))
+    options = set(re.findall(r"^ +(--[\w.-]+)", shown, re.M))
     assert "--debug" in options and "--out" not in options
     settings = {option for option in options if "." in option}
     assert bool(settings) == (verb in ("train", "doctor"))

@@ -223,3 +223,12 @@ def test_the_definition_is_said_in_one_line() -> None:
     raised = Protocol(name="own", version=2, grids=(Grid(pattern="none"),))
     assert raised.title == "own v2"
     assert PROTOCOLS["paper"].title == "paper"
+
+
+def test_what_would_take_for_ever_is_refused() -> None:
+    with pytest.raises(ValidationError, match="spans"):
+        Grid(pattern="block", rates=(0.5,), spans=65)
+    one = Grid(pattern="random", rates=(0.5, 0.6))
+    assert len(Protocol(name="x", grids=(one,), seeds=tuple(range(5000))).cells()) == 10_000
+    with pytest.raises(ValidationError, match=r"10002 cells .* the most is 10000: give fewer"):
+        Protocol(name="x", grids=(one,), seeds=tuple(range(5001)))

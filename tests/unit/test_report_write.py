@@ -12,6 +12,7 @@ from evaluations import write_evaluated_data, write_evaluation
 from lnln_dist.commands.report import command
 from lnln_dist.errors import UserError
 from lnln_dist.report import page
+from lnln_dist.report.write import file_names
 
 HOSTILE = ["</script><img src=x onerror=alert(1)>", "<!-- <script> good film", "plain \u2028 bad"]
 RUNS = {
@@ -176,3 +177,10 @@ def test_a_missing_package_is_one_line(
     told = rf"report needs {package.split('.')[0]}: pip install 'lnln-dist\[report\]'"
     with pytest.raises(UserError, match=told):
         command([str(results), "--output", str(tmp_path / "out")])
+
+
+def test_no_figure_takes_the_file_of_another() -> None:
+    names = file_names(["a b", "a-b", "A-B", "a" * 250, "a" * 251, "b", "\u00df" * 200])
+    assert names[:3] == ["a-b", "a-b_2", "A-B_3"]
+    assert len({name.lower() for name in names}) == len(names)
+    assert max(len(name.encode()) for name in names) < 70

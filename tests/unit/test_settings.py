@@ -61,6 +61,7 @@ def test_a_file_that_is_its_own_base(tmp_path: Path) -> None:
         ("noise: {mode: fixed}", "noise: mode fixed needs a rate for text"),
         ("noise: {rate: 0.5}", "noise: rate has no effect in mode uniform"),
         ("noise: {spans: 2}", "noise: place and spans have no effect in pattern random .text"),
+        ("noise: {pattern: block, spans: 65}", "noise.spans: .*less than or equal to 64, got 65"),
         ("noise: {audio: {place: end}}", "noise: place and spans have no effect .*audio"),
         ("noise: {shared: true, audio: {maximum: 0.1}}", "noise: shared gives audio the noise of"),
         ("noise: {shared: true, pattern: modality}", "noise: shared needs places"),
