@@ -44,7 +44,7 @@ def test_the_same_shards_as_by_processes(tmp_path, command: Command) -> None:
 
 
 def test_what_a_task_may_do() -> None:
-    from lnln_dist.sweep.tune.cluster import cluster
+    from lnln_dist.sweep.tune.cluster import QUIET, cluster
     from lnln_dist.sweep.tune.tasks import spread
 
     def answer(item: int, base: int) -> str | None:  # in here: the workers know no such module
@@ -54,11 +54,14 @@ def test_what_a_task_may_do() -> None:
             raise ConfigError("wrong")
         return None if item < 2 else str(base + item)
 
+    before = set(os.environ)
     with cluster(None, cpus=1) as ray:
         ends = dict(spread(ray, answer, [0, 1, 2, 3, 4], 10, crashed="crashed"))
         assert ends == {0: None, 1: None, 2: "12", 3: "crashed", 4: "14"}
         with pytest.raises(ConfigError, match="wrong"):
             list(spread(ray, answer, [5], 10, crashed="crashed"))
+    # A script's own experiments, later in this process, have Tune's loggers.
+    assert not (set(os.environ) - before) & set(QUIET)
 
 
 def test_workers_are_of_this_machine(command: Command) -> None:

@@ -22,7 +22,7 @@ REACH_S = 10.0  # for a cluster's address to take a connection
 OBJECT_STORE = 80 * 2**20  # bytes, about the least Ray takes: trials exchange next to nothing
 
 
-# Read by Ray when it is imported or started; a user's own values win.
+# Read by Ray when it is imported or started or runs trials; a user's own values win.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -30,6 +30,7 @@ QUIET = {
     "RAY_DEDUP_LOGS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # a trial's run folder has its own events
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # Tune's state is not needed to resume
+    "TUNE_MAX_PENDING_TRIALS_PG": "16",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -109,16 +110,27 @@ def check_launch(environment: Mapping[str, str]) -> None:
         )
 
 
-def import_ray() -> Any:
-    """Ray, set up as suits a sweep's driver; scripts of one's own keep Ray's ways."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+@contextlib.contextmanager
+def quiet_ray() -> Iterator[Any]:
+    """Ray, set up as suits a sweep's driver while the block lasts.
+
+    Scripts of one's own, in the same process and later, keep Ray's ways.
+
+    Raises:
+        UserError: Ray is not installed.
+    """
+    added = {name: value for name, value in QUIET.items() if name not in os.environ}
+    os.environ.update(added)
     try:
-        import ray
-        import ray.tune
-    except ImportError as err:
-        raise UserError("a sweep needs Ray: pip install 'lnln-dist[ray]'") from err
-    return ray
+        try:
+            import ray
+            import ray.tune
+        except ImportError as err:
+            raise UserError("a sweep needs Ray: pip install 'lnln-dist[ray]'") from err
+        yield ray
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 @contextlib.contextmanager
@@ -134,7 +146,6 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     """
     check_launch(os.environ)
     scrub(os.environ)
-    ray = import_ray()
     from joblib import cpu_count
 
     address = address or os.environ.get("RAY_ADDRESS")
@@ -149,18 +160,19 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
             "object_store_memory": OBJECT_STORE,
             "include_dashboard": False,
         }
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as err:
-        where = address or "on this machine"
-        raise UserError(
-            f"no Ray cluster {where}: {' '.join(str(err).split())[:300]} (is it running, and is "
-            "RAY_AUTH_MODE the same here and there?)"
-        ) from err
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    with quiet_ray() as ray:
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as err:
+            where = address or "on this machine"
+            raise UserError(
+                f"no Ray cluster {where}: {' '.join(str(err).split())[:300]} (is it running, and "
+                "is RAY_AUTH_MODE the same here and there?)"
+            ) from err
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:

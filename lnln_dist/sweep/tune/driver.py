@@ -1,6 +1,5 @@
 """A study's trials on Ray Tune, from the first to the last decision."""
 
-import os
 import shutil
 import signal
 import time
@@ -35,7 +34,6 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
         shutil.rmtree(scratch, ignore_errors=True)
     need = sweep.resources
     feed = Feed(study, lambda: capacity(living_nodes(ray), need).slots)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "16"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(

@@ -14,7 +14,7 @@ from lnln_dist.sweep import axes
 from lnln_dist.sweep.space import Setting, Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import Axis, NativeConfig, SweepConfig
-from lnln_dist.sweep.tune.cluster import import_ray
+from lnln_dist.sweep.tune.cluster import quiet_ray
 
 SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule")
 UNFIT = {
@@ -43,13 +43,13 @@ def check(sweep: SweepConfig) -> None:
     Raises:
         ConfigError: names the key.
     """
-    import_ray()
-    given = sweep.screen.scheduler
-    if isinstance(given, NativeConfig):
-        _arguments(_scheduler(given), given.arguments, f"screen.scheduler: {given.ray}")
-    if sweep.search.proposes:
-        _searcher_class(sweep)
-    callbacks(sweep)
+    with quiet_ray():
+        given = sweep.screen.scheduler
+        if isinstance(given, NativeConfig):
+            _arguments(_scheduler(given), given.arguments, f"screen.scheduler: {given.ray}")
+        if sweep.search.proposes:
+            _searcher_class(sweep)
+        callbacks(sweep)
 
 
 def scheduler(sweep: SweepConfig, study: Study) -> Callable[[], Any] | None:
