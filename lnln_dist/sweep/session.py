@@ -17,7 +17,7 @@ from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import SweepConfig
 from lnln_dist.sweep.trial import Program
-from lnln_dist.train.claim import check_scores
+from lnln_dist.train.against_data import check_scores
 
 ROWS = 40  # settings listed by a dry run
 

@@ -15,8 +15,9 @@ from lnln_dist.errors import ConfigError, PreemptedError
 from lnln_dist.files import held
 from lnln_dist.runtime import Runtime
 from lnln_dist.runtime.launcher import check_variables
+from lnln_dist.train.against_data import check_against_data
 from lnln_dist.train.checkpoint import TrainState
-from lnln_dist.train.claim import WAIT_S, check_against_data, claim
+from lnln_dist.train.claim import WAIT_S, claim
 from lnln_dist.train.consistency import check_equal_on_ranks, facts_of
 from lnln_dist.train.leaving import (
     Notice,
