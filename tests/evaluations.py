@@ -42,13 +42,14 @@ def write_evaluation(
     hardness_sd: float = 0.5,
     alarms: Sequence[str] = (),
     training: Mapping[str, Mapping[str, Any]] | None = None,
+    base: str = "paper",
     **summary: Any,
 ) -> Path:
     """Runs by name: (model, training seed, error), whose predictions are off by about ``error``.
 
     Two models with the same seeds meet the same difficulties, so that their difference is small
     beside either's spread. ``slope``: of the completeness that is predicted, if any;
-    ``training``: settings by model, where they are noted;
+    ``training``: settings by model, where they are noted; ``base``: protocol of the conditions;
     ``data``: folder of the evaluated data, if there are any (``write_evaluated_data``).
     """
     results, records = Results(), []
@@ -58,9 +59,7 @@ def write_evaluation(
         "folder": summary.pop("run_folder", ""),
         "dataset": summary.pop("dataset", "demo"),
     }
-    protocol = customised(
-        PROTOCOLS["paper"], rates=rates, seeds=seeds, absent=absent, missing=missing
-    )
+    protocol = customised(PROTOCOLS[base], rates=rates, seeds=seeds, absent=absent, missing=missing)
     cells = protocol.cells()
     split = _Split(label)
     about = {"split": "test", "protocol": "paper", "data_hash": "d", "family": "mosi", **summary}

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,7 +170,7 @@ def _model(
         for c, condition in enumerate(itertools.islice(conditions, at_RKC.shape[2]))
     }
     whole = resampled(at_RKC.mean(2), drawn_BRKC.mean(3), weights, samples)
-    rates, macro = _rates(runs, metric)
+    rates, macro = _rates(runs, metric, {pattern for pattern, _ in curve})
     return Model(
         name=name,
         protocol=runs[0].protocol,
@@ -212,17 +212,20 @@ def _score(
     return np.where(np.isnan(told), np.nan, at_KC), drawn_BKC
 
 
-def _rates(runs: Sequence[RunScores], metric: str) -> tuple[dict[float, float], float]:
-    """Rate -> mean over all seeds, and the mean over the other patterns."""
+def _rates(
+    runs: Sequence[RunScores], metric: str, in_mean: Collection[str]
+) -> tuple[dict[float, float], float]:
+    """Rate -> mean over all seeds, of the one pattern in the mean, and the mean over the others."""
+    main = next(iter(in_mean)) if len(in_mean) == 1 else RANDOM
     tables = [run.metrics[run.metrics["metric"] == metric] for run in runs]
     means = [
         t.groupby(["pattern", "rate"])["value"].agg(lambda v: v.mean(skipna=False)) for t in tables
     ]
     cells = sum(means[1:], means[0]) / len(means)
     table = cells.reset_index()
-    rates = table[table["pattern"] == RANDOM]
+    rates = table[table["pattern"] == main]
     curve = dict(zip(rates["rate"].tolist(), rates["value"].tolist(), strict=True))
-    others = table.loc[table["pattern"] != RANDOM, "value"].tolist()
+    others = table.loc[table["pattern"] != main, "value"].tolist()
     return curve, float(np.mean(others)) if others else np.nan
 
 

@@ -1,5 +1,6 @@
 """The tables of a report, once for all its forms: numbers for CSV, text for what is read."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -36,12 +37,18 @@ def tables_of(found: Comparison, by_metric: Mapping[str, Sequence[Model]]) -> li
     arrow = "higher is better" if DIRECTION[found.metric] > 0 else "lower is better"
     note = f"{found.metric}, {arrow}; 95 % intervals over samples and seeds; * where a lead holds"
     pair_note = "positive differences: the first is better; p after Holm's correction"
+    by_protocol: dict[str, list[Model]] = {}
+    for model in found.compared:
+        by_protocol.setdefault(model.protocol, []).append(model)
+    several = len(by_protocol) > 1  # each has conditions of its own
+    safe = zip(by_protocol.values(), by_protocol, file_names(list(by_protocol)), strict=True)
+    parts = [(own, (name, file) if several else None) for own, name, file in safe]
     made = [
         Table("models", "Models", note, found.models, shown(found.models)),
         Table("pairs", "Paired tests", pair_note, found.pairs, shown(found.pairs)),
         _scores(by_metric),
-        _rates(found),
-        _patterns(found),
+        *(_rates(models, found.metric, more) for models, more in parts),
+        *(_patterns(models, found.metric, more) for models, more in parts),
         _published(found.compared[0].runs[0], list(by_metric)),
     ]
     return [table for table in made if not table.numbers.empty]
@@ -72,31 +79,39 @@ def _scores(by_metric: Mapping[str, Sequence[Model]]) -> Table:
     return Table("scores", "All scores", note, pd.DataFrame(rows), pd.DataFrame(text))
 
 
-def _rates(found: Comparison) -> Table:
+def _rates(models: Sequence[Model], metric: str, protocol: tuple[str, str] | None) -> Table:
     rows = [
         _names(m) | {Condition(*at).name: point.value for at, point in m.curve.items()}
-        for m in found.compared
+        for m in models
     ]
-    table = pd.DataFrame(rows)
-    note = f"{found.metric}, mean over training and noise seeds"
-    return Table("rates", f"{found.metric} by condition", note, table, _digits(table))
+    note = f"{metric}, mean over training and noise seeds"
+    return _of_protocol("rates", f"{metric} by condition", note, rows, protocol)
 
 
-def _patterns(found: Comparison) -> Table:
+def _patterns(models: Sequence[Model], metric: str, protocol: tuple[str, str] | None) -> Table:
     """What stands beside the conditions of the mean."""
     rows: list[dict[str, Any]] = []
-    for model in found.compared:
+    for model in models:
         scores = pd.concat(run.metrics for run in model.runs)
-        scores = scores[(scores["metric"] == found.metric) & (scores["pattern"] != RANDOM)]
+        scores = scores[(scores["metric"] == metric) & (scores["pattern"] != RANDOM)]
         cells = scores.groupby(["pattern", "rate"], sort=False)["value"].mean().reset_index()
         found_at = map(Condition, cells["pattern"], cells["rate"])
         others = dict(zip(found_at, cells["value"], strict=True))
         values = {at.name: v for at, v in others.items() if at not in model.curve}
         if values:
             rows.append(_names(model) | values)
+    note = f"{metric}; these conditions are not in the mean"
+    return _of_protocol("patterns", "Beside the mean", note, rows, protocol)
+
+
+def _of_protocol(
+    name: str, title: str, note: str, rows: list[dict[str, Any]], protocol: tuple[str, str] | None
+) -> Table:
+    """A table of conditions; ``protocol``: its name, and in files, where there are others."""
     table = pd.DataFrame(rows)
-    note = f"{found.metric}; these conditions are not in the mean"
-    return Table("patterns", "Beside the mean", note, table, _digits(table))
+    if protocol:
+        name, title = f"{name}_{protocol[1]}", f"{title}, protocol {protocol[0]}"
+    return Table(name, title, note, table, _digits(table))
 
 
 def _published(run: RunScores, metrics: Sequence[str]) -> Table:
@@ -118,6 +133,17 @@ def _published(run: RunScores, metrics: Sequence[str]) -> Table:
         f"{HELD_AGAINST}"
     )
     return Table("published", "Published numbers", note, table, text)
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Short names without odd characters; the same ones, whatever their case, get numbers."""
+    found: list[str] = []
+    for name in names:
+        short = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)[:60]
+        tries = (short if n == 1 else f"{short}_{n}" for n in itertools.count(1))
+        taken = {one.lower() for one in found}
+        found.append(next(one for one in tries if one.lower() not in taken))
+    return found
 
 
 def _digits(table: pd.DataFrame, digits: int = 4, finer: Sequence[str] = ()) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """A report as one folder: the page, Markdown, LaTeX, CSV and figures of the same tables."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from lnln_dist.metrics import DIRECTION
 from lnln_dist.report import figures
 from lnln_dist.report.comparison import Comparison, compare, markdown
 from lnln_dist.report.conditions import Condition, metrics_of
+from lnln_dist.report.latex import latex
 from lnln_dist.report.models import Model, models_of
 from lnln_dist.report.page import data_of, render, runs_title
 from lnln_dist.report.samples import Open
-from lnln_dist.report.seeds import RANDOM
-from lnln_dist.report.tables import Table, tables_of
+from lnln_dist.report.tables import Table, file_names, tables_of
 
 PAGE = "report.html"  # makes a folder a report
 
@@ -61,6 +60,8 @@ def write(
     with atomic_folder(target, overwrite=overwrite) as folder:
         _write_figures(folder / "figures", found, data)
         _write_tables(folder, found, tables, words, command)
+        tex = latex(by_metric, metric, [*words, *_alarms(found)])
+        (folder / "report.tex").write_text(tex, encoding="utf-8")
         page = render(found, tables, data, words=words, command=command)
         (folder / PAGE).write_text(page, encoding="utf-8")
     return found
@@ -124,22 +125,24 @@ def _drop(model: Model) -> float:
 def _write_tables(
     folder: Path, found: Comparison, tables: Sequence[Table], words: Sequence[str], command: str
 ) -> None:
-    lines = [*words, *(f"alarm: {line}" for line in found.alarms)]
+    lines = [*words, *_alarms(found)]
     md = f"# {runs_title(found)}: {found.metric}\n\n" + "".join(f"- {line}\n" for line in lines)
-    tex = "% needs \\usepackage{booktabs}\n" + "".join(f"% {line}\n" for line in lines)
     for table in tables:
         table.numbers.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
         md += f"\n## {table.title}\n{table.note}\n\n{markdown(table.text)}"
-        tex += f"\n% {table.title}: {table.note}\n{table.text.to_latex(index=False, escape=True)}"
     md += f"\nMade with `{command}`\n"
     (folder / "report.md").write_text(md, encoding="utf-8")
-    (folder / "report.tex").write_text(tex, encoding="utf-8")
+
+
+def _alarms(found: Comparison) -> list[str]:
+    return [f"alarm: {line}" for line in found.alarms]
 
 
 def _write_figures(folder: Path, found: Comparison, data: dict[str, Any]) -> None:
     folder.mkdir()
-    for number, part in enumerate(data["protocols"], 1):
-        suffix = f"_{number}" if len(data["protocols"]) > 1 else ""
+    protocols = [part["name"] for part in data["protocols"]]
+    suffixes = [f"_{name}" for name in file_names(protocols)] if len(protocols) > 1 else [""]
+    for suffix, part in zip(suffixes, data["protocols"], strict=True):
         models = [m for m in found.compared if m.protocol == part["name"]]
         figures.save(_curves(models, found.metric), folder, f"{found.metric}{suffix}")
         rates = [c["rate"] for c in part["conditions"]]
@@ -157,20 +160,9 @@ def _write_figures(folder: Path, found: Comparison, data: dict[str, Any]) -> Non
             figures.save(made, folder, f"confusion_{name}{suffix}")
 
 
-def file_names(names: Sequence[str]) -> list[str]:
-    """Short names without odd characters; the same ones, whatever their case, get numbers."""
-    found: list[str] = []
-    for name in names:
-        short = "".join(c if c.isascii() and c.isalnum() else "-" for c in name)[:60]
-        tries = (short if n == 1 else f"{short}_{n}" for n in itertools.count(1))
-        taken = {one.lower() for one in found}
-        found.append(next(one for one in tries if one.lower() not in taken))
-    return found
-
-
 def _curves(models: Sequence[Model], metric: str) -> Figure:
     conditions = [Condition(*at) for at in models[0].curve]
-    random = all(at.pattern == RANDOM for at in conditions)
+    one = len({at.pattern for at in conditions}) == 1  # so the conditions are its rates
     points = {model.name: list(model.curve.values()) for model in models}
     return figures.curves(
         {
@@ -178,7 +170,7 @@ def _curves(models: Sequence[Model], metric: str) -> Figure:
             for name, own in points.items()
         },
         metric,
-        rates=[at.rate for at in conditions] if random else None,
+        rates=[at.rate for at in conditions] if one else None,
         names=[at.name for at in conditions],
         floor=models[0].floor,
     )

@@ -44,6 +44,20 @@ def test_rows_agree_with_the_scores_of_the_evaluation(folder: Path) -> None:
     assert (found["constant"] == floor).all()
 
 
+@pytest.mark.parametrize("base", ["block", "aligned"])
+def test_one_pattern_at_several_rates_has_their_robustness(base: str, tmp_path: Path) -> None:
+    runs = {"a": ("good", 1, 0.5)}
+    folder = write_evaluation(tmp_path / "r", runs, base=base, rates=(0.1, 0.5, 0.9))
+    row = compare([folder]).models.iloc[0]
+    scores = pd.read_csv(folder / "metrics.csv").query("metric == 'mae'")
+    by_rate = scores.groupby("rate_text")["value"].mean()
+    assert row["drop"] == pytest.approx(by_rate[0.9] - by_rate[0.1])
+    assert row["worst"] == pytest.approx(by_rate[0.9])
+    area = 0.5 * (by_rate[0.1] + 2 * by_rate[0.5] + by_rate[0.9]) * 0.4 / 0.8
+    assert row["area"] == pytest.approx(area)
+    assert "patterns" not in row  # nothing stands beside them
+
+
 def test_what_holds_is_said_and_what_does_not(folder: Path) -> None:
     found = compare([folder])
     words = "\n".join(found.words)
