@@ -16,7 +16,7 @@ from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.shards import Split
 from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.evaluate.protocol import Cell
-from lnln_dist.files import atomic_folder
+from lnln_dist.files import alone, atomic_folder
 from lnln_dist.report.seeds import CONSTANT
 
 SUMMARY = "evaluation.json"  # makes a folder an evaluation; written last
@@ -131,7 +131,7 @@ class Results:
         Raises:
             UserError: the folder exists or cannot be written.
         """
-        with atomic_folder(target, overwrite=overwrite) as folder:
+        with alone(target), atomic_folder(target, overwrite=overwrite) as folder:
             self.metrics().to_csv(folder / "metrics.csv", index=False, lineterminator="\n")
             # What only some runs' models tell is missing for the others.
             table = pa.concat_tables(self._tables, promote_options="default").unify_dictionaries()

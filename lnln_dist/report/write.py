@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lnln_dist.errors import UserError
-from lnln_dist.files import atomic_folder
+from lnln_dist.files import alone, atomic_folder
 from lnln_dist.metrics import DIRECTION
 from lnln_dist.report import figures
 from lnln_dist.report.comparison import Comparison, compare, markdown
@@ -57,7 +57,7 @@ def write(
     tables = tables_of(found, by_metric)
     data = data_of(found, by_metric, open_data)
     words = [*lead(found), *found.words]
-    with atomic_folder(target, overwrite=overwrite) as folder:
+    with alone(target), atomic_folder(target, overwrite=overwrite) as folder:
         _write_figures(folder / "figures", found, data)
         _write_tables(folder, found, tables, words, command)
         tex = latex(by_metric, metric, [*words, *_alarms(found)])

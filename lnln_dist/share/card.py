@@ -43,6 +43,7 @@ class Scores(NamedTuple):
     command: str  # makes them again
     scores: list[Score]
     by_condition: pd.DataFrame  # conditions down, by their names; scores across
+    alarms: list[str]  # that the evaluation raised for these weights
 
     @property
     def terms(self) -> str:
@@ -103,6 +104,7 @@ def read_scores(results: Path, weights_sha256: str) -> Scores:
             command=_command(results),
             scores=scores,
             by_condition=table,
+            alarms=[line.removeprefix(f"{run.name}: ") for line in run.alarms],
         )
     raise UserError(
         f"--results {results}: no run there has the weights that are exported: evaluate this run "
@@ -234,11 +236,13 @@ def _scores(scores: Scores) -> str:
         f"| {name} | {' | '.join(map(_number, values))} |\n"
         for name, *values in scores.by_condition.itertuples()
     )
+    alarms = "".join(f"- **{line}**\n" for line in scores.alarms)
+    alarms = alarms and f"The evaluation raised alarms:\n{alarms}\n"
     return f"""## Scores
 On {scores.dataset} ({scores.samples} samples, data {scores.data_hash[:12]}): {scores.terms}. The \
 interval is over samples and noise seeds; another training would differ by more.
 
-| score | mean | 95 % interval | best constant |
+{alarms}| score | mean | 95 % interval | best constant |
 |---|---|---|---|
 {rows}
 | condition | {" | ".join(names)} |

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lnln_dist import settings
 from lnln_dist.errors import UserError
 from lnln_dist.evaluate.load import WEIGHTS, encoder_vocabulary_size, weights_sha256
-from lnln_dist.files import atomic_folder
+from lnln_dist.files import alone, atomic_folder
 from lnln_dist.runs import EXPORT, EXPORTED_WEIGHTS, Run
 from lnln_dist.share import graph
 from lnln_dist.share.card import eval_results, model_card, read_scores
@@ -62,7 +62,7 @@ def write_export(
         raise UserError(f"{target} exists: choose another folder, remove it or pass --overwrite")
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     scores = None if results is None else read_scores(results, weights_sha256(state))
-    with atomic_folder(target, overwrite=overwrite) as folder:
+    with alone(target), atomic_folder(target, overwrite=overwrite) as folder:
         _write_model(run, folder, state, note)
         (folder / "README.md").write_text(model_card(run, note, scores), encoding="utf-8")
         if scores is not None:

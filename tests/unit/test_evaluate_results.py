@@ -80,7 +80,10 @@ def test_predictions_read_back(tmp_path: Path, results: Results) -> None:
 
 
 def test_the_summary_is_plain_json(tmp_path: Path, results: Results) -> None:
+    left = tmp_path / ".pending-out-77-0123abcd"  # by a process that was killed
+    left.mkdir()
     results.write(tmp_path / "out", {"a": [{"b": float("nan")}, 1.5]}, overwrite=False)
+    assert not left.exists()
     text = (tmp_path / "out" / "evaluation.json").read_text()
     assert json.loads(text) == {"a": [{"b": None}, 1.5]}
 

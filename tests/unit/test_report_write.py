@@ -152,7 +152,10 @@ def test_protocols_stand_apart(results: Path, tmp_path: Path) -> None:
         write_evaluation(tmp_path / name, runs, protocol=name, seeds=seeds)
         for name, seeds in (("paper", (1, 2)), ("official", (1111,)))
     ]
+    left = tmp_path / ".pending-out-77-0123abcd"  # by a process that was killed
+    left.mkdir()
     command([*map(str, both), "--output", str(tmp_path / "out")])
+    assert not left.exists()
     read = _Reader((tmp_path / "out" / "report.html").read_text())
     assert [p["name"] for p in json.loads(read.json)["protocols"]] == ["paper", "official"]
     names = {p.name for p in (tmp_path / "out").rglob("*")}

@@ -1,6 +1,7 @@
 """The model card and the scores in it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,19 @@ def test_scores_stand_in_the_card_and_for_the_hub(place: Path, tmp_path: Path) -
     assert "95 % interval" in (entry.notes or "")
 
 
+def test_alarms_of_these_weights_stand_in_the_card(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "results", tmp_path / "results")
+    path = tmp_path / "results" / "evaluation.json"
+    summary = json.loads(path.read_text())
+    summary["alarms"] = ["a: one class is never told", "b: completeness does not follow the rate"]
+    path.write_text(json.dumps(summary))
+    model = load(place / "b", cpu=True)
+    model.save_pretrained(tmp_path / "model", results=tmp_path / "results")
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert "- **completeness does not follow the rate**\n" in text
+    assert "never told" not in text
+
+
 def test_scores_of_other_weights_are_refused(place: Path, tmp_path: Path) -> None:
     model = load(place / "a", cpu=True)
     next(model.network.parameters()).data.add_(1)
@@ -66,7 +80,10 @@ def test_scores_of_other_weights_are_refused(place: Path, tmp_path: Path) -> Non
 
 
 def test_without_scores_the_card_says_so(place: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".pending-model-77-0123abcd"  # by a process that was killed
+    left.mkdir()
     load(place / "a", cpu=True).save_pretrained(tmp_path / "model")
+    assert not left.exists()
     text = (tmp_path / "model" / "README.md").read_text()
     assert "None were given" in text
     assert not (tmp_path / "model" / ".eval_results").exists()
