@@ -153,7 +153,7 @@ class Run:
         path = self.folder / "best" / f"{name}.safetensors"
         if self.exported and name == "best":
             path = self.folder / EXPORTED_WEIGHTS
-        if not path.is_file():
+        if name not in self.best_names() or not path.is_file():  # a name, no way out of the folder
             raise CheckpointError(
                 f"{path}: no such checkpoint (has training finished an epoch?); kept here: "
                 f"{', '.join(self.best_names()) or 'none'}"

@@ -60,6 +60,8 @@ def write_export(
     """
     if target.exists() and not (overwrite and (target / EXPORT).is_file()):
         raise UserError(f"{target} exists: choose another folder, remove it or pass --overwrite")
+    if unknown := sorted(set(graphs) - {graph.ONNX, graph.TORCH}):
+        raise UserError(f"graphs: {', '.join(unknown)}: choose of {graph.ONNX}, {graph.TORCH}")
     state = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     scores = None if results is None else read_scores(results, weights_sha256(state))
     with alone(target), atomic_folder(target, overwrite=overwrite) as folder:

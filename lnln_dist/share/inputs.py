@@ -37,6 +37,7 @@ class Given:
     def __init__(
         self, text: Any, audio: Any, vision: Any, *, shapes: InputShapes, tokenizer: TextTokenizer
     ) -> None:
+        _check_indexes({"text": text, "audio": audio, "vision": vision})
         given = {"text": _sentences(text), "audio": _clips(audio), "vision": _clips(vision)}
         counts = {m: len(values) for m, values in given.items() if values is not None}
         if len(set(counts.values())) != 1:
@@ -118,9 +119,23 @@ class Given:
         return found
 
 
+def _check_indexes(given: Mapping[str, Any]) -> None:
+    """Samples are paired by their places: Series that are in different orders would be mixed up."""
+    series = {m: values for m, values in given.items() if isinstance(values, pd.Series)}
+    for name, values in series.items():
+        first = next(iter(series))
+        if not values.index.equals(series[first].index):
+            raise DataError(
+                f"{first} and {name} are Series with different indexes: pass "
+                f"{name}.reindex({first}.index), or lists if their orders are the same"
+            )
+
+
 def _sentences(text: Any) -> list[str | None] | None:
     if text is None:
         return None
+    if not isinstance(text, str | list | tuple | pd.Series | np.ndarray) or np.ndim(text) > 1:
+        raise DataError(f"text is a {type(text).__name__}: give a sentence, or a list of them")
     found: list[str | None] = []
     for row, sentence in enumerate([text] if isinstance(text, str) else list(text)):
         missing = sentence is None or sentence is pd.NA or sentence != sentence  # nan

@@ -68,6 +68,13 @@ class Model:
         self._runtime = runtime
         self._tokenizer: TextTokenizer | None = None
 
+    def __repr__(self) -> str:
+        low, high = self.run.info.label_range
+        told = [f"{key} {self.note[key]}" for key in ("epoch", "selected_on") if key in self.note]
+        what = f"{self.run.config.model.name} of {self.run.folder}"
+        of_data = f"{self.run.info.dataset}, labels in [{low:g}, {high:g}]"
+        return f"<{what} ({', '.join(told) or 'imported'}): {of_data}>"
+
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> "Model":
         """As ``load``: a folder on this machine, nothing is fetched."""
@@ -145,14 +152,15 @@ class Model:
             batch_size: samples per forward pass.
 
         Returns:
-            One row per sample, with the index of ``text`` if that is a Series: ``prediction`` in
+            One row per sample, with the index of what is a Series (text, audio and vision must
+            then have the same): ``prediction`` in
             the unit of the training labels (``run.info.label_range``), or the value of the class
             of a run with classes; and a column for whatever else there is: ``p_VALUE``, the
             probability of each class; LNLN's ``completeness``, the share of the text that is there.
 
         Raises:
-            DataError: nothing given, unequal numbers of samples, another width D, frames that are
-                not finite, or no tokenizer in the folder.
+            DataError: nothing given, other types, unequal numbers of samples, Series with different
+                indexes, another width D, frames that are not finite, or no tokenizer in the folder.
             CheckpointError: a prediction is not finite.
 
         Warns:
@@ -161,7 +169,8 @@ class Model:
         given = self._given(text, audio, vision)
         (found,) = self._predict(given, [CleanNoise()], batch_size)
         columns = {"prediction": found.sentiment, **found.extras}
-        return pd.DataFrame(columns, index=text.index if isinstance(text, pd.Series) else None)
+        index = next((x.index for x in (text, audio, vision) if isinstance(x, pd.Series)), None)
+        return pd.DataFrame(columns, index=index)
 
     def explain(
         self,

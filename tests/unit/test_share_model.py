@@ -119,6 +119,13 @@ WRONG = {
     "nan": ({"audio": np.full((2, 3), np.nan)}, "not finite"),
     "words": ({"audio": [[["a", "b", "c"]]]}, "no array of numbers"),
     "a number": ({"text": ["good", 7]}, "text of sample 1 is a int"),
+    "no list": ({"text": 3}, "text is a int: give a sentence"),
+    "a dict": ({"text": {"a": "good"}}, "text is a dict: give a sentence"),
+    "a table": ({"text": np.array([["good", "bad"]])}, "text is a ndarray: give a sentence"),
+    "orders": (
+        {"text": pd.Series(["a", "b"]), "audio": pd.Series([np.ones((2, 3))] * 2, index=[1, 0])},
+        r"text and audio are Series with different indexes: pass audio\.reindex\(text\.index\)",
+    ),
     "a file": ({"vision": "clip.npy"}, "frames are a str"),
 }
 
@@ -293,6 +300,19 @@ def test_code_inside_an_export_is_not_run(exported: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(exported)
     with pytest.raises(ConfigError, match="start elsewhere"):
         load(exported, cpu=True)
+
+
+def test_names_that_are_none_are_refused(run: Path, model: Model, tmp_path: Path) -> None:
+    shutil.copyfile(run / "best" / "best.safetensors", run / "stray.safetensors")
+    with pytest.raises(CheckpointError, match=r"no such checkpoint.*kept here: best"):
+        load(run, checkpoint="../stray", cpu=True)
+    with pytest.raises(UserError, match=r"graphs: onnx: choose of model\.onnx"):
+        model.save_pretrained(tmp_path / "model", graphs=["onnx"])
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_model_says_what_it_is(run: Path, model: Model) -> None:
+    assert repr(model) == (f"<lnln of {run} (epoch 3, selected_on valid): mosi, labels in [-3, 3]>")
 
 
 def test_an_existing_folder_is_kept(model: Model, tmp_path: Path) -> None:
