@@ -4,19 +4,47 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import ALL, Family
 from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, with_rate
+from lnln_dist.specs.spec import PREDICTION_COLUMNS
 
 FILES = ("evaluation.json", "metrics.csv", "predictions.parquet")
 TEXT = ["run", "model", "split", "protocol", "pattern", "metric", "checkpoint", "selected_on"]
 CELL = ["noise_seed", "pattern", "rate"]
+NUMBERS = ["rate_text", "rate_audio", "rate_vision", "value"]
+# What is no readable evaluation, whatever reads it; JSON nested too deep is a RecursionError.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+class _Record(BaseModel):
+    """What is read of a run's entry in evaluation.json."""
+
+    run: str
+    group: str
+    recipe: str
+    train_seed: NonNegativeInt | None
+    dataset: str
+    data_hash: str
+    family: Family
+    samples: PositiveInt
+
+
+class _Summary(BaseModel):
+    """What is read of evaluation.json."""
+
+    split: str
+    protocol: str
+    absent: list[str] | None = None
+    alarms: list[str]
+    runs: Annotated[list[_Record], Field(min_length=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +164,28 @@ def read_metrics(folder: Path) -> pd.DataFrame:
     """metrics.csv; what is text stays text, whatever a run is called: ``1`` and ``nan`` are names.
 
     Raises:
-        OSError: there is none.
-        ValueError: it is no table.
+        one of DAMAGE: it is missing, no table, lacks columns, or has words for numbers.
     """
     path = folder / FILES[1]
     text = pd.read_csv(path, usecols=lambda c: c in TEXT, dtype=str, keep_default_na=False)
-    return pd.read_csv(path).assign(**{str(c): text[c].where(text[c] != "") for c in text})
+    table = pd.read_csv(path).assign(**{str(c): text[c].where(text[c] != "") for c in text})
+    kinds = {**dict.fromkeys(TEXT, "object"), **dict.fromkeys(NUMBERS, "float64")}
+    kinds |= {"noise_seed": "Int64", "n": "int64"} | (
+        {"rate": "float64"} if "rate" in table else {}
+    )
+    return table.astype(kinds)
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    """predictions.parquet; rates are those of ``read_metrics`` up to the last digits.
+
+    Raises:
+        one of DAMAGE: see ``read_metrics``.
+    """
+    table = pd.read_parquet(folder / FILES[2])
+    numbers = ["rate", "label", "prediction", *(c for c in table if c not in PREDICTION_COLUMNS)]
+    kinds = dict.fromkeys(["run", "id", "pattern", "checkpoint"], "object")
+    return table.astype({**kinds, **dict.fromkeys(numbers, "float64"), "noise_seed": "int64"})
 
 
 def _open(folder: Path) -> Iterator[RunScores]:
@@ -149,17 +193,16 @@ def _open(folder: Path) -> Iterator[RunScores]:
         raise UserError(f"{folder} is no evaluation: give a folder that `lnln-dist evaluate` wrote")
     try:
         summary = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
-        metrics = read_metrics(folder)
-        predictions = pd.read_parquet(folder / FILES[2])
-        columns = ["run", "pattern", "checkpoint"]
-        predictions = predictions.astype(dict.fromkeys(columns, "object"))
+        _Summary.model_validate(summary)
+        metrics, predictions = read_metrics(folder), read_predictions(folder)
         predictions["rate"] = predictions["rate"].round(9)
         absent = summary.get("absent")
         protocol = str(summary["protocol"])
         if absent:
             protocol += f", without {' and '.join(absent)}"
         # Not every pandas reads the last digit back.
-        rows = with_rate(metrics).assign(rate=lambda frame: frame["rate"].round(9))
+        rows = with_rate(metrics).astype({"noise_seed": "int64"})
+        rows = rows.assign(rate=rows["rate"].round(9))
         for record in summary["runs"]:
             own = rows[rows["run"] == record["run"]]
             mine = metrics[metrics["run"] == record["run"]]
@@ -178,9 +221,18 @@ def _open(folder: Path) -> Iterator[RunScores]:
                 predictions=predictions[predictions["run"] == record["run"]],
                 alarms=[a for a in summary["alarms"] if a.startswith(f"{record['run']}: ")],
             )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+    except DAMAGE as err:
+        raise damaged(folder, err) from err
+
+
+def damaged(path: Path, err: Exception) -> UserError:
+    """The line for what one of ``DAMAGE`` says."""
+    if isinstance(err, ValidationError):
+        first = err.errors()[0]
+        reason = f"evaluation.json: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    else:
         reason = " ".join(str(err).split())
-        raise UserError(f"{folder} is damaged ({reason}): evaluate again") from err
+    return UserError(f"{path} is damaged ({reason}): evaluate again")
 
 
 def _same(first: RunScores, other: RunScores, what: str, key: str) -> None:

@@ -14,7 +14,7 @@ from lnln_dist.errors import UserError
 from lnln_dist.evaluate.again import arguments
 from lnln_dist.evaluate.load import WEIGHTS, weights_sha256
 from lnln_dist.evaluate.results import SUMMARY
-from lnln_dist.report.read import FILES, read_metrics
+from lnln_dist.report.read import DAMAGE, damaged, read_metrics, read_predictions
 from lnln_dist.runs import Run
 from lnln_dist.specs.spec import PREDICTION_COLUMNS
 
@@ -62,8 +62,8 @@ def read_summary(results: Path) -> dict[str, Any]:
         arguments(summary)  # whether all is noted that is needed
     except FileNotFoundError as err:
         raise UserError(f"{results} is no evaluation: give a folder that evaluate wrote") from err
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise UserError(f"{path} is damaged ({err}): evaluate again") from err
+    except DAMAGE as err:
+        raise damaged(path, err) from err
     return summary
 
 
@@ -183,6 +183,6 @@ class _Results(NamedTuple):
 def _tables(folder: Path) -> _Results:
     runs = [record["run"] for record in read_summary(folder)["runs"]]
     try:
-        return _Results(runs, read_metrics(folder), pd.read_parquet(folder / FILES[2]))
-    except (OSError, ValueError) as err:
-        raise UserError(f"{folder} is damaged ({err}): evaluate again") from err
+        return _Results(runs, read_metrics(folder), read_predictions(folder))
+    except DAMAGE as err:
+        raise damaged(folder, err) from err

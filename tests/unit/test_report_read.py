@@ -53,12 +53,53 @@ def test_one_name_for_two_definitions_is_refused(tmp_path: Path) -> None:
     assert "protocol mine v2: two spans" in compare([one, two]).words
 
 
-@pytest.mark.parametrize("content", ["[]", "3", '{"protocol": "paper", "runs": [3]}'])
+@pytest.mark.parametrize(
+    "content", ["[]", "3", '{"protocol": "paper", "runs": [3]}', "[" * 100_000, '{"a": NaN']
+)
 def test_a_summary_of_another_shape_is_damaged(tmp_path: Path, content: str) -> None:
     one = write_evaluation(tmp_path / "one", RUNS)
     (one / "evaluation.json").write_text(content)
     with pytest.raises(UserError, match="is damaged"):
         read([one])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"runs": []}, "runs: List should have at least 1 item"),
+        ({"samples": "x"}, r"runs\.0\.samples"),
+        ({"train_seed": -1}, r"runs\.0\.train_seed"),
+        ({"group": None}, r"runs\.0\.group: Input should be a valid string"),
+        ({"family": "other"}, r"runs\.0\.family"),
+        ({"alarms": 3}, "alarms"),
+    ],
+)
+def test_a_summary_with_other_values_is_damaged(
+    changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    one = write_evaluation(tmp_path / "one", RUNS)
+    if not changes.keys() & {"runs", "alarms"}:
+        run = json.loads((one / "evaluation.json").read_text())["runs"][0]
+        changes = {"runs": [run | changes]}
+    rewrite(one, **changes)
+    with pytest.raises(UserError, match=rf"one is damaged \(evaluation\.json: {said}") as caught:
+        compare([one])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "predictions.parquet"])
+@pytest.mark.parametrize("how", ["lacks", "words"])
+def test_tables_without_numbers_are_damaged(name: str, how: str, tmp_path: Path) -> None:
+    one = write_evaluation(tmp_path / "one", RUNS)
+    csv = name.endswith("csv")
+    table = pd.read_csv(one / name) if csv else pd.read_parquet(one / name)
+    numbers = ["value", "noise_seed"] if csv else ["prediction", "label", "rate", "noise_seed"]
+    for column in numbers:
+        made = table.drop(columns=column) if how == "lacks" else table.assign(**{column: "x"})
+        made.to_csv(one / name, index=False) if csv else made.to_parquet(one / name)
+        with pytest.raises(UserError, match="one is damaged") as caught:
+            compare([one])
+        assert "\n" not in str(caught.value)
 
 
 def test_other_checkpoints_are_other_models(tmp_path: Path) -> None:
