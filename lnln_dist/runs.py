@@ -185,7 +185,7 @@ def _read_export(path: Path) -> tuple[RunInfo, Config]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         run, raw = content["run"], dict(content["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
         raise CheckpointError(
             f"{path}: not that of a model which `lnln-dist export` wrote ({type(err).__name__}: "
             f"{err}): export it again or copy it anew"

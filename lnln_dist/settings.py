@@ -98,13 +98,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: no such file, not YAML, or not a mapping.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as err:
         raise ConfigError(f"{path}: no such config file") from err
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path}: cannot be read ({err})") from err
-    except yaml.YAMLError as err:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(err).split())}") from err
+    raw = read_value(text, at=str(path))
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -116,12 +115,27 @@ def read_value(text: str, *, at: str) -> Any:
     """One YAML value, as given on a command line.
 
     Raises:
-        ConfigError: not YAML; ``at`` names the place.
+        ConfigError: not YAML, or a value contains itself; ``at`` names the place.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 a SafeLoader
+        value = yaml.load(text, _Loader)  # noqa: S506 a SafeLoader
+        _check_finite(value, [], set())
     except yaml.YAMLError as err:
         raise ConfigError(f"{at}: not valid YAML: {' '.join(str(err).split())}") from err
+    except RecursionError as err:
+        raise ConfigError(f"{at}: nested too deep (does an alias contain itself?)") from err
+    return value
+
+
+def _check_finite(value: Any, above: list[int], done: set[int]) -> None:
+    """By YAML's aliases a value may contain itself."""
+    if isinstance(value, dict | list) and id(value) not in done:
+        if id(value) in above:
+            raise RecursionError
+        above.append(id(value))
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_finite(item, above, done)
+        done.add(above.pop())
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -281,6 +281,7 @@ DAMAGE = {
     lambda folder: edit(folder, run=7): (CheckpointError, "config.json"),
     lambda folder: edit(folder, settings=[1]): (CheckpointError, "not that of a model"),
     lambda folder: (folder / "config.json").write_text("{"): (CheckpointError, "copy it anew"),
+    lambda folder: (folder / "config.json").write_text("[" * 100_000): (CheckpointError, "anew"),
     lambda folder: (folder / "encoder" / "config.json").unlink(): (ConfigError, "config.json"),
 }
 
