@@ -1,7 +1,5 @@
 """``lnln-dist reproduce``."""
 
-import contextlib
-import io
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,15 +53,31 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _evaluate(summary: dict[str, Any], output: Path) -> None:
-    """The verb, without its tables, with as many threads as the first time."""
+    """With the protocol as it is stored, whatever its name or file means today."""
     import torch
 
-    from lnln_dist.commands import evaluate
-    from lnln_dist.evaluate.again import arguments
+    from lnln_dist.evaluate.registry import protocol_in
+    from lnln_dist.evaluate.robust import evaluate_runs
+    from lnln_dist.runtime import Runtime
 
     torch.set_num_threads(summary["made_on"]["threads"])
-    with contextlib.redirect_stdout(io.StringIO()):
-        evaluate.command([*arguments(summary), "--output", str(output)])
+    places = {record["data"] for record in summary["runs"]}
+    runtime = Runtime(cpu=True if summary["made_on"]["device"] == "cpu" else None)
+    try:
+        evaluate_runs(
+            [Path(record["folder"]) for record in summary["runs"]],
+            output=output,
+            runtime=runtime,
+            data=places.pop() if len(places) == 1 else None,  # else each run's own
+            split=summary["split"],
+            protocol=protocol_in(summary),
+            checkpoint=summary["asked"]["checkpoint"],
+            batch_size=summary["asked"]["batch_size"],
+            progress=True,
+            wanted=summary["asked"],
+        )
+    finally:
+        runtime.close()
 
 
 def _report(found: Sequence[Any], summary: dict[str, Any], changed: Sequence[str]) -> int:

@@ -62,6 +62,7 @@ def evaluate_runs(
     workers: int = 0,
     overwrite: bool = False,
     progress: bool = False,
+    wanted: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Scores runs under all noise conditions and writes the results; call it on all ranks.
 
@@ -81,6 +82,7 @@ def evaluate_runs(
         workers: loader processes per rank.
         overwrite: replace an earlier evaluation.
         progress: show a bar on the main rank's terminal.
+        wanted: what the command in evaluation.json says instead; None: these choices.
 
     Raises:
         UserError: one of these is impossible, a run or its data cannot be used, they do not fit
@@ -90,7 +92,7 @@ def evaluate_runs(
         raise UserError("nothing to evaluate: give a run")
     noise = {"rates": rates, "seeds": seeds, "missing": missing, "absent": absent}
     choices = {"split": split, "checkpoint": checkpoint, "batch_size": batch_size, **noise}
-    wanted = asked(protocol=protocol, **choices)
+    wanted = wanted or asked(protocol=protocol, **choices)
     protocol = find_protocol(protocol) if isinstance(protocol, str) else protocol
     protocol = customised(protocol, rates=rates, seeds=seeds, missing=missing, absent=absent)
     runtime.on_main(lambda: _check_output(output, overwrite=overwrite))

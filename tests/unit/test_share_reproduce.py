@@ -75,6 +75,27 @@ def test_the_same_again_is_the_same_bits(
     assert summary(tmp_path / "again")["runs"] == summary(place / "results")["runs"]
 
 
+def test_a_protocol_file_that_is_gone_is_not_needed(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was evaluated stands in the results, with what the options changed of it."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("{name: mine, seeds: [4], grids: [{pattern: block, rates: [0.2, 0.6]}]}")
+    evaluate_runs(
+        [place / "a"],
+        output=tmp_path / "results",
+        runtime=Runtime(cpu=True),
+        protocol=str(path),
+        seeds=[7],
+    )
+    path.unlink()
+    assert reproduce.command([str(tmp_path / "results"), "--output", str(tmp_path / "again")]) == 0
+    assert "reproduced bit for bit" in capsys.readouterr().out
+    one, two = (summary(tmp_path / name) for name in ("results", "again"))
+    assert one["protocol"] == "custom of mine"
+    assert one["command"] == two["command"]
+
+
 def test_one_changed_digit_is_found(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.read_parquet(results / "predictions.parquet")
     table.loc[7, "prediction"] += 1e-6
