@@ -23,4 +23,6 @@ cat <<EOF
 
 Scores: results/$name/metrics.csv, every prediction: results/$name/predictions.parquet
 Curves: $bin/tensorboard --logdir runs
+An alarm about the completeness is no fault of this installation: whether LNLN's check learns is a matter of
+the seed (README.md, "The completeness check").
 EOF

@@ -473,8 +473,9 @@ class Parser(ArgumentParser):
         text = _shorter(" ".join(str(message).split()).replace("Parser key ", ""))
         options = [o for a in self._actions for o in a.option_strings]
         for word in re.findall(r"--[\w.-]+", text) if "unrecognized" in text else []:
-            near = difflib.get_close_matches(word, options, n=1)
-            text += f"; did you mean {near[0]}?" if near else ""
+            near = [o for o in options if o.endswith(f".{word[2:]}")]  # train.seed, for --seed
+            near = near or difflib.get_close_matches(word, options, n=1)
+            text += f"; did you mean {' or '.join(near)}?" if near else ""
         raise ConfigError(f"{text} (see {self.prog} --help)") from ex
 
 

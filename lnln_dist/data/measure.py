@@ -165,7 +165,7 @@ class Measure:
         for m, frames_SD in frames.items():
             largest_D = self._largest[m]
             # Two passes without a copy of the values: abs would make one.
-            for most_D in (frames_SD.max(axis=0), -frames_SD.min(axis=0)):
+            for most_D in (frames_SD.max(axis=0), 0 - frames_SD.min(axis=0)):
                 np.maximum(largest_D, most_D, out=largest_D)
             empty[m] = np.logical_not(frames_SD.any(axis=1))
             self._zero[m][split] += int(empty[m].sum())

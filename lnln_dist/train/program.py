@@ -133,6 +133,12 @@ def _to_the_end(training: Training) -> None:
         training.progress.line(f"{training.folder} has finished already")
     else:
         training.progress.line(training.runtime.set_up())
+        if state.step:
+            of = training.steps_per_epoch
+            training.progress.line(
+                f"going on after step {state.step}, epoch {state.step // of} of {limits.epochs}"
+                + (f" and {state.step % of} of {of} steps" if state.step % of else "")
+            )
         try:
             with training.progress:
                 train(training)

@@ -96,6 +96,7 @@ def test_a_bad_file_is_one_line_naming_the_key(tmp_path: Path, text: str, expect
     ("argv", "expected"),
     [
         (["--train.epoch", "5"], "did you mean --train.epochs"),
+        (["--seed", "5"], "did you mean --noise.seed or --train.seed"),
         (["--train.epochs", "x"], "train.epochs"),
         (["--optim.schedule", "linear"], "optim.schedule"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),

@@ -70,7 +70,9 @@ def config(data: Path, name: str = "lnln") -> Config:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_paused_and_resumed_equals_undisturbed(data: Path, tmp_path: Path, name: str) -> None:
+def test_paused_and_resumed_equals_undisturbed(
+    data: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     told: list[EpochReport] = []
     whole = run(config(data, name), tmp_path / "whole", cpu=True, on_epoch=lambda r: told.append(r))
     assert whole.state.finished
@@ -85,8 +87,10 @@ def test_paused_and_resumed_equals_undisturbed(data: Path, tmp_path: Path, name:
     first = run(config(data, name), tmp_path / "cut", cpu=True, on_epoch=pause)
     assert not first.state.finished
     assert first.state.step == told[1].step
+    assert "going on" not in capsys.readouterr().err
     second = run(config(data, name), tmp_path / "cut", cpu=True, resume=True, on_epoch=again.append)
     assert second.state.finished
+    assert f"going on after step {told[1].step}, epoch 2 of 3\n" in capsys.readouterr().err
     assert again == told
     one, other = (load_file(tmp_path / n / "best" / "best.safetensors") for n in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)
