@@ -66,10 +66,13 @@ def command(argv: Sequence[str]) -> int:
 
     missing = [parse_missing(text) for text in given["missing"]]
     absent = parse_missing(given["absent"], "--absent") if given["absent"] else ()
+    # TensorBoard's columns lie among a sweep's trials, where a shell's * finds them, too.
+    paths = [Path(run) for run in given["runs"]]
+    runs = [p for p in paths if not (p.name.startswith("events.out.tfevents") and p.is_file())]
     runtime = Runtime(cpu=True if given["cpu"] else None)
     try:
         found = evaluate_runs(
-            [Path(run) for run in given["runs"]],
+            runs,
             output=Path(given["output"]),
             runtime=runtime,
             data=given["data"],

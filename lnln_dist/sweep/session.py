@@ -194,7 +194,10 @@ def show(path: Path) -> str:
     results = Results(path)
     failed = any(map(results.failures, results.settings))
     if not results.epochs and not failed:
-        raise UserError(f"{path}: no trial has finished an epoch yet")
+        trials = [made.trial(seed) for made, seed, _ in results.trials]
+        begun = {name: (path / "trials" / name).is_dir() for name in trials}
+        lines = [f"- {name}: {'begun' if there else 'waiting'}" for name, there in begun.items()]
+        return "\n".join([f"{path}: no trial has finished an epoch yet", *lines]) + "\n"
     summary.write(results)
     figures.draw(results)
     return (path / "summary.md").read_text(encoding="utf-8")

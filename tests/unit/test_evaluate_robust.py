@@ -15,6 +15,7 @@ import tiny_runs
 import torch
 
 from lnln_dist import metrics
+from lnln_dist.commands.evaluate import command
 from lnln_dist.data.convert import prepare
 from lnln_dist.data.schema import write_index
 from lnln_dist.data.shards import open_dataset
@@ -49,6 +50,16 @@ def evaluate(tmp_path: Path, runtime: Runtime) -> Callable[..., robust.Evaluatio
         return evaluate_runs(list(runs), runtime=runtime, **settings)
 
     return call
+
+
+def test_the_verb_takes_a_shells_glob_over_a_sweeps_trials(tmp_path: Path, data: Path) -> None:
+    tiny_runs.write_tiny_run(tmp_path / "trials" / "a", data)
+    (tmp_path / "trials" / "events.out.tfevents.1.host.columns").touch()
+    paths = sorted(map(str, (tmp_path / "trials").iterdir()))
+    choices = ["--rates", "0.5", "--seeds", "1", "--cpu"]
+    command([*paths, "--output", str(tmp_path / "out"), *choices])
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert [run["run"] for run in summary["runs"]] == ["a"]
 
 
 def test_files_hold_every_condition_and_sample(

@@ -12,6 +12,7 @@ from sweep_standin import SWEEP, drive, make_study
 from lnln_dist.errors import ConfigError, DataError, TrainingError, TransientError, UserError
 from lnln_dist.files import held
 from lnln_dist.sweep import session, space, study
+from lnln_dist.sweep.results import Results
 
 
 @pytest.fixture
@@ -111,9 +112,13 @@ def _never(*_: Any, **__: Any) -> Any:
 
 
 def test_show_of_a_sweep_that_has_just_begun(tmp_path: Path) -> None:
-    make_study(tmp_path)
-    with pytest.raises(UserError, match="no trial has finished an epoch yet"):
-        session.show(tmp_path)
+    made = make_study(tmp_path)
+    names = [setting.trial(seed) for setting, seed, _ in Results(tmp_path).trials]
+    made.folder.trial(names[1]).mkdir()
+    head, *lines = session.show(tmp_path).splitlines()
+    assert head.endswith("no trial has finished an epoch yet")
+    states = ["waiting", "begun", *["waiting"] * (len(names) - 2)]
+    assert lines == [f"- {name}: {state}" for name, state in zip(names, states, strict=True)]
 
 
 def test_show_of_a_sweep_whose_trials_all_failed_gives_the_reasons(tmp_path: Path) -> None:
