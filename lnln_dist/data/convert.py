@@ -21,6 +21,7 @@ from lnln_dist.data.presets import Preset, check_inputs, check_labels, find_pres
 from lnln_dist.data.schema import (
     FRAMES,
     INDEX,
+    NAMED,
     SPLITS,
     VIDEO,
     FrameModality,
@@ -220,7 +221,7 @@ def _label_names(raw: RawFile, name: str) -> tuple[LabelName, ...]:
 def shared_videos(
     ids: Mapping[SplitName, Sequence[str]], group_by: str | None, *, name: str
 ) -> tuple[dict[str, int], VideoCheck]:
-    """Number of videos that two splits share, by pair, and how many ids said their video.
+    """Number of videos that two splits share, by pair, and what else the ids said.
 
     Args:
         ids: of each split's samples.
@@ -233,6 +234,7 @@ def shared_videos(
     """
     pattern, understood = group_by or VIDEO, 0
     videos: dict[SplitName, set[str]] = {}
+    clips: dict[SplitName, dict[str, None]] = {}
     for split, samples in ids.items():
         found = [match[1] if (match := re.match(pattern, sample)) else None for sample in samples]
         missed = [sample for sample, video in zip(samples, found, strict=True) if video is None]
@@ -243,8 +245,12 @@ def shared_videos(
             )
         understood += len(found) - len(missed)
         videos[split] = {video for video in found if video is not None}
-    overlap = {f"{a}/{b}": len(videos[a] & videos[b]) for a, b in itertools.combinations(videos, 2)}
-    return overlap, VideoCheck(pattern=pattern, understood=understood)
+        clips[split] = {c: None for c, video in zip(samples, found, strict=True) if video}
+    pairs = {f"{a}/{b}": (a, b) for a, b in itertools.combinations(videos, 2)}
+    overlap = {pair: len(videos[a] & videos[b]) for pair, (a, b) in pairs.items()}
+    same = {pair: [c for c in clips[a] if c in clips[b]][:NAMED] for pair, (a, b) in pairs.items()}
+    twice = {pair: tuple(found) for pair, found in same.items() if found}
+    return overlap, VideoCheck(pattern=pattern, understood=understood, twice=twice)
 
 
 @dataclass(frozen=True)

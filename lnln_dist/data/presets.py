@@ -162,6 +162,11 @@ def check_labels(preset: Preset, label_N: NDArray[np.float32], *, name: str) -> 
     """
     low, high = preset.label_range
     least, most = float(label_N.min()), float(label_N.max())
+    if len(label_N) >= FEW and least == most:
+        raise DataError(
+            f"{name}: all {len(label_N)} training labels are {least:g}, there is nothing to learn: "
+            "give the file its labels, or another column of them with --label-column"
+        )
     one_sided = len(label_N) >= FEW and low < 0 < high and (least >= 0 or most <= 0)
     # CH-SIMS or rescaled labels under the name of MOSI.
     narrow = len(label_N) >= MANY and preset.widths and max(-least, most) <= high / 2

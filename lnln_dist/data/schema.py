@@ -88,6 +88,9 @@ class Gaps(Record):
     places: NotNegative
 
 
+NAMED = 3  # clips that are named of those that two splits share
+
+
 class VideoCheck(Record):
     """How videos were told from the samples' ids."""
 
@@ -95,6 +98,8 @@ class VideoCheck(Record):
     """Regular expression whose group is the video."""
     understood: NotNegative
     """Ids that it fits, of all splits together."""
+    twice: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Of those, ids that are in two splits, by pair: the same clip in both. The first few."""
 
 
 class Index(Record):

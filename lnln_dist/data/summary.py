@@ -6,7 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES
-from lnln_dist.data.schema import FRAMES, SPLITS, VIDEO, FrameModality, Index, Scale, SplitName
+from lnln_dist.data.schema import (
+    FRAMES,
+    NAMED,
+    SPLITS,
+    VIDEO,
+    FrameModality,
+    Index,
+    Scale,
+    SplitName,
+)
 from lnln_dist.metrics import left_out
 
 FP16_MOST = float(np.finfo(np.float16).max)
@@ -67,6 +76,11 @@ def _videos(index: Index) -> list[str]:
         f"warning: {count} {'video is' if count == 1 else 'videos are'} in both splits of {pair}: "
         "scores may flatter"
         for pair, count in shared.items()
+    ]
+    lines += [
+        f"warning: the same clip is in both splits of {pair}: {', '.join(map(repr, clips))}"
+        + (" and perhaps more" if len(clips) == NAMED else "")
+        for pair, clips in (index.videos.twice if index.videos else {}).items()
     ]
     rows, videos = sum(split.rows for split in index.splits.values()), index.videos
     known = rows if videos is None else videos.understood

@@ -76,6 +76,7 @@ def check(name, *, widths=(3, 4), sentences=("a film",) * 200, labels=None, **ow
         ("mosi", {"widths": (74, 35)}, "has the features of mosei"),
         ("mosi", {"sentences": ["\u7535\u5f71\u5f88\u597d"] * 101 + ["ok"] * 99}, "are Chinese"),
         ("mosei", {"labels": np.linspace(-1, 1, 100)}, r"lie in \[-1, 1\], not in \[-3, 3\]"),
+        ("mosi", {"labels": [0.5] * 20}, r"all 20 training labels are 0.5.*--label-column"),
         ("mosi", {"labels": [0, 1] * 10}, r"lie in \[0, 1\].*--rescale-labels"),
         (
             "mine",

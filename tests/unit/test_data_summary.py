@@ -48,6 +48,9 @@ def test_repairs_and_shared_videos_are_said(tmp_path):
     lines = describe(index).splitlines()
     assert f"repaired in train: audio: 3 {MEANING['minus_inf']}" in lines
     assert "warning: 1 video is in both splits of train/test: scores may flatter" in lines
+    same = content["train"]["id"][5]
+    assert f"warning: the same clip is in both splits of train/test: {same!r}" in lines
+    assert not any("the same clip" in line and "valid" in line for line in lines)
     assert "warning: 2 videos are in both splits of train/valid: scores may flatter" in lines
     assert lines[1].startswith("text: tokenised raw_text, tokenizer corpus (")
 
