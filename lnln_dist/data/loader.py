@@ -111,7 +111,7 @@ class Collator:
         self._split, self._noise = split, noise
         self._corpus = dict(padded_lengths) if padding == "corpus" else None
         self._unk_id, self._pad_id, self._targets = unk_id, pad_id, targets
-        self._normalised = normalised or {}
+        self._standardisers = {m: Standardiser(scale) for m, scale in (normalised or {}).items()}
 
     def __call__(self, item: MicroBatch) -> Batch:
         """Loads one micro-batch under the noise."""
@@ -188,9 +188,9 @@ class Collator:
     ) -> SequenceInput:
         views = [self._split.frames(modality, row) for row in rows.tolist()]
         frames_BTD = np.zeros((*valid_BT.shape, views[0].shape[1]), dtype=np.float32)
-        scale = self._normalised.get(modality)
+        standardised = self._standardisers.get(modality)
         for i, view in enumerate(views):
-            frames_BTD[i, : len(view)] = view if scale is None else standardised(view, scale)
+            frames_BTD[i, : len(view)] = view if standardised is None else standardised(view)
         seen_BT = self._seen(modality, rows, valid_BT)
         return SequenceInput(
             frames_BTD=torch.from_numpy(frames_BTD),
@@ -201,18 +201,23 @@ class Collator:
         )
 
 
-def standardised(frames_TD: NDArray[np.float32], scale: Scale) -> NDArray[np.float32]:
+class Standardiser:
     """Frames in standard deviations from the mean, [T, D]; those that are wholly zero stay so.
 
     A feature that does not vary, but for rounding, becomes 0 where it has its mean.
     """
-    assert scale.mean is not None
-    assert scale.sd is not None
-    mean_D, sd_D = np.array(scale.mean), np.array(scale.sd)
-    sd_D = np.where(sd_D > CONSTANT * np.abs(mean_D), sd_D, 1.0)
-    there_T1 = frames_TD.any(axis=1, keepdims=True)
-    found_TD: NDArray[np.float32] = ((frames_TD - mean_D) / sd_D * there_T1).astype(np.float32)
-    return found_TD
+
+    def __init__(self, scale: Scale) -> None:
+        assert scale.mean is not None
+        assert scale.sd is not None
+        self._mean_D, sd_D = np.array(scale.mean), np.array(scale.sd)
+        self._sd_D = np.where(sd_D > CONSTANT * np.abs(self._mean_D), sd_D, 1.0)
+
+    def __call__(self, frames_TD: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of one sample."""
+        there_T1 = frames_TD.any(axis=1, keepdims=True)
+        found_TD: NDArray[np.float64] = (frames_TD - self._mean_D) / self._sd_D * there_T1
+        return found_TD.astype(np.float32)
 
 
 class _Failure:

@@ -13,7 +13,7 @@ from memory_split import PAD, PADDED, SIZE, UNK, MemorySplit, collator, equal, m
 from lnln_dist.classes import targets
 from lnln_dist.config import MODALITIES, NoiseConfig
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.loader import Collator, Loader, standardised, under
+from lnln_dist.data.loader import Collator, Loader, Standardiser, under
 from lnln_dist.data.noise import CleanNoise, EvaluationNoise, TrainingNoise
 from lnln_dist.data.plan import SamplingPlan, sequential
 from lnln_dist.data.schema import SPLITS, Scale
@@ -369,7 +369,7 @@ def test_frames_are_normalised_and_what_is_missing_stays_zero():
     frames_TD = np.array([[3, 5, 7], [0, 0, 0], [1, 5, 8]], np.float32)
     mean, sd = (2.0, 5.0, 8.0), (0.5, 1e-8, 2.0)  # the second is a constant, but for rounding
     scale = Scale(largest=(3.0, 5.0, 8.0), zero_frames={}, mean=mean, sd=sd)
-    found_TD = standardised(frames_TD, scale)
+    found_TD = Standardiser(scale)(frames_TD)
     assert found_TD.dtype == np.float32
     assert found_TD.tolist() == [[2.0, 0.0, -0.5], [0.0] * 3, [-2.0, 0.0, 0.0]]
 

@@ -26,7 +26,7 @@ from lnln_dist import settings
 from lnln_dist.classes import class_values, cut, decide
 from lnln_dist.config import Config
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.loader import standardised
+from lnln_dist.data.loader import Standardiser
 from lnln_dist.data.schema import FRAMES
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, PreemptedError, TrainingError, UserError
@@ -608,7 +608,7 @@ def test_frames_are_normalised_as_in_training_wherever_the_run_predicts(
     content = pickle.loads(data.with_suffix(".pkl").read_bytes())
     for split in content.values():
         for m in FRAMES:
-            split[m] = np.stack([standardised(x, index.scales[m]) for x in split[m]])
+            split[m] = np.stack([Standardiser(index.scales[m])(x) for x in split[m]])
     (tmp_path / "by_hand.pkl").write_bytes(pickle.dumps(content))
     by_hand = shutil.copytree(tmp_path / "run", tmp_path / "unaware")
     note = json.loads((by_hand / "run.json").read_text())
