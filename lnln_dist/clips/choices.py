@@ -1,6 +1,5 @@
 """What ``extract`` is asked for: every option once, with its default, its help and its checks."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 from lnln_dist.clips import audio, faces, openface
 from lnln_dist.config import option
+from lnln_dist.data.choices import Choices
 from lnln_dist.data.presets import Preset
 from lnln_dist.errors import ConfigError, DataError
 
@@ -129,5 +129,4 @@ class Corpus:
             raise ConfigError("--text-encoder has a meaning with --format mmsa only")
         if not 0 <= self.most_rejected <= 1:
             raise DataError(f"--most-rejected {self.most_rejected}: a share between 0 and 1")
-        if self.cut_sd is not None and not 0 <= self.cut_sd < math.inf:
-            raise DataError(f"--cut-sd {self.cut_sd}: 0 or more standard deviations")
+        Choices(cut_sd=self.cut_sd)  # checks it, before hours of work

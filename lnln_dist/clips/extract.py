@@ -8,7 +8,6 @@ import csv
 import functools
 import io
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -24,7 +23,6 @@ from lnln_dist.clips.features import Features, Job
 from lnln_dist.clips.labels import Accepted, Rejected, read_labels
 from lnln_dist.clips.pool import Progress, Tasks, run_all
 from lnln_dist.clips.transcript import read_subtitles
-from lnln_dist.config import Modality
 from lnln_dist.data.choices import Choices
 from lnln_dist.data.convert import check_replaceable, write_shards
 from lnln_dist.data.mmsa import RawFile, RawSplit
@@ -131,8 +129,7 @@ def _extract(
     raw = _assemble(kept, texts, found_of, corpus, extractor)
     if extractor.transcribe:
         _write_words(found_of, target.with_name(f"{target.name}.words.jsonl"))
-    limits = {} if corpus.cut_sd is None else _limits(raw, corpus.cut_sd)
-    choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", max_lengths=limits)
+    choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", cut_sd=corpus.cut_sd)
     if corpus.format == "mmsa":
         index = _write_mmsa(raw, target, corpus, choices, overwrite)
     else:
@@ -233,11 +230,3 @@ def _assemble(
         size = file.seek(0, os.SEEK_END)
     source = SourceInfo(name=corpus.labels.name, sha256=sha256_file(corpus.labels), bytes=size)
     return RawFile(source=source, splits=splits, extraction=features.facts(extractor))
-
-
-def _limits(raw: RawFile, cut_sd: float) -> dict[Modality, int]:
-    limits: dict[Modality, int] = {}
-    for m in FRAMES:
-        lengths_N = raw.splits["train"].lengths[m]
-        limits[m] = max(1, math.ceil(lengths_N.mean() + cut_sd * lengths_N.std()))
-    return limits

@@ -1,5 +1,6 @@
 """What ``prepare`` is asked for: every option once, with its default, its help and its checks."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,13 @@ class Choices:
     max_lengths: Mapping[Modality, int] = field(default_factory=dict)
     """Most places kept; longer sequences lose their ends (text keeps [SEP]). Without it the file's
     padded lengths, and 50 for text without ``text_bert``."""
+    cut_sd: float | None = option(
+        None,
+        "cut audio and vision at mean + K standard deviations of the training split's lengths "
+        "(published files: 3; default: not cut)",
+        type=float,
+        metavar="K",
+    )
     encoding: str = option(
         UTF_8,
         "of the byte strings in a file of Python 2: utf-8, latin1, gbk, ...",
@@ -76,6 +84,8 @@ class Choices:
         for m, limit in self.max_lengths.items():
             if limit < 1:
                 raise DataError(f"--max-{m} {limit}: must be at least 1")
+        if self.cut_sd is not None and not 0 <= self.cut_sd < math.inf:
+            raise DataError(f"--cut-sd {self.cut_sd}: 0 or more standard deviations")
         if self.text_source not in ("auto", "text_bert", "raw_text"):
             raise DataError(f"--text-source {self.text_source}: choose auto, text_bert or raw_text")
         try:

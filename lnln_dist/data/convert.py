@@ -1,10 +1,12 @@
 """MMSA feature file -> a folder of Arrow shards with an index, whole or not at all."""
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +137,17 @@ def write_shards(
     text = choose_text(raw, preset, choices, folder=folder, name=name)
     measure = Measure(layout.widths, text.info.unk_id)
     chunk_bytes = min(MOST_CHUNK, max(LEAST_CHUNK, raw.source.bytes // CHUNK_SHARE))
+    find = partial(
+        find_extents, raw, name=name, chunk_bytes=chunk_bytes, allow_cut=choices.allow_cut
+    )
+    extents = {m: find(m) for m in FRAMES}
+    if choices.cut_sd is not None:
+        most = {m: cut_length(extents[m]["train"].length_N, choices.cut_sd) for m in FRAMES}
+        layout = replace(layout, lengths={m: min(layout.lengths[m], most[m]) for m in FRAMES})
     conversion = _Conversion(
         name, folder, preset, choices, layout, text, measure, chunk_bytes, check, progress
     )
-    splits, repairs = conversion.run(raw)
+    splits, repairs = conversion.run(raw, extents)
     index = Index(
         format_version=2 if any(split.seen for split in splits.values()) else 1,
         dataset=preset.dataset,
@@ -207,6 +216,11 @@ def find_layout(raw: RawFile, limits: Mapping[Modality, int], *, name: str) -> L
     return Layout(widths=widths, lengths=lengths, labels=_label_names(raw, name))
 
 
+def cut_length(length_N: NDArray[np.int64], deviations: float) -> int:
+    """Places that mean + ``deviations`` standard deviations of some lengths make, at least 1."""
+    return max(1, math.ceil(float(length_N.mean() + deviations * length_N.std())))
+
+
 def _label_names(raw: RawFile, name: str) -> tuple[LabelName, ...]:
     found: list[LabelName] = []
     for label, column in LABELS.items():
@@ -269,22 +283,12 @@ class _Conversion:
     progress: Progress | None
 
     def run(
-        self, raw: RawFile
+        self, raw: RawFile, extents: Mapping[FrameModality, Mapping[str, Extent]]
     ) -> tuple[dict[SplitName, SplitInfo], dict[SplitName, dict[str, int]]]:
         """Writes the shards of all splits; returns what the index says of them, and the repairs."""
         if self.check:
             label_N = self._labels(raw.splits["train"], Counter(), f"{self.name}: train")[0]
             check_labels(self.preset, label_N, name=self.name)
-        extents = {
-            m: find_extents(
-                raw,
-                m,
-                name=self.name,
-                chunk_bytes=self.chunk_bytes,
-                allow_cut=self.choices.allow_cut,
-            )
-            for m in FRAMES
-        }
         splits: dict[SplitName, SplitInfo] = {}
         repairs: dict[SplitName, dict[str, int]] = {}
         for split in (split for split in SPLITS if split in raw.splits):

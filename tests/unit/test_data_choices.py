@@ -20,6 +20,8 @@ def test_the_command_line_has_the_defaults_of_the_fields():
     [
         ({"shard_mb": 0}, "--shard-mb 0: must be above 0"),
         ({"max_lengths": {"vision": 0}}, "--max-vision 0: must be at least 1"),
+        ({"cut_sd": -1}, "--cut-sd -1: 0 or more"),
+        ({"cut_sd": float("nan")}, "--cut-sd nan"),
         ({"text_source": "other"}, "--text-source other: choose auto, text_bert or raw_text"),
         ({"group_by": "("}, r"--group-by \(: not a regular expression"),
         ({"group_by": "(a)(b)"}, "has 2 groups; one is needed"),

@@ -97,6 +97,16 @@ def test_limits(tmp_path, content):
     assert len(split.tokens(0)) == 4
 
 
+def test_frames_are_cut_by_the_lengths_of_the_training_split(tmp_path, content):
+    index, dataset = converted(tmp_path, content, cut_sd=0.5, max_lengths={"vision": 2})
+    length_N = np.clip(content["train"]["audio_lengths"], 1, 9)
+    limit = int(np.ceil(length_N.mean() + 0.5 * length_N.std()))
+    assert 1 < limit < 9
+    assert index.padded_lengths == {"text": 10, "audio": limit, "vision": 2}
+    for split in SPLITS:
+        assert dataset.split(split).lengths["audio"].max() <= limit
+
+
 def test_sims_keeps_all_labels(tmp_path, content):
     for name in SPLITS:
         labels = content[name]["regression_labels"]
