@@ -5,23 +5,17 @@ and the file's own keys are laid over them, so that a recipe is a small differen
 that begins with ``{here}/`` starts at the folder of its file, any other at the working directory.
 """
 
-import argparse
 import dataclasses
 import difflib
 import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
-from jsonargparse._actions import _ActionConfigLoad
-from jsonargparse._typehints import ActionTypeHint
 from pydantic import TypeAdapter, ValidationError
 
 from lnln_dist.config import MODALITIES, Config, TaskConfig
@@ -190,10 +184,10 @@ def read_configs(paths: Sequence[Path]) -> dict[str, Any]:
 
     What they say of one model and another is all there, for ``lay`` to choose from.
     """
-    return _merged([layer for path in paths for layer in _layers(path)], None)
+    return merged([layer for path in paths for layer in layers_of(path)], None)
 
 
-def _merged(layers: Sequence[Layer], last: str | None) -> dict[str, Any]:
+def merged(layers: Sequence[Layer], last: str | None) -> dict[str, Any]:
     """Layers over one another, each checked against the model in force where it is laid.
 
     That is the model of its own ``model.name`` or of those before it, or, as it may be a base for
@@ -211,7 +205,7 @@ def _merged(layers: Sequence[Layer], last: str | None) -> dict[str, Any]:
     return merged
 
 
-def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
+def layers_of(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
     """A config file behind its bases, lowest first."""
     path = path.expanduser().resolve()
     if path in seen:
@@ -224,7 +218,7 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> list[Layer]:
     data = raw.get("data")
     if isinstance(data, dict) and str(data.get("path")).startswith(HERE):
         data["path"] = os.path.normpath(path.parent / data["path"].removeprefix(HERE))
-    below = [layer for name in bases for layer in _layers(path.parent / name, (*seen, path))]
+    below = [layer for name in bases for layer in layers_of(path.parent / name, (*seen, path))]
     try:
         return [*below, (path, nest(flatten(raw)))]
     except ConfigError as err:
@@ -386,143 +380,3 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     a, b = flatten(to_dict(old)), flatten(to_dict(new))
     keys = [k for k in {**a, **b} if k not in BOOKKEEPING]
     return {k: (a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)}
-
-
-def _shorter(text: str) -> str:
-    """A parser's error without names of types and the list of what was tried."""
-    text = re.sub(r'^"([\w.]+)":', r"\1:", text)
-    text = re.sub(r"\d+ validation errors? for \S+ ", "", text)
-    text = re.sub(r" \[type=.*?\](?: For further information visit [^ ]*\w)?", "", text)
-    text = re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("typing.Literal[", "one of [")
-    text = text.replace("Expected a ", "expected ").replace("Input should", "should")
-    key, tried, rest = text.partition(" Does not validate against any of the Union subtypes")
-    if not tried:
-        return text
-    _, _, reasons = rest.partition(" Errors: - ")
-    reasons, _, value = reasons.partition(" Given value type: ")
-    kept = [reason for reason in reasons.split(" - ") if reason != "expected NoneType"]
-    return f"{key} {'; '.join(kept)}, got {value.partition('Given value: ')[2]}"
-
-
-def _respelled(word: str, known: Collection[str]) -> str:
-    """A word of a command line, the old name of an option replaced by its new one."""
-    name, equals, value = word.partition("=")
-    new = "--output" if name == "--out" else name.replace("_", "-")
-    old = name.startswith("--") and name not in known and new in known
-    return f"{new}{equals}{value}" if old else word
-
-
-def _readable(hint: Any) -> str:
-    """A setting's type in words; empty where the option shows its choices."""
-    arguments = get_args(hint)
-    origin = get_origin(hint)
-    if origin is Annotated:
-        return _readable(arguments[0])
-    if origin in (Union, UnionType):
-        inner = [a for a in arguments if a is not NoneType]
-        words = [_readable(a) or ", ".join(map(str, get_args(a))) for a in inner]
-        return " or ".join([*words, *(["null"] if NoneType in arguments else [])])
-    if origin is tuple:
-        several = Ellipsis in arguments
-        inside = [_readable(a) for a in arguments if a is not Ellipsis]
-        return f"list of {inside[0]}" if several else f"[{', '.join(inside)}]"
-    if origin is Literal or hint is bool:
-        return ""
-    named: str = getattr(hint, "__name__", str(hint))
-    return {dict: "mapping", list: "list"}.get(origin, named)
-
-
-class _Help(DefaultHelpFormatter):
-    """Help with types in words, and defaults where they say something."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        if isinstance(action, argparse._HelpAction):
-            return "show this help and exit"
-        notes = [self._get_type_str(action)] if isinstance(action, ActionTypeHint) else []
-        unset = action.default in (None, argparse.SUPPRESS, []) or action.default is False
-        if "." in action.dest or not unset:
-            notes.append("" if isinstance(action, _ActionConfigLoad) else "default: %(default)s")
-        noted = "; ".join(filter(None, notes))
-        return f"{action.help or ''}{f' ({noted})' if noted else ''}"
-
-    def _get_type_str(self, action: argparse.Action) -> str | None:
-        hint = action._typehint if isinstance(action, ActionTypeHint) else action.type
-        return None if hint is None else _readable(hint)
-
-
-class Parser(ArgumentParser):
-    """An argument parser without abbreviations whose errors are one line.
-
-    Settings are dotted and spelled as in the YAML; every other option has dashes. What options
-    were called before (underscores, ``--out``) is still taken.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, formatter_class=_Help, **kwargs)
-        self.layers: list[Layer] = []
-        """The files of ``--config``, see ``add_config_arguments``."""
-
-    def parse_args(self, args: Any = None, *rest: Any, **choices: Any) -> Any:
-        """As ``ArgumentParser.parse_args``, old spellings included."""
-        known = {o for a in self._actions for o in a.option_strings}
-        words = sys.argv[1:] if args is None else args
-        return super().parse_args([_respelled(w, known) for w in words], *rest, **choices)
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raises instead of printing usage."""
-        text = _shorter(" ".join(str(message).split()).replace("Parser key ", ""))
-        options = [o for a in self._actions for o in a.option_strings]
-        for word in re.findall(r"--[\w.-]+", text) if "unrecognized" in text else []:
-            near = [o for o in options if o.endswith(f".{word[2:]}")]  # train.seed, for --seed
-            near = near or difflib.get_close_matches(word, options, n=1)
-            text += f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ConfigError(f"{text} (see {self.prog} --help)") from ex
-
-
-def add_config_arguments(parser: Parser, argv: Sequence[str] = ()) -> None:
-    """Adds ``--config``, ``--print-config`` and every setting as a dotted option with its help.
-
-    Args:
-        parser: to add to.
-        argv: the command line, which decides whose settings ``model`` and ``loss`` hold.
-
-    Raises:
-        ConfigError: the command line or a file names a model that does not exist.
-    """
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser.add_argument(
-        "--config",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="YAML file of settings; repeat to lay one over the other",
-    )
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the resolved settings and exit"
-    )
-    parser.layers, name = _scouted(argv)
-    parser.add_class_arguments(config_class(name))
-    for action in parser._actions:
-        if isinstance(action, _ActionConfigLoad):
-            action.help = f"YAML file of the settings of {action.dest}"
-
-
-def _scouted(argv: Sequence[str]) -> tuple[list[Layer], str]:
-    """The files of a command line, read, and the model that it or they choose."""
-    scout = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    scout.add_argument("--config", action="append", default=[])
-    scout.add_argument("--model.name", dest="name")
-    try:
-        found, _ = scout.parse_known_args(argv)
-    except argparse.ArgumentError:  # the real parser tells what is wrong
-        return [], DEFAULT
-    layers = [layer for path in found.config for layer in _layers(Path(path))]
-    names = [found.name, *(model_name(raw) for _, raw in reversed(layers)), DEFAULT]
-    return layers, next(str(name) for name in names if name is not None)
-
-
-def from_arguments(parser: Parser, arguments: Mapping[str, Any]) -> Config:
-    """Parsed options (without defaults) -> config: the files in order, then the overrides."""
-    names = {field.name for field in dataclasses.fields(Config)}
-    above = {key: value for key, value in arguments.items() if key in names}
-    return build(lay(_merged(parser.layers, model_name(above)), above))

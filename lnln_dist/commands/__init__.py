@@ -5,26 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from lnln_dist import settings
+from lnln_dist import arguments
 from lnln_dist.errors import ConfigError
 
 
-def make_parser(verb: str, description: str) -> settings.Parser:
+def make_parser(verb: str, description: str) -> arguments.Parser:
     """A verb's parser with the options that every verb has."""
-    parser = settings.Parser(prog=f"lnln-dist {verb}", description=description)
+    parser = arguments.Parser(prog=f"lnln-dist {verb}", description=description)
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error instead of one line"
     )
     return parser
 
 
-def parse(parser: settings.Parser, argv: Sequence[str]) -> dict[str, Any]:
+def parse(parser: arguments.Parser, argv: Sequence[str]) -> dict[str, Any]:
     """Options as a plain dict, defaults filled in."""
     values: dict[str, Any] = parser.parse_args(list(argv)).as_dict()
     return values
 
 
-def add_options(parser: settings.Parser, kind: Any) -> None:
+def add_options(parser: arguments.Parser, kind: Any) -> None:
     """An option for each field of a dataclass that was made by ``config.option``."""
     for field in fields(kind):
         if field.metadata:
@@ -36,7 +36,7 @@ def taken(given: Mapping[str, Any], kind: Any) -> dict[str, Any]:
     return {field.name: given[field.name] for field in fields(kind) if field.metadata}
 
 
-def add_dataset(parser: settings.Parser) -> None:
+def add_dataset(parser: arguments.Parser) -> None:
     """The options that name a data set, for ``find_preset`` to judge."""
     # Python 3.11 takes -1e1 and -inf for options.
     parser._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)

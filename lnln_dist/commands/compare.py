@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lnln_dist.arguments import Parser
 from lnln_dist.commands import make_parser, parse
 from lnln_dist.errors import ConfigError, UserError
-from lnln_dist.settings import Parser
 
 
 def _parser() -> Parser:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lnln_dist.arguments import Parser
 from lnln_dist.commands import make_parser, numbers, parse
 from lnln_dist.evaluate.registry import PROTOCOLS
-from lnln_dist.settings import Parser
 
 
 def _parser() -> Parser:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lnln_dist.arguments import Parser
 from lnln_dist.clips.choices import Corpus, Extractor
 from lnln_dist.commands import add_dataset, add_options, dataset, make_parser, parse, taken
 from lnln_dist.errors import ConfigError
-from lnln_dist.settings import Parser
 
 if TYPE_CHECKING:
     from lnln_dist.clips.pool import Tasks

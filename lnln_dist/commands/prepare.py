@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lnln_dist.arguments import Parser
 from lnln_dist.commands import add_dataset, add_options, dataset, make_parser, parse, taken
 from lnln_dist.config import MODALITIES
 from lnln_dist.data.choices import Choices
-from lnln_dist.settings import Parser
 
 LAYOUT = (
     "SRC.pkl is a dict with train, valid (or dev, val) and test, each a dict of fields with a row "

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lnln_dist.arguments import Parser
 from lnln_dist.commands import make_parser, parse
 from lnln_dist.errors import ConfigError
-from lnln_dist.settings import Parser
 
 
 def _parser() -> Parser:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lnln_dist import console, settings
+from lnln_dist import arguments, console
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
 
@@ -40,13 +40,13 @@ def _made_for(config: Config, public: str | None) -> tuple[Any, Any]:
 
 def command(argv: Sequence[str]) -> int:
     """Prints what a config costs."""
-    parser = settings.Parser(
+    parser = arguments.Parser(
         prog="python -m lnln_dist.cost", description="Print what training costs, on paper."
     )
     parser.add_argument("--shapes", choices=list(SHAPES), help="a public data set's sizes")
-    settings.add_config_arguments(parser, argv)
+    arguments.add_config_arguments(parser, argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
-    config = settings.from_arguments(parser, given)
+    config = arguments.from_arguments(parser, given)
     tokenizer, shapes = _made_for(config, given.get("shapes"))
     from lnln_dist.cost import flops, table
     from lnln_dist.cost.memory import sizes_of

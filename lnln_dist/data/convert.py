@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +118,10 @@ def write_shards(
         raw: the file; its splits are let go of on the way.
         folder: an empty folder.
         preset: how the data is scored.
-        choices: see ``prepare``.
+        choices: see ``prepare``, as ``progress``.
         name: of the file, for messages.
         check: the labels, and that they and the inputs are of the preset; else labels are written
             as they are, missing ones among them.
-        progress: see ``prepare``.
 
     Raises:
         DataError: the file or the choices are wrong.
@@ -137,13 +135,7 @@ def write_shards(
     text = choose_text(raw, preset, choices, folder=folder, name=name)
     measure = Measure(layout.widths, text.info.unk_id)
     chunk_bytes = min(MOST_CHUNK, max(LEAST_CHUNK, raw.source.bytes // CHUNK_SHARE))
-    find = partial(
-        find_extents, raw, name=name, chunk_bytes=chunk_bytes, allow_cut=choices.allow_cut
-    )
-    extents = {m: find(m) for m in FRAMES}
-    if choices.cut_sd is not None:
-        most = {m: cut_length(extents[m]["train"].length_N, choices.cut_sd) for m in FRAMES}
-        layout = replace(layout, lengths={m: min(layout.lengths[m], most[m]) for m in FRAMES})
+    extents, layout = _extents(raw, layout, choices, name=name, chunk_bytes=chunk_bytes)
     conversion = _Conversion(
         name, folder, preset, choices, layout, text, measure, chunk_bytes, check, progress
     )
@@ -216,9 +208,22 @@ def find_layout(raw: RawFile, limits: Mapping[Modality, int], *, name: str) -> L
     return Layout(widths=widths, lengths=lengths, labels=_label_names(raw, name))
 
 
-def cut_length(length_N: NDArray[np.int64], deviations: float) -> int:
-    """Places that mean + ``deviations`` standard deviations of some lengths make, at least 1."""
-    return max(1, math.ceil(float(length_N.mean() + deviations * length_N.std())))
+def _extents(
+    raw: RawFile, layout: Layout, choices: Choices, *, name: str, chunk_bytes: int
+) -> tuple[dict[FrameModality, dict[str, Extent]], Layout]:
+    """Where the real frames are, and the layout cut by ``choices.cut_sd``."""
+    found = {
+        m: find_extents(raw, m, name=name, chunk_bytes=chunk_bytes, allow_cut=choices.allow_cut)
+        for m in FRAMES
+    }
+    if choices.cut_sd is None:
+        return found, layout
+    kept: dict[Modality, int] = {}
+    for m in FRAMES:
+        length_N = found[m]["train"].length_N
+        most = math.ceil(float(length_N.mean() + choices.cut_sd * length_N.std()))
+        kept[m] = min(layout.lengths[m], max(1, most))
+    return found, replace(layout, lengths=kept)
 
 
 def _label_names(raw: RawFile, name: str) -> tuple[LabelName, ...]:
@@ -337,18 +342,14 @@ class _Conversion:
                         counts=counts,
                     )
                 here = {m: there.piece(part) for m, there in seen.items()}
-                columns = [
-                    strings(raw.ids[part]),
-                    strings(raw.raw_text[part]),
-                    *(vector(label_N[part]) for label_N in labels),
-                    sequence(schema.field("tokens").type, encoded.ids_S, encoded.lengths_N),
-                    sequence(schema.field("segments").type, encoded.segments_S, encoded.lengths_N),
-                    *(sequence(schema.field(m).type, packed[m], lengths[m]) for m in FRAMES),
-                    *(
-                        sequence(schema.field(f"seen_{m}").type, own.view(np.int8), lengths[m])
-                        for m, own in here.items()
-                    ),
-                ]
+                texts = [strings(raw.ids[part]), strings(raw.raw_text[part])]
+                columns = [*texts, *(vector(label_N[part]) for label_N in labels)]
+                for name, values_S in (("tokens", encoded.ids_S), ("segments", encoded.segments_S)):
+                    columns.append(sequence(schema.field(name).type, values_S, encoded.lengths_N))
+                columns += [sequence(schema.field(m).type, packed[m], lengths[m]) for m in FRAMES]
+                for modality, own in here.items():
+                    kind = schema.field(f"seen_{modality}").type
+                    columns.append(sequence(kind, own.view(np.int8), lengths[modality]))
                 writer.write(columns, part.stop - part.start)
                 self.measure.add(split, encoded.ids_S, packed, lengths, here)
                 for modality, lengths_N in lengths.items():

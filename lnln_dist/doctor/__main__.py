@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lnln_dist import console, settings
+from lnln_dist import arguments, console, settings
 from lnln_dist.config import Config
 
 DATA = re.compile(r"--data(=|$)")
 EXIT_FOUND = 1  # something is wrong that a run would stumble over
 
 
-def make_parser(argv: Sequence[str] = ()) -> settings.Parser:
+def make_parser(argv: Sequence[str] = ()) -> arguments.Parser:
     """Options of the doctor."""
-    parser = settings.Parser(
+    parser = arguments.Parser(
         prog="lnln-dist doctor",
         description="Check machine, launch, data and memory before a run is started or queued; "
         "also run as `accelerate launch -m lnln_dist.doctor`, which compares the hosts. --data DIR "
@@ -31,7 +31,7 @@ def make_parser(argv: Sequence[str] = ()) -> settings.Parser:
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error instead of one line"
     )
-    settings.add_config_arguments(parser, argv)
+    arguments.add_config_arguments(parser, argv)
     return parser
 
 
@@ -68,7 +68,7 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _own_findings(
-    parser: settings.Parser, given: Mapping[str, Any]
+    parser: arguments.Parser, given: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, object]]:
     """What one rank finds, and what it has to have in common with the others."""
     from lnln_dist.doctor import findings, host, job, software
@@ -79,7 +79,7 @@ def _own_findings(
     sections = {field.name for field in dataclasses.fields(Config)}
     named = bool(parser.layers) or not sections.isdisjoint(given)
     try:
-        config = settings.from_arguments(parser, given)
+        config = arguments.from_arguments(parser, given)
         name = f"{', '.join(given.get('config', [])) or 'defaults'}, hash"
         found.append(findings.ok("config", f"{name} {settings.config_hash(config)}"))
         if not named:

@@ -5,15 +5,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lnln_dist import console, settings
+from lnln_dist import arguments, console, settings
 from lnln_dist.data.damage import witnessed
 from lnln_dist.errors import ConfigError
 from lnln_dist.train.leaving import Notice, watching_launcher
 
 
-def make_parser(prog: str = "lnln-dist train", argv: Sequence[str] = ()) -> settings.Parser:
+def make_parser(prog: str = "lnln-dist train", argv: Sequence[str] = ()) -> arguments.Parser:
     """Options of the training program, with the settings of the model that ``argv`` chooses."""
-    parser = settings.Parser(
+    parser = arguments.Parser(
         prog=prog,
         description="Train the model that --model.name chooses, LNLN by default; also run as "
         "`accelerate launch -m lnln_dist.train`.",
@@ -33,7 +33,7 @@ def make_parser(prog: str = "lnln-dist train", argv: Sequence[str] = ()) -> sett
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error instead of one line"
     )
-    settings.add_config_arguments(parser, argv)
+    arguments.add_config_arguments(parser, argv)
     return parser
 
 
@@ -47,7 +47,7 @@ def command(argv: Sequence[str]) -> int:
 def _command(argv: Sequence[str], notice: Notice) -> int:
     parser = make_parser(argv=argv)
     given = parser.parse_args(list(argv), defaults=False).as_dict()
-    config = settings.from_arguments(parser, given)
+    config = arguments.from_arguments(parser, given)
     if given.get("print_config"):
         sys.stdout.write(settings.dump(config))
         return 0

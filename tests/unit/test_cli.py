@@ -4,10 +4,10 @@ import re
 
 import pytest
 
+from lnln_dist.arguments import Parser
 from lnln_dist.cli import VERBS, dispatch
 from lnln_dist.commands import evaluate, sweep
 from lnln_dist.errors import ConfigError, UserError
-from lnln_dist.settings import Parser
 
 
 @pytest.mark.parametrize("verb", VERBS)
