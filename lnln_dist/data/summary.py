@@ -158,8 +158,10 @@ def _table(index: Index) -> list[str]:
         lines.append(line)
     padded = "".join(f"{index.padded_lengths[m]:>20}" for m in MODALITIES)
     lines.append(f"{'padded':<34}{padded}")
-    share = f"{written / index.source.bytes:.1%}" if index.source.bytes else "unknown"
-    lines.append(f"shards: {_mb(written)}, {share} of the source")
+    # Of extracted clips the source is their table, whose size says nothing.
+    told = index.source.bytes and index.extraction is None
+    share = f", {written / index.source.bytes:.1%} of the source" if told else ""
+    lines.append(f"shards: {_mb(written)}{share}")
     return lines
 
 

@@ -11,7 +11,8 @@ from lnln_dist.data.summary import MEANING, describe
 
 def test_a_clean_file(tmp_path):
     source = feature_files.write(tmp_path / "f.pkl", feature_files.feature_file())
-    lines = describe(prepare(source, tmp_path / "out", dataset="mosi")).splitlines()
+    index = prepare(source, tmp_path / "out", dataset="mosi")
+    lines = describe(index).splitlines()
     assert lines[0].startswith("mosi from f.pkl (0.0 MB, sha256 ")
     assert "family mosi, labels in [-3, 3]" in lines[0]
     assert lines[1].startswith("text: ids of the file, tokenizer bert-base-uncased (30522 ids")
@@ -19,7 +20,9 @@ def test_a_clean_file(tmp_path):
     rows = {line.split()[0]: line.split() for line in lines[4:7]}
     assert {name: int(row[1]) for name, row in rows.items()} == feature_files.SIZES
     assert lines[7].split() == ["padded", "10", "9", "6"]
-    assert lines[8].startswith("shards: 0.0 MB, ")
+    assert re.fullmatch(r"shards: 0\.0 MB, \d.* of the source", lines[8])
+    extracted = index.model_copy(update={"extraction": {"audio": {}}})
+    assert describe(extracted).splitlines()[8] == "shards: 0.0 MB"  # its source is a table
     assert lines[9] == "nothing had to be repaired"
     for line, m in zip(lines[10:12], ("audio", "vision"), strict=True):
         assert re.fullmatch(
