@@ -23,9 +23,12 @@ PAIRS = (("acc2_non0", "f1_non0"), ("acc2_has0", "f1_has0"), ("acc2", "f1"))
 def collapse(prediction: ArrayLike, label: ArrayLike) -> str:
     """How far predictions [n] have become a constant or a single class; empty if they have not.
 
-    One-sided predictions only count where the labels [n] are not one-sided themselves.
+    One-sided predictions only count where the labels [n] are not one-sided themselves; labels that
+    are all the same tell nothing.
     """
     pred, true = np.asarray(prediction, np.float64), np.asarray(label, np.float64)
+    if not true.std():
+        return ""
     if pred.std() < SMALL_SPREAD * true.std():
         return f"standard deviation {pred.std():.2g} against {true.std():.2g} of the labels"
     shares = {"above": ((pred > 0).mean(), (true > 0).mean())}
@@ -49,6 +52,8 @@ def collapse_of_classes(prediction: ArrayLike, label: ArrayLike, family: Family,
         np.bincount(cut(x, family, count), minlength=count) / np.size(x)
         for x in (prediction, label)
     )
+    if real_C.max() == 1:  # nothing is left out that there could be
+        return ""
     for value, told, real in zip(class_values(family, count), told_C, real_C, strict=True):
         if told > ONE_SIDED >= real:
             return f"{told:.0%} of them class {value:g}"

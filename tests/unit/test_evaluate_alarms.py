@@ -36,6 +36,12 @@ def test_one_sided_labels_excuse_one_sided_predictions() -> None:
     assert collapse(label, label) == ""
 
 
+def test_labels_that_are_all_the_same_are_no_measure() -> None:
+    """A test set of one sample, above all."""
+    assert collapse([1.0], [-1.0]) == ""
+    assert collapse_of_classes([1.0], [-1.0], "mosi", 3) == ""
+
+
 def test_decisions_that_are_one_class_or_leave_one_out_collapse() -> None:
     label = np.repeat([-1.0, 0.0, 1.0], [40, 20, 40])
     assert collapse_of_classes(label, label, "mosi", 3) == ""
