@@ -27,6 +27,7 @@ FIELD = {  # columns in the order of the field's tables; f1_macroN of regression
     "corr": "Corr",
 }
 CONSTANT = "best constant"
+BOLD = "textbf:--rwrap;"
 
 
 def latex(by_metric: Mapping[str, Sequence[Model]], metric: str, words: Sequence[str]) -> str:
@@ -47,15 +48,16 @@ def latex(by_metric: Mapping[str, Sequence[Model]], metric: str, words: Sequence
 
 
 def _scores(by_metric: Mapping[str, Sequence[Model]], protocol: str) -> str:
-    table, leads = {}, {}
-    for metric, models in by_metric.items():
-        leader = best(models, pairs(models, metric))
-        name = FIELD.get(metric, metric.replace("_", " "))
-        floor = models[0].floor
-        cells = [_cell(metric, m.mean.value, m.sd_training) for m in models]
-        table[name] = [*cells, _cell(metric, floor, np.nan)]
-        leads[name] = [*(m is leader for m in models), False]
+    """Models down, scores across."""
     models = next(iter(by_metric.values()))
+    table = pd.DataFrame({"Model": [*(m.name for m in models), CONSTANT]})
+    bold = pd.DataFrame("", table.index, table.columns)
+    for metric, scored in by_metric.items():
+        leader = best(scored, pairs(scored, metric))
+        name = FIELD.get(metric, metric.replace("_", " "))
+        cells = [_cell(metric, m.mean.value, m.sd_training) for m in scored]
+        table[name] = [*cells, _cell(metric, scored[0].floor, np.nan)]
+        bold[name] = [*(BOLD if m is leader else "" for m in scored), ""]
     seeds = sorted({len(m.score_RK) for m in models})
     counted = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
     spread = ", with the standard deviation over them" if seeds[-1] > 1 else ""
@@ -64,48 +66,43 @@ def _scores(by_metric: Mapping[str, Sequence[Model]], protocol: str) -> str:
         f"training seeds{spread}. Bold: the lead over every other model holds (paired tests, "
         "Holm's correction). Accuracies and F1 in per cent; the lower the MAE, the better."
     )
-    return _table(table, leads, models, protocol, "scores", told)
+    return _table(table, bold, models, f"scores-{protocol}", told)
 
 
 def _conditions(models: Sequence[Model], metric: str) -> str:
-    table = {
-        Condition(*at).name: [_cell(metric, m.curve[at].value, np.nan) for m in models]
-        + [_cell(metric, models[0].floor, np.nan)]
-        for at in models[0].curve
-    }
-    leads = {name: [False] * len(cells) for name, cells in table.items()}
+    """Conditions down, as protocols have many, and models across."""
+    at = list(models[0].curve)
+    table = pd.DataFrame({"Condition": [Condition(*one).name for one in at]})
+    for number, model in enumerate(models):
+        table[number] = [_cell(metric, model.curve[one].value, np.nan) for one in at]
+    table = table.set_axis(["Condition", *(m.name for m in models)], axis="columns")
     better = "higher" if DIRECTION[metric] > 0 else "lower"
-    told = f"{FIELD.get(metric, metric)} by condition, means over all seeds; {better} is better."
-    return _table(table, leads, models, models[0].protocol, "conditions", told)
+    told = (
+        f"{FIELD.get(metric, metric)} by condition, means over all seeds; {better} is better. The "
+        f"best constant reaches {_cell(metric, models[0].floor, np.nan)}."
+    )
+    none = pd.DataFrame("", table.index, table.columns)
+    return _table(table, none, models, f"conditions-{models[0].protocol}", told)
 
 
 def _table(
-    cells: Mapping[str, Sequence[str]],
-    leads: Mapping[str, Sequence[bool]],
-    models: Sequence[Model],
-    protocol: str,
-    kind: str,
-    told: str,
+    table: pd.DataFrame, bold: pd.DataFrame, models: Sequence[Model], label: str, told: str
 ) -> str:
-    table = pd.DataFrame({"Model": [*(m.name for m in models), CONSTANT], **cells})
     record = models[0].runs[0].record
     chosen = ", ".join(dict.fromkeys(m.selected_on for m in models))
     caption = (
-        f"{record['dataset']} {record['split']} (n = {record['samples']}), protocol {protocol}, "
-        f"checkpoints chosen on {chosen}. {told}"
+        f"{record['dataset']} {record['split']} (n = {record['samples']}), protocol "
+        f"{models[0].protocol}, checkpoints chosen on {chosen}. {told}"
     )
-    bold = pd.DataFrame("", table.index, table.columns)
-    for name, led in leads.items():
-        bold[name] = ["textbf:--rwrap;" if one else "" for one in led]
     style = Styler(table, uuid_len=0).hide(axis="index").apply(lambda _: bold, axis=None)
     style = style.format(escape="latex").format_index(escape="latex", axis="columns")
     text: str = style.to_latex(
         hrules=True,
         position="t",
         position_float="centering",
-        column_format="l" + "r" * len(cells),
+        column_format="l" + "r" * (len(table.columns) - 1),
         caption=_escaped(caption),
-        label=f"tab:{kind}-{protocol}",
+        label=f"tab:{''.join(c if c.isalnum() else '-' for c in label)}",
     )
     return text
 

@@ -51,3 +51,5 @@ def test_each_table_is_whole(text: str) -> None:
     assert re.search(r"protocol paper, checkpoints chosen on valid\.", text)
     assert "\\label{tab:conditions-paper}" in text
     assert "best constant & " in text
+    assert "Condition & good\\_1 & bad \\\\" in text
+    assert re.search(r"The best constant reaches 1\.\d{3}\.", text)
