@@ -1,5 +1,7 @@
 """Errors that are the user's to mend; the command line prints them as one line."""
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """Wrong input or surroundings. The message says what is wrong and what to do."""
@@ -31,3 +33,14 @@ class PreemptedError(UserError):
 
 class TrainingError(UserError):
     """Training cannot go on (a loss or gradient that is not finite, a wrong launch)."""
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra of this package as the package itself was installed.
+
+    A checkout is named by its folder: nobody else's package of our name is fetched from an index.
+    """
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / "setup.cfg").is_file():
+        return f"pip install 'lnln-dist[{extra}]'"
+    return f"pip install -e '{'.' if checkout == Path.cwd() else checkout}[{extra}]'"

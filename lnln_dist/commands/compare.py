@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lnln_dist.arguments import Parser
 from lnln_dist.commands import make_parser, parse
-from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.errors import ConfigError, UserError, install
 
 
 def _parser() -> Parser:
@@ -41,7 +41,7 @@ def command(argv: Sequence[str]) -> int:
         from lnln_dist.report.terminal import show
     except ImportError as err:
         raise UserError(
-            f"compare needs {str(err.name).split('.')[0]}: pip install 'lnln-dist[report]'"
+            f"compare needs {str(err.name).split('.')[0]}: {install('report')}"
         ) from err
 
     show(compare(paths, given["metric"], given["against"]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lnln_dist.arguments import Parser
 from lnln_dist.commands import make_parser, parse
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, install
 
 
 def _parser() -> Parser:
@@ -32,9 +32,7 @@ def command(argv: Sequence[str]) -> int:
         from lnln_dist.report.terminal import show
         from lnln_dist.report.write import PAGE, write
     except ImportError as err:
-        raise UserError(
-            f"report needs {str(err.name).split('.')[0]}: pip install 'lnln-dist[report]'"
-        ) from err
+        raise UserError(f"report needs {str(err.name).split('.')[0]}: {install('report')}") from err
 
     target = Path(given["output"])
     found = write(

@@ -12,12 +12,13 @@ import torch
 from torch import distributed
 
 from lnln_dist.doctor.findings import Finding, fail, ok, warn
+from lnln_dist.errors import install
 from lnln_dist.runs import installed_versions
 
-# Importable name -> what it is for and how to get it.
+# Extra, whose importable name is the same -> what it is for.
 EXTRAS = {
-    "deepspeed": ("train.strategy zero1, zero2, zero3", "pip install 'lnln-dist[deepspeed]'"),
-    "ray": ("lnln-dist sweep", "pip install 'lnln-dist[ray]'"),
+    "deepspeed": "train.strategy zero1, zero2, zero3",
+    "ray": "lnln-dist sweep",
 }
 STALE_S = 600  # seconds after which a lock of a compile is taken for a left-over
 
@@ -91,10 +92,10 @@ def _libraries() -> list[Finding]:
 
 
 def _extra(name: str, *, needed: bool) -> Finding:
-    use, remedy = EXTRAS[name]
+    use = EXTRAS[name]
     if importlib.util.find_spec(name) is None:
         if needed:
-            return fail(name, f"not installed, but the config needs it ({use})", remedy)
+            return fail(name, f"not installed, but the config needs it ({use})", install(name))
         return ok(name, f"not installed (only for {use})")
     return ok(name, metadata.version(name))
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from lnln_dist.config import Strategy
-from lnln_dist.errors import TrainingError
+from lnln_dist.errors import TrainingError, install
 from lnln_dist.runtime.launcher import Environment, check_alone, read_launcher
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -141,7 +141,7 @@ def _check_strategy(launch: Launch) -> None:
         raise TrainingError(f"train.precision fp16 works with ddp only, not {name}: use bf16")
     if launch.stage and importlib.util.find_spec("deepspeed") is None:
         raise TrainingError(
-            f"{name} needs DeepSpeed, which is not installed: pip install 'lnln-dist[deepspeed]'"
+            f"{name} needs DeepSpeed, which is not installed: {install('deepspeed')}"
         )
     if launch.stage and launch.on_cpu and torch.cuda.is_available():
         raise TrainingError(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, install
 from lnln_dist.evaluate.again import command
 from lnln_dist.evaluate.results import SUMMARY
 from lnln_dist.runs import Run
@@ -72,7 +72,7 @@ def read_scores(results: Path, weights_sha256: str) -> Scores:
         from lnln_dist.report.seeds import RANDOM, condition_name, over_seeds
     except ImportError as err:
         raise UserError(
-            f"--results needs {str(err.name).split('.')[0]}: pip install 'lnln-dist[report]'"
+            f"--results needs {str(err.name).split('.')[0]}: {install('report')}"
         ) from err
     for run in read([results]):
         kept = [

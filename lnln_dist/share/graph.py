@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from lnln_dist.config import MODALITIES
-from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.errors import ConfigError, UserError, install
 from lnln_dist.models.shapes import InputShapes
 from lnln_dist.types import Batch, Network, SequenceInput, TextInput
 
@@ -152,7 +152,7 @@ def write_onnx(program: ExportedProgram, path: Path, *, extras: Sequence[str], n
         import onnxruntime  # noqa: F401 asked for here, before minutes are spent
         import onnxscript  # noqa: F401
     except ImportError as err:
-        raise UserError(f"--onnx needs {err.name}: pip install 'lnln-dist[onnx]'") from err
+        raise UserError(f"--onnx needs {err.name}: {install('onnx')}") from err
     with _as_error("ONNX", name), torch.no_grad():
         made = torch.onnx.export(
             program,

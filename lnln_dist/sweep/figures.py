@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, install
 from lnln_dist.sweep.results import Results
 
 MOST_PAIRS = 6  # maps of two axes drawn; many axes make more pairs than anybody looks at
@@ -26,7 +26,7 @@ def draw(results: Results) -> None:
     try:
         import matplotlib as mpl
     except ImportError as err:
-        raise UserError("a sweep's figures need matplotlib: pip install 'lnln-dist[ray]'") from err
+        raise UserError(f"a sweep's figures need matplotlib: {install('ray')}") from err
     from matplotlib.figure import Figure
 
     mpl.use("Agg")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, install
 from lnln_dist.sweep.folder import load
 from lnln_dist.sweep.planner import Verdict
 from lnln_dist.sweep.records import Record
@@ -49,7 +49,7 @@ def estimate(values: Sequence[float], within: Span = ANYWHERE) -> Estimate:
     try:
         from scipy.stats import t
     except ImportError as err:
-        raise UserError("a sweep's summary needs SciPy: pip install 'lnln-dist[ray]'") from err
+        raise UserError(f"a sweep's summary needs SciPy: {install('ray')}") from err
     mean, sd = fmean(values), stdev(values)
     half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
     return Estimate(n, mean, sd, max(within[0], mean - half), min(within[1], mean + half))

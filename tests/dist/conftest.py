@@ -132,7 +132,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
     def look_up(world: int, name: str) -> Any:
         if "zero" in name and not HAVE_DEEPSPEED:
-            pytest.skip("deepspeed is not installed: pip install 'lnln-dist[deepspeed]'")
+            pytest.skip("deepspeed is not installed: pip install -e '.[deepspeed]'")
         while (world, name) not in results and waiting:
             run_next()
         return results[world, name]

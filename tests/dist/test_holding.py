@@ -22,7 +22,7 @@ FEW = 5 * LAYERS // 8  # found: at most 5, and 8 once, beside much other work
 def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Counts of both ranks."""
     if request.param == "zero3" and not HAVE_DEEPSPEED:
-        pytest.skip("deepspeed is not installed: pip install 'lnln-dist[deepspeed]'")
+        pytest.skip("deepspeed is not installed: pip install -e '.[deepspeed]'")
     folder = tmp_path_factory.mktemp(request.param)
     script = str(Path(__file__).with_name("holding.py"))
     ranks = start_ranks(2, [script, request.param, str(folder)], folder=folder)

@@ -109,7 +109,7 @@ STARTED = {
 def test_it_starts_what_it_says(tmp_path: Path, name: str) -> None:
     strategy, world, offload = STARTED[name]
     if "zero" in name and importlib.util.find_spec("deepspeed") is None:
-        pytest.skip("deepspeed is not installed: pip install 'lnln-dist[deepspeed]'")
+        pytest.skip("deepspeed is not installed: pip install -e '.[deepspeed]'")
     file = f"launch/accelerate/{name}.yaml"
     extensions = tmp_path / "extensions"
     options = ("--config_file", file, "--main_process_port", "0", SHOW)

@@ -31,7 +31,7 @@ def test_one_ranks_loss_or_gradient_stops_all_before_the_update(tmp_path: Path) 
 @pytest.mark.parametrize("strategy", ["ddp", "zero2", "fsdp2"])
 def test_a_rank_that_falls_silent_does_not_hold_the_others(tmp_path: Path, strategy: str) -> None:
     if strategy not in TRIED:
-        pytest.skip("deepspeed is not installed: pip install 'lnln-dist[deepspeed]'")
+        pytest.skip("deepspeed is not installed: pip install -e '.[deepspeed]'")
     script = str(Path(__file__).with_name("silent_rank.py"))
     children = start_ranks(2, [script, strategy, str(SILENT_S)], folder=tmp_path)
     codes = wait_for(children, timeout_s=200)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lnln_dist import __version__
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, install
 from lnln_dist.files import atomic_write
 from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.trial import scrub
@@ -126,7 +126,7 @@ def quiet_ray() -> Iterator[Any]:
             import ray
             import ray.tune
         except ImportError as err:
-            raise UserError("a sweep needs Ray: pip install 'lnln-dist[ray]'") from err
+            raise UserError(f"a sweep needs Ray: {install('ray')}") from err
         yield ray
     finally:
         for name in added:
