@@ -21,12 +21,12 @@ def command(argv: Sequence[str]) -> int:
         "--results", metavar="DIR", help="evaluation of this checkpoint, for the model card"
     )
     parser.add_argument(
-        "--onnx", action="store_true", help="also as ONNX (model.onnx), compared with the network"
+        "--onnx", action="store_true", help="also as ONNX (model.onnx), compared with predict"
     )
     parser.add_argument(
         "--torch-export",
         action="store_true",
-        help="also as a graph of torch.export (model.pt2), compared with the network",
+        help="also as a graph of torch.export (model.pt2), compared with predict",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     given = parse(parser, argv)
@@ -45,7 +45,7 @@ def command(argv: Sequence[str]) -> int:
     size = sum(path.stat().st_size for path in Path(given["target"]).rglob("*") if path.is_file())
     print(f"{given['target']}: {name}, checkpoint {given['checkpoint']}, {size / 1e6:.1f} MB")
     for graph, difference in differences.items():
-        print(f"{graph}: within {difference:.1g} of the network (allowed {TOLERANCE:g})")
+        print(f"{graph}: within {difference:.1g} of what predict gives (allowed {TOLERANCE:g})")
     if is_own(name):
         print(f"note: {name} is a module of yours: it is not in the folder, pass it on beside it")
     return 0

@@ -20,12 +20,17 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from lnln_dist import settings
+from lnln_dist.data.noise import CleanNoise
+from lnln_dist.data.tokens import TextTokenizer
 from lnln_dist.errors import UserError
-from lnln_dist.evaluate.load import WEIGHTS, encoder_vocabulary_size, weights_sha256
+from lnln_dist.evaluate.load import WEIGHTS, weights_sha256
+from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.files import alone, atomic_folder
 from lnln_dist.runs import EXPORT, EXPORTED_WEIGHTS, Run
+from lnln_dist.runtime import Runtime
 from lnln_dist.share import graph
 from lnln_dist.share.card import eval_results, model_card, read_scores
+from lnln_dist.share.inputs import Given, predicted
 from lnln_dist.specs.registry import find_spec
 from lnln_dist.vocabulary import TOKENIZER_FILES
 
@@ -38,6 +43,7 @@ def write_export(
     note: Mapping[str, Any],
     results: Path | None = None,
     graphs: Collection[str] = (),
+    tokenizer: TextTokenizer | None = None,
     overwrite: bool = False,
 ) -> dict[str, float]:
     """Writes the folder, whole or not at all.
@@ -49,10 +55,11 @@ def write_export(
         note: what is known of the checkpoint.
         results: an evaluation of these weights, for the model card.
         graphs: ``graph.ONNX`` or ``graph.TORCH``, to be written too.
+        tokenizer: of the model, for graphs.
         overwrite: replace an earlier export.
 
     Returns:
-        Each graph's largest difference from the network.
+        Each graph's largest difference from what ``predict`` gives.
 
     Raises:
         UserError: the folder exists, is no export, or cannot be written; the results are not of
@@ -72,7 +79,7 @@ def write_export(
             path = folder / ".eval_results" / f"{scores.dataset}.yaml"
             path.parent.mkdir()
             path.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
-        return _write_graphs(run, folder, network, graphs) if graphs else {}
+        return _write_graphs(run, folder, network, graphs, tokenizer) if tokenizer else {}
 
 
 def _write_model(
@@ -100,7 +107,7 @@ def _write_model(
 
 
 def _write_graphs(
-    run: Run, folder: Path, network: nn.Module, graphs: Collection[str]
+    run: Run, folder: Path, network: nn.Module, graphs: Collection[str], tokenizer: TextTokenizer
 ) -> dict[str, float]:
     name, shapes = run.config.model.name, run.info.shapes
     if run.info.normalised is not None:
@@ -114,10 +121,22 @@ def _write_graphs(
             "a graph pads to the longest of its batch, this model was trained with data.padding "
             "corpus: export without --onnx and --torch-export"
         )
-    extras, vocabulary = find_spec(name).extras, encoder_vocabulary_size(run)
-    if vocabulary is None:
-        raise UserError(f"{run.encoder_folder}/config.json does not say its vocab_size")
+    extras, vocabulary = find_spec(name).extras, tokenizer.backend.get_vocab_size()
     network = copy.deepcopy(network).cpu()
+
+    def told(given: Given) -> Predictions:
+        runtime = Runtime(cpu=True)
+        (found,) = predicted(
+            network,
+            given,
+            [CleanNoise()],
+            run=run,
+            tokenizer=tokenizer,
+            runtime=runtime,
+            batch_size=len(given),
+        )
+        return found
+
     program = graph.trace(network, shapes, extras, name=name, vocabulary=vocabulary)
     found = {}
     for kind in graphs:
@@ -128,5 +147,5 @@ def _write_graphs(
         else:
             graph.write_torch(program, path)
             call = graph.run_torch(path)
-        found[kind] = graph.check(network, extras, call, shapes, name=name, vocabulary=vocabulary)
+        found[kind] = graph.check(call, extras, told, shapes, name=name, tokenizer=tokenizer)
     return found

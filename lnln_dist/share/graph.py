@@ -1,9 +1,10 @@
 """The inference path of a network as a graph without our code: torch.export, and ONNX made of it.
 
-Inputs, B samples padded to the longest: ``ids``, ``segments`` int64 [B, T_text], ``text_valid``
-bool (False on padding), ``audio``, ``vision`` float32 [B, T, D], ``audio_valid``, ``vision_valid``
-bool [B, T]. What is missing is [UNK] in ``ids`` and zero in the frames. Outputs: ``sentiment`` [B]
-and the model's extras. Batch and lengths are free, up to the model's longest sequences.
+Inputs, B samples padded to the longest with the tokenizer's [PAD] and zeros: ``ids``, ``segments``
+int64 [B, T_text], ``text_valid`` bool (False on padding), ``audio``, ``vision`` float32 [B, T, D],
+``audio_valid``, ``vision_valid`` bool [B, T]. What is missing is [UNK] in ``ids`` and zero in the
+frames. Outputs: ``sentiment`` [B], or [B, C] the probabilities of classes, and the model's extras.
+Batch and lengths are free, up to the model's longest sequences.
 """
 
 import contextlib
@@ -11,20 +12,25 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.utils.rnn import pad_sequence
 
-from lnln_dist.config import MODALITIES
+from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.data.tokens import TextTokenizer
 from lnln_dist.errors import ConfigError, UserError, install
+from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.models.shapes import InputShapes
+from lnln_dist.share.inputs import Given
 from lnln_dist.types import Batch, Network, SequenceInput, TextInput
 
 INPUTS = ("ids", "segments", "text_valid", "audio", "audio_valid", "vision", "vision_valid")
 ONNX, TORCH = "model.onnx", "model.pt2"
-TOLERANCE = 1e-4  # between a graph and the network
+TOLERANCE = 1e-4  # between a graph and ``Model.predict``
 # Batch, and places of text, audio and vision as shares of the longest, at which a graph is tried.
 TRIED = ((1, 1.0, 1.0, 1.0), (2, 0.4, 0.7, 0.2), (5, 0.2, 0.1, 0.9))
 
@@ -89,14 +95,51 @@ def probe(
     return ids, torch.zeros_like(ids), masks[0], frames[0], masks[1], frames[1], masks[2]
 
 
-def tried(shapes: InputShapes, *, vocabulary: int) -> Iterator[tuple[Tensor, ...]]:
-    """The inputs at which a graph is compared with its network."""
+def tried(shapes: InputShapes, tokenizer: TextTokenizer) -> Iterator[Given]:
+    """The samples at which a graph is held against ``predict``.
+
+    The first is whole and as long as the batch; each of the next ones lacks a modality in turn.
+    """
+    chance = np.random.default_rng(0)
+    words = np.array(sorted(tokenizer.backend.get_vocab()))
+    widths = {"audio": shapes.audio_width, "vision": shapes.vision_width}
     for size, *shares in TRIED:
-        lengths = [
-            max(1, round(share * shapes.length(m)))
-            for share, m in zip(shares, MODALITIES, strict=True)
-        ]
-        yield probe(shapes, size, lengths, vocabulary=vocabulary)
+        content: dict[str, list[Any]] = {}
+        for share, m in zip(shares, MODALITIES, strict=True):
+            longest = max(1, round(share * shapes.length(m)))
+            lengths = [longest, *chance.integers(1, longest + 1, size - 1)]
+            content[m] = [
+                " ".join(chance.choice(words, n))
+                if m == "text"
+                else chance.standard_normal((n, widths[m]))
+                for n in lengths
+            ]
+        for row in range(1, size):
+            content[MODALITIES[(row - 1) % len(MODALITIES)]][row] = None
+        yield Given(**content, shapes=shapes, tokenizer=tokenizer)
+
+
+def tensors(given: Given, *, pad_id: int) -> tuple[Tensor, ...]:
+    """Samples as the inputs of a graph, by this module's description of them alone."""
+    rows = range(len(given))
+
+    def padded(values: Callable[[int], Any], kind: torch.dtype, fill: int = 0) -> Tensor:
+        return pad_sequence(
+            [torch.as_tensor(values(row)).to(kind) for row in rows], True, padding_value=fill
+        )
+
+    def valid(modality: Modality) -> Tensor:
+        return padded(lambda row: np.ones(given.lengths[modality][row]), torch.bool)
+
+    return (
+        padded(given.tokens, torch.int64, pad_id),
+        padded(given.segments, torch.int64),
+        valid("text"),
+        padded(lambda row: given.frames("audio", row), torch.float32),
+        valid("audio"),
+        padded(lambda row: given.frames("vision", row), torch.float32),
+        valid("vision"),
+    )
 
 
 def trace(
@@ -184,40 +227,47 @@ def run_onnx(path: Path) -> Callable[..., tuple[Tensor, ...]]:
     return call
 
 
-def difference(
-    network: nn.Module,
-    extras: Sequence[str],
-    graph: Callable[..., tuple[Tensor, ...]],
-    inputs: tuple[Tensor, ...],
-) -> float:
-    """The largest difference between the outputs of a graph and of its network; nan counts."""
-    with torch.no_grad():
-        pairs = zip(Inference(network, extras)(*inputs), graph(*inputs), strict=True)
-        return max(float((one - other).abs().max().nan_to_num(torch.inf)) for one, other in pairs)
+def difference(expected: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """The largest difference between outputs; nan counts."""
+    return max(
+        float((one - other).abs().max().nan_to_num(torch.inf))
+        for one, other in zip(expected, found, strict=True)
+    )
 
 
 def check(
-    network: nn.Module,
-    extras: Sequence[str],
     graph: Callable[..., tuple[Tensor, ...]],
+    extras: Sequence[str],
+    predicted: Callable[[Given], Predictions],
     shapes: InputShapes,
     *,
     name: str,
-    vocabulary: int,
+    tokenizer: TextTokenizer,
 ) -> float:
-    """The largest difference of a written graph from its network at ``TRIED``.
+    """The largest difference of a written graph from what the model predicts of ``tried``.
+
+    Args:
+        graph: as a function of the inputs.
+        extras: as ``trace``.
+        predicted: what ``Model.predict`` says, before classes are decided on.
+        shapes: of the model.
+        name: of the model, for messages.
+        tokenizer: of the model.
 
     Raises:
         ConfigError: it is above ``TOLERANCE``.
     """
-    worst = max(
-        difference(network, extras, graph, inputs)
-        for inputs in tried(shapes, vocabulary=vocabulary)
-    )
+    worst = 0.0
+    for given in tried(shapes, tokenizer):
+        told = predicted(given)
+        expected = [torch.as_tensor(x) for x in (told.sentiment, *map(told.extras.get, extras))]
+        inputs = tensors(given, pad_id=tokenizer.info.pad_id)
+        with torch.no_grad():
+            worst = max(worst, difference(expected, graph(*inputs)))
     if not worst <= TOLERANCE:
         raise ConfigError(
-            f"model {name}: its graph gives other predictions (by {worst:.1g}, allowed is "
-            f"{TOLERANCE:g}): export without it"
+            f"model {name}: its graph gives other predictions than the model (by {worst:.1g}, "
+            f"allowed is {TOLERANCE:g}): export without it"
         )
     return worst
 

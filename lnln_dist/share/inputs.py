@@ -1,18 +1,25 @@
-"""Texts, arrays and frames of data as a user has them in memory, as samples of the loader."""
+"""Texts, arrays and frames as a user has them in memory, and what a network says of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import nn
 
 from lnln_dist.config import MODALITIES, Modality
-from lnln_dist.data.noise import MARGIN
+from lnln_dist.data.noise import MARGIN, Noise
 from lnln_dist.data.schema import FRAMES, FrameModality
 from lnln_dist.data.tokens import TextTokenizer
 from lnln_dist.errors import DataError
+from lnln_dist.evaluate.predict import Predictions, predict
 from lnln_dist.models.shapes import InputShapes
+from lnln_dist.runs import Run
+from lnln_dist.runtime import Runtime
+
+if TYPE_CHECKING:
+    from lnln_dist.data.shards import Split
 
 
 class Given:
@@ -117,6 +124,36 @@ class Given:
             self.cut[modality] += len(frames_TD) > limit
             found.append(np.ascontiguousarray(frames_TD[:limit]))
         return found
+
+
+def as_split(given: Given) -> "Split":
+    """Samples in memory as a split, of which nothing but its samples is asked."""
+    return cast("Split", given)
+
+
+def predicted(
+    network: nn.Module,
+    given: Given,
+    noises: Sequence[Noise],
+    *,
+    run: Run,
+    tokenizer: TextTokenizer,
+    runtime: Runtime,
+    batch_size: int,
+) -> list[Predictions]:
+    """What a run's network says of samples under each condition (see ``evaluate.predict``)."""
+    return predict(
+        network,
+        as_split(given),
+        noises,
+        runtime=runtime,
+        padding=run.config.data.padding,
+        padded_lengths={m: run.info.shapes.length(m) for m in MODALITIES},
+        unk_id=tokenizer.info.unk_id,
+        pad_id=tokenizer.info.pad_id,
+        batch_size=batch_size,
+        normalised=run.info.normalised,
+    )
 
 
 def _check_indexes(given: Mapping[str, Any]) -> None:

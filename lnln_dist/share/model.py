@@ -3,12 +3,11 @@
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lnln_dist.config import MODALITIES
 from lnln_dist.data.noise import CleanNoise, Noise
 from lnln_dist.data.tokens import TextTokenizer, load_tokenizer
 from lnln_dist.errors import CheckpointError, DataError
@@ -16,15 +15,12 @@ from lnln_dist.evaluate.cases import finished
 from lnln_dist.evaluate.compatible import other_code
 from lnln_dist.evaluate.explain import Plan
 from lnln_dist.evaluate.load import build_model, load_weights
-from lnln_dist.evaluate.predict import Predictions, predict
+from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.evaluate.single import words_of
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 from lnln_dist.share.folder import write_export
-from lnln_dist.share.inputs import Given
-
-if TYPE_CHECKING:
-    from lnln_dist.data.shards import Split
+from lnln_dist.share.inputs import Given, as_split, predicted
 
 
 def load(path: str | Path, *, checkpoint: str = "best", cpu: bool = False) -> "Model":
@@ -97,7 +93,7 @@ class Model:
             overwrite: replace an earlier export.
 
         Returns:
-            Each graph's largest difference from the network.
+            Each graph's largest difference from ``predict`` (before classes are decided on).
 
         Raises:
             UserError: the folder exists or cannot be written, the results are not of this model,
@@ -110,6 +106,7 @@ class Model:
             note=self.note,
             results=None if results is None else Path(results),
             graphs=graphs,
+            tokenizer=self.tokenizer if graphs else None,
             overwrite=overwrite,
         )
 
@@ -200,7 +197,7 @@ class Model:
         seconds_N = None if seconds is None else np.atleast_1d(np.asarray(seconds, np.float64))
         if seconds_N is not None and seconds_N.shape != (len(given),):
             raise DataError(f"seconds has the shape {seconds_N.shape}, expected ({len(given)},)")
-        plan = Plan(_split(given))
+        plan = Plan(as_split(given))
         found = self._predict(given, plan.noises, batch_size)
         return plan.records(found, words_of(self.run), seconds_N)
 
@@ -217,21 +214,13 @@ class Model:
         return given
 
     def _predict(self, given: Given, noises: Sequence[Noise], batch_size: int) -> list[Predictions]:
-        info, shapes = self.tokenizer.info, self.run.info.shapes
-        found = predict(
+        found = predicted(
             self.network,
-            _split(given),
+            given,
             noises,
+            run=self.run,
+            tokenizer=self.tokenizer,
             runtime=self._runtime,
-            padding=self.run.config.data.padding,
-            padded_lengths={m: shapes.length(m) for m in MODALITIES},
-            unk_id=info.unk_id,
-            pad_id=info.pad_id,
             batch_size=batch_size,
-            normalised=self.run.info.normalised,
         )
         return finished(found, self.run, self.note.get("thresholds"))
-
-
-def _split(given: Given) -> "Split":
-    return cast("Split", given)  # it is asked for samples alone

@@ -1,5 +1,6 @@
 """The inference path as a graph: the network's numbers at any batch and length."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,11 +11,19 @@ from builders import SHAPES, VOCABULARY
 from torch import nn
 
 from lnln_dist.config import MODALITIES
+from lnln_dist.data.noise import MARGIN, CleanNoise
+from lnln_dist.data.tokens import corpus_tokenizer
 from lnln_dist.errors import ConfigError
+from lnln_dist.evaluate.predict import Predictions, predict
+from lnln_dist.runtime import Runtime
 from lnln_dist.share import graph
+from lnln_dist.share.inputs import Given, as_split
 from lnln_dist.specs.registry import MODELS, find_spec
+from lnln_dist.types import Prediction
 
 # Batch, and places of text, audio and vision.
+Graph = Callable[..., tuple[torch.Tensor, ...]]
+WORDS = corpus_tokenizer(["a bad cab"])
 SIZES = ((1, 1, 1, 1), (1, 12, 20, 16), (4, 5, 20, 1))
 
 
@@ -28,6 +37,13 @@ def small(name: str, **changes: object) -> tuple[nn.Module, tuple[str, ...]]:
 
 def trace(network: nn.Module, extras: tuple[str, ...]) -> torch.export.ExportedProgram:
     return graph.trace(network, SHAPES, extras, name="small", vocabulary=VOCABULARY)
+
+
+def apart(
+    network: nn.Module, extras: tuple[str, ...], call: Graph, inputs: tuple[torch.Tensor, ...]
+) -> float:
+    with torch.no_grad():
+        return graph.difference(graph.Inference(network, extras)(*inputs), call(*inputs))
 
 
 OFFICIAL = {"reversal": "proxy", "discriminator_input": "corrected", "mask_padding": False}
@@ -47,7 +63,7 @@ def test_every_model_is_a_graph_for_all_sizes(
     call = graph.run_torch(tmp_path / graph.TORCH)
     for size, *lengths in SIZES:
         inputs = graph.probe(SHAPES, size, lengths, vocabulary=VOCABULARY)
-        assert graph.difference(network, extras, call, inputs) <= 1e-5
+        assert apart(network, extras, call, inputs) <= 1e-5
 
 
 def test_features_of_one_frame_are_a_graph() -> None:
@@ -55,7 +71,7 @@ def test_features_of_one_frame_are_a_graph() -> None:
     network, extras = small("late_fusion")
     program = graph.trace(network, shapes, extras, name="small", vocabulary=VOCABULARY)
     inputs = graph.probe(shapes, 4, (5, 1, 1), vocabulary=VOCABULARY)
-    assert graph.difference(network, extras, program.module(), inputs) <= 1e-5
+    assert apart(network, extras, program.module(), inputs) <= 1e-5
 
 
 @pytest.mark.parametrize("name", ["lnln"])
@@ -67,7 +83,7 @@ def test_onnx_gives_the_same(name: str, tmp_path: Path) -> None:
     call = graph.run_onnx(path)
     for size, *lengths in SIZES:
         inputs = graph.probe(SHAPES, size, lengths, vocabulary=VOCABULARY)
-        assert graph.difference(network, extras, call, inputs) <= graph.TOLERANCE
+        assert apart(network, extras, call, inputs) <= graph.TOLERANCE
 
 
 class Branching(nn.Module):
@@ -86,24 +102,62 @@ def test_a_network_without_a_graph_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_graph_that_differs_is_refused() -> None:
-    network, extras = small("text")
+def checked(network: nn.Module, extras: tuple[str, ...], call: Graph) -> float:
+    def told(given: Given) -> Predictions:
+        (found,) = predict(
+            network,
+            as_split(given),
+            [CleanNoise()],
+            runtime=Runtime(cpu=True),
+            padding="batch",
+            padded_lengths={m: SHAPES.length(m) for m in MODALITIES},
+            unk_id=WORDS.info.unk_id,
+            pad_id=WORDS.info.pad_id,
+            batch_size=len(given),
+        )
+        return found
+
+    return graph.check(call, extras, told, SHAPES, name="text", tokenizer=WORDS)
+
+
+@pytest.mark.parametrize("name", ["text", "lnln"])
+def test_a_graph_is_held_against_what_predict_gives(name: str) -> None:
+    network, extras = small(name)
+    right = graph.Inference(network, extras)
+    assert checked(network, extras, right) <= 1e-6
 
     def wrong(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(x + 1e-3 for x in graph.Inference(network, extras)(*inputs))
+        return tuple(x + 1e-3 for x in right(*inputs))
 
-    with pytest.raises(ConfigError, match="other predictions"):
-        graph.check(network, extras, wrong, SHAPES, name="text", vocabulary=VOCABULARY)
+    with pytest.raises(ConfigError, match="other predictions than the model"):
+        checked(network, extras, wrong)
 
 
-def test_probes_are_padded_samples_of_the_size_asked_for() -> None:
-    for ids, segments, text, audio, audio_valid, vision, vision_valid in graph.tried(
-        SHAPES, vocabulary=VOCABULARY
-    ):
-        assert ids.shape == segments.shape == text.shape
-        assert ids.max() < VOCABULARY
-        for frames, valid in ((audio, audio_valid), (vision, vision_valid)):
-            assert valid.any(1).all()
-            assert not frames[~valid].any()
-    lengths = [SHAPES.length(m) for m in MODALITIES]
-    assert [x.shape[1] for x in (text, audio_valid, vision_valid)] <= lengths
+class Counting(nn.Module):
+    """Reads what the inputs of a graph do not say: which places were never there."""
+
+    def predict(self, batch):
+        return Prediction(batch.vision.keep_BT.sum(-1).float(), {})
+
+
+def test_a_model_that_reads_more_than_a_graph_is_given_is_refused() -> None:
+    network = Counting()
+    with pytest.raises(ConfigError, match="other predictions than the model"):
+        checked(network, (), graph.Inference(network, ()))
+
+
+def test_samples_of_the_check_have_all_lengths_and_lack_each_modality() -> None:
+    lacking, longest = set(), dict.fromkeys(MODALITIES, 0)
+    for given in graph.tried(SHAPES, WORDS):
+        for row in range(len(given)):
+            lacking |= {m for m in MODALITIES if given.seen(m, row).sum() <= 2 * MARGIN[m]}
+        tensors = graph.tensors(given, pad_id=WORDS.info.pad_id)
+        inputs = dict(zip(graph.INPUTS, tensors, strict=True))
+        for m in MODALITIES:
+            valid = inputs[f"{m}_valid"]
+            assert valid.sum(1).tolist() == given.lengths[m].tolist()
+            longest[m] = max(longest[m], valid.shape[1])
+        assert (inputs["ids"][~inputs["text_valid"]] == WORDS.info.pad_id).all()
+        assert not inputs["audio"][~inputs["audio_valid"]].any()
+    assert lacking == set(MODALITIES)
+    assert longest == {m: SHAPES.length(m) for m in MODALITIES}
