@@ -21,6 +21,7 @@ from lnln_dist.metrics import left_out
 FP16_MOST = float(np.finfo(np.float16).max)
 FAR = 1000  # times the median column: far from the others
 SHOWN = 4  # columns named
+FLOAT64 = "float64"  # the name of a repair that mends nothing
 
 GAP = {"text": "[UNK] tokens", "audio": "zero frames", "vision": "zero frames"}
 # Repairs by the part of their name after the field: what happened, and what was counted.
@@ -29,7 +30,6 @@ MEANING = {
     "nan": "values were NaN: set to 0",
     "plus_inf": "values were +inf (or too large for float32): set to 0",
     "minus_inf": "values were -inf (or too large for float32): set to 0",
-    "float64": "samples were float64: stored as float32",
     "empty": "sequences had no frames: one frame of zeros each",
     "cut": "sequences were longer than the places kept: ends cut off",
     "over_padding": "lengths exceeded the padded sequence: cut to it",
@@ -54,7 +54,7 @@ def describe(index: Index) -> str:
         f"{index.source.sha256[:12]}): family {index.family}, labels in [{low:g}, {high:g}]",
         f"text: {'ids of the file' if index.text_source == 'text_bert' else 'tokenised raw_text'}, "
         f"tokenizer {tokenizer.name} ({tokenizer.vocab_size or 'unknown'} ids, {vocabulary})",
-        f"features: audio {index.widths['audio']}, vision {index.widths['vision']} per frame",
+        f"features: {', '.join(_width(index, m) for m in FRAMES)} per frame",
         *_table(index),
         *_repairs(index),
         *_scales(index, index.scales or {}),
@@ -165,13 +165,21 @@ def _table(index: Index) -> list[str]:
     return lines
 
 
+def _width(index: Index, modality: FrameModality) -> str:
+    wide = any(f"{modality}.{FLOAT64}" in found for found in index.repairs.values())
+    return f"{modality} {index.widths[modality]}" + " (float64, stored as float32)" * wide
+
+
 def _repairs(index: Index) -> list[str]:
     lines = [f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index, name)]
     return lines or ["nothing had to be repaired"]
 
 
 def in_words(index: Index, split: SplitName, *, unsaid: Collection[str] = ()) -> list[str]:
-    """A split's repairs, a line each but for those of the kinds ``unsaid``."""
+    """A split's repairs, a line each but for those of the kinds ``unsaid``.
+
+    Numbers stored in float32 lose nothing that counts here.
+    """
     lines = []
     for what, count in index.repairs[split].items():
         field, _, kind = what.rpartition(".")
@@ -180,7 +188,7 @@ def in_words(index: Index, split: SplitName, *, unsaid: Collection[str] = ()) ->
             share = f" ({count / (count + kept):.1%} of its frames)"
         else:
             share = ""
-        if kind not in unsaid:
+        if kind not in (FLOAT64, *unsaid):
             meaning = MEANING.get(kind, kind)
             if count == 1:
                 noun, _, rest = meaning.partition(" ")

@@ -242,8 +242,8 @@ def _file_case(
     source = file.source
     del file
     index, text_note = _prepare(source, raw, folder, run, data, allow_cut=allow_cut)
-    # float64 loses nothing that counts here, and what is cut is told in the run's terms.
-    repaired = in_words(index, SPLIT, unsaid=("float64", "cut"))
+    # What is cut is told in the run's terms.
+    repaired = in_words(index, SPLIT, unsaid=("cut",))
     notes += [*text_note, *repaired, *_cut_notes(index)]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)

@@ -79,6 +79,15 @@ def test_one_of_something_is_said_in_the_singular(tmp_path):
     )
 
 
+def test_a_file_in_float64_is_clean(tmp_path):
+    content = feature_files.feature_file()
+    for split in feature_files.SIZES:
+        content[split]["audio"] = np.asarray(content[split]["audio"], np.float64)
+    _, lines = report(tmp_path, content)
+    assert "nothing had to be repaired" in lines
+    assert lines[2] == "features: audio 3 (float64, stored as float32), vision 4 per frame"
+
+
 def report(tmp_path, content, **choices):
     source = feature_files.write(tmp_path / "f.pkl", content)
     index = prepare(source, tmp_path / "out", **{"dataset": "mosi", **choices})
