@@ -20,7 +20,7 @@ from lnln_dist.specs.spec import PREDICTION_COLUMNS
 
 CONTINUOUS = ("mae", "corr")  # scores that move no further than the predictions
 # Of evaluation.json: where these are the same, so are all numbers.
-DECIDING = (*("made_on", "world_size", "precision", "lnln_dist", "git_commit", "versions"),)
+DECIDING = ("made_on", "world_size", "precision", "lnln_dist", "git_commit", "versions")
 
 
 class Difference(NamedTuple):
