@@ -118,7 +118,7 @@ def test_what_is_missing_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"no model\.bin in it"):
         speech.model_folder()
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
-    with pytest.raises(UserError, match=r"this needs faster_whisper .*bash launch/install\.sh spe"):
+    with pytest.raises(UserError, match=r"this needs faster_whisper .*pip install .*speech"):
         speech.check()
 
 
