@@ -57,10 +57,11 @@ def write(
     tables = tables_of(found, by_metric)
     data = data_of(found, by_metric, open_data)
     words = [*lead(found), *found.words]
+    lines = [*words, *(f"alarm: {line}" for line in found.alarms)]
     with alone(target), atomic_folder(target, overwrite=overwrite) as folder:
         _write_figures(folder / "figures", found, data)
-        _write_tables(folder, found, tables, words, command)
-        tex = latex(by_metric, metric, [*words, *_alarms(found)])
+        _write_tables(folder, found, tables, lines, command)
+        tex = latex(by_metric, metric, lines)
         (folder / "report.tex").write_text(tex, encoding="utf-8")
         page = render(found, tables, data, words=words, command=command)
         (folder / PAGE).write_text(page, encoding="utf-8")
@@ -123,19 +124,14 @@ def _drop(model: Model) -> float:
 
 
 def _write_tables(
-    folder: Path, found: Comparison, tables: Sequence[Table], words: Sequence[str], command: str
+    folder: Path, found: Comparison, tables: Sequence[Table], lines: Sequence[str], command: str
 ) -> None:
-    lines = [*words, *_alarms(found)]
     md = f"# {runs_title(found)}: {found.metric}\n\n" + "".join(f"- {line}\n" for line in lines)
     for table in tables:
         table.numbers.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
         md += f"\n## {table.title}\n{table.note}\n\n{markdown(table.text)}"
     md += f"\nMade with `{command}`\n"
     (folder / "report.md").write_text(md, encoding="utf-8")
-
-
-def _alarms(found: Comparison) -> list[str]:
-    return [f"alarm: {line}" for line in found.alarms]
 
 
 def _write_figures(folder: Path, found: Comparison, data: dict[str, Any]) -> None:

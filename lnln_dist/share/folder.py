@@ -55,7 +55,7 @@ def write_export(
         note: what is known of the checkpoint.
         results: an evaluation of these weights, for the model card.
         graphs: ``graph.ONNX`` or ``graph.TORCH``, to be written too.
-        tokenizer: of the model, for graphs.
+        tokenizer: of the model; needed for graphs.
         overwrite: replace an earlier export.
 
     Returns:
@@ -79,7 +79,10 @@ def write_export(
             path = folder / ".eval_results" / f"{scores.dataset}.yaml"
             path.parent.mkdir()
             path.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
-        return _write_graphs(run, folder, network, graphs, tokenizer) if tokenizer else {}
+        if not graphs:
+            return {}
+        assert tokenizer is not None  # else the graphs could not be held against predictions
+        return _write_graphs(run, folder, network, graphs, tokenizer)
 
 
 def _write_model(
@@ -122,10 +125,9 @@ def _write_graphs(
             "corpus: export without --onnx and --torch-export"
         )
     extras, vocabulary = find_spec(name).extras, tokenizer.backend.get_vocab_size()
-    network = copy.deepcopy(network).cpu()
+    network, runtime = copy.deepcopy(network).cpu(), Runtime(cpu=True)
 
     def told(given: Given) -> Predictions:
-        runtime = Runtime(cpu=True)
         (found,) = predicted(
             network,
             given,

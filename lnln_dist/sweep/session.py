@@ -195,7 +195,7 @@ def show(path: Path) -> str:
     failed = any(map(results.failures, results.settings))
     if not results.epochs and not failed:
         trials = [made.trial(seed) for made, seed, _ in results.trials]
-        begun = {name: (path / "trials" / name).is_dir() for name in trials}
+        begun = {name: results.folder.trial(name).is_dir() for name in trials}
         lines = [f"- {name}: {'begun' if there else 'waiting'}" for name, there in begun.items()]
         return "\n".join([f"{path}: no trial has finished an epoch yet", *lines]) + "\n"
     summary.write(results)
