@@ -9,10 +9,12 @@ An exported model (``share.folder``) is opened as a run too: its ``config.json``
 and ``RunInfo``, ``model.safetensors`` the one checkpoint.
 """
 
+import contextlib
 import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -162,11 +164,20 @@ class Run:
 
     def load_best(self, name: str = "best") -> tuple[dict[str, "Tensor"], dict[str, Any]]:
         """Weights and the note saved with them (step, epoch, score, split, metric)."""
+        with self._best(name) as (handle, note):
+            return {key: handle.get_tensor(key) for key in handle.keys()}, note  # noqa: SIM118
+
+    def best_note(self, name: str = "best") -> dict[str, Any]:
+        """The note alone."""
+        with self._best(name) as (_, note):
+            return note
+
+    @contextlib.contextmanager
+    def _best(self, name: str) -> Iterator[tuple[Any, dict[str, Any]]]:
         path = self.best_path(name)
         try:
             with safe_open(path, framework="pt") as handle:
-                note = json.loads((handle.metadata() or {}).get("note", "{}"))
-                return {key: handle.get_tensor(key) for key in handle.keys()}, note  # noqa: SIM118
+                yield handle, json.loads((handle.metadata() or {}).get("note", "{}"))
         except (SafetensorError, OSError, ValueError) as err:
             raise CheckpointError(f"{path}: damaged ({err}); train again or copy it anew") from err
 

@@ -1,7 +1,8 @@
 """What the trials of a sweep have reached, read from their run folders; no torch, no Ray.
 
 A run folder's own log and checkpoints are the truth. ``trial.json`` in it adds what these cannot
-know: failures, where and how long it was trained, that its checkpoints were removed on purpose.
+know: failures, where and how long it was trained, that its checkpoints were removed on purpose. One
+that began with another trial's weights has an ``origin.json``.
 """
 
 import json
@@ -19,6 +20,7 @@ from lnln_dist.files import atomic_write
 from lnln_dist.sweep.planner import Progress
 
 NOTE = "trial.json"
+ORIGIN = "origin.json"
 _MEAN = re.compile(r"^[^/]+/([^/]+)/mean$")  # monitor.writer.mean_tag
 
 
@@ -44,6 +46,15 @@ class Trained(BaseModel):
     """Of that, time in the worker."""
     host: str = ""
     pid: int = 0
+
+
+class Origin(BaseModel):
+    """``origin.json``: whose weights a trial took over, and the settings it got with them."""
+
+    pointer: dict[str, Any]
+    """``run`` and ``epoch`` of the other, as Tune's checkpoint had them."""
+    values: dict[str, Any]
+    """Dotted settings."""
 
 
 class Note(BaseModel):
@@ -148,6 +159,22 @@ def json_lines(path: Path) -> Iterable[dict[str, Any]]:
             continue
         if isinstance(row, dict):
             yield row
+
+
+def read_origin(run: Path) -> Origin | None:
+    """Where a run's weights came from; None: it began by itself.
+
+    Raises:
+        UserError: damaged.
+    """
+    path = run / ORIGIN
+    try:
+        return Origin.model_validate_json(path.read_bytes()) if path.exists() else None
+    except (OSError, ValidationError) as err:
+        raise UserError(
+            f"{path}: damaged ({' '.join(str(err).split())[:200]}): put it back from a copy, or "
+            "remove the run folder to train it again"
+        ) from err
 
 
 def newest_state(run: Path) -> dict[str, Any] | None:

@@ -57,8 +57,11 @@ class Space:
 
     def config(self, values: Mapping[str, Any], seed: int) -> Config:
         """The full settings of a trial at some values of the axes."""
-        changes = settings.nest({**axes.apply(self.sweep, values), "train.seed": seed})
-        return settings.build(settings.lay(self.shared, changes))
+        return self.build({**axes.apply(self.sweep, values), "train.seed": seed})
+
+    def build(self, own: Mapping[str, Any]) -> Config:
+        """The full settings of a trial with some dotted settings of its own."""
+        return settings.build(settings.lay(self.shared, settings.nest(own)))
 
     @property
     def shared(self) -> dict[str, Any]:

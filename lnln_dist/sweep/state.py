@@ -9,13 +9,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lnln_dist.files import PENDING
 from lnln_dist.metrics import DIRECTION
+from lnln_dist.sweep import axes
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.planner import Plan, Stretch, plan
-from lnln_dist.sweep.records import Epoch, Record, Trained
+from lnln_dist.sweep.records import Epoch, Record, Trained, committed, read_origin
 from lnln_dist.sweep.space import Setting, Space
 
 Key = tuple[str, int]  # (setting, seed)
@@ -70,6 +71,13 @@ class Standing:
         """Epochs trained so far."""
         return sum(len(record.epochs) for record in self.records.values())
 
+    def values(self, made: Setting, seed: int) -> dict[str, Any]:
+        """A trial's own dotted settings: as the axes say, or as a scheduler of Ray's left them."""
+        origin = read_origin(self.folder.trial(made.trial(seed)))
+        if origin is not None:
+            return origin.values
+        return {**axes.apply(self.space.sweep, made.values), "train.seed": seed}
+
     @property
     def passed_over(self) -> set[str]:
         """Settings that go no further: by a rung, by the choice of the best, or for a failure."""
@@ -120,6 +128,8 @@ class Study(Standing):
         super().__init__(space, folder)
         self.propose = propose
         self.running: dict[Key, Running] = {}
+        self.held: set[Key] = set()
+        """Trials that a scheduler of Ray's has paused: it alone lets them go on."""
         self.halted = ""
         """Why nothing more is handed out."""
         self._by_name = {made.name: made for made in space.settings}
@@ -151,23 +161,30 @@ class Study(Standing):
         """The most urgent stretch that nobody has; None if nothing can be done until news comes."""
         if self.halted:
             return None
-        waiting = self._waiting()
+        waiting = self.waiting()
         if not waiting and self._ask_for_more():
-            waiting = self._waiting()
+            waiting = self.waiting()
         return waiting[0] if waiting else None
+
+    def waiting(self) -> list[Stretch]:
+        """The stretches that nobody has, the most urgent first."""
+        taken = self.running.keys() | self.held
+        return [s for s in self.plan.stretches if (s.name, s.seed) not in taken]
 
     def start(self, stretch: Stretch) -> None:
         """Takes in that a worker will have a stretch."""
         key = (stretch.name, stretch.seed)
         record = self.records[key]
+        self.held.discard(key)
         self.running[key] = Running(stretch, time.time(), len(record.epochs))
         if record.note.pruned:
             record.note.pruned = False
             self._save(key)
 
-    def wants(self, key: Key) -> int:
-        """The epoch to which a trial has to be trained, as far as is known now; 0: no further."""
-        return max((s.until for s in self.plan.stretches if (s.name, s.seed) == key), default=0)
+    def stretch(self, key: Key) -> Stretch:
+        """What is wanted of a trial; until epoch 0 where it is to go no further."""
+        own = (s for s in self.plan.stretches if (s.name, s.seed) == key)
+        return max(own, key=lambda s: s.until, default=Stretch(*key, 0, "screen"))
 
     def heard(self, key: Key, epoch: Epoch) -> None:
         """Takes in one epoch's scores; hearing one again changes nothing."""
@@ -175,6 +192,24 @@ class Study(Standing):
         if len(record.epochs) < epoch.epoch:
             record.epochs.append(epoch)
             self.plan = self._plan()
+
+    def replaced(self, key: Key, epoch: int) -> None:
+        """Takes in that a trial goes on with another's weights, whose past is its own from now on.
+
+        Args:
+            epoch: the last that was told of.
+        """
+        known = committed(self.folder.trial(self.name(key)))
+        self.records[key].epochs = [row for row in known if row.epoch <= epoch]
+        self.plan = self._plan()
+
+    def stop(self, key: Key) -> None:
+        """Takes in that a scheduler of Ray's wants no more of a trial that it had paused."""
+        self.held.discard(key)
+        self.records[key].note.stopped = True
+        self._save(key)
+        self.plan = self._plan()
+        self._prune()
 
     def ended(
         self, key: Key, worker: Worker = NOWHERE, *, finished: bool = False, stopped: bool = False
@@ -227,9 +262,6 @@ class Study(Standing):
 
     def _save(self, key: Key) -> None:
         self.records[key].save(self.folder.trial(self.name(key)))
-
-    def _waiting(self) -> list[Stretch]:
-        return [s for s in self.plan.stretches if (s.name, s.seed) not in self.running]
 
     def _ask_for_more(self) -> bool:
         open_strata = sorted(self.open_strata)

@@ -11,12 +11,18 @@ from lnln_dist import settings
 from lnln_dist.files import atomic_write
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.live import duration
+from lnln_dist.sweep.records import ORIGIN
 from lnln_dist.sweep.results import Estimate, Results
 from lnln_dist.sweep.space import Setting
 
 ARRIVAL = (
     " Schedulers and searchers of Ray's go by who reports first: run again, this sweep may stop "
     "other settings."
+)
+
+CHANGED = (
+    " Settings were changed while they were trained: a name and its axes say how one began, the "
+    "config.yaml in its run folder how it ended, an origin.json there whose weights it took over."
 )
 
 
@@ -41,7 +47,7 @@ def write(results: Results) -> None:
 
 def _winners_config(results: Results, winner: Setting) -> str:
     folder = results.folder.path
-    config = results.space.config(winner.values, results.space.sweep.seeds[0])
+    config = results.space.build(results.values(winner, results.space.sweep.seeds[0]))
     path, said = (
         config.data.path,
         "data.path is where its data were: elsewhere, add --data.path DIR",
@@ -117,11 +123,13 @@ def _headline(results: Results) -> str:
     rates = "those of its stratum" if swept else ", ".join(f"{rate:g}" for rate in select.rates)
     to_go = len(results.plan.stretches)
     by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.proposes
+    changed = any(results.folder.trials.glob(f"*/{ORIGIN}"))
     return (
         f"{'Finished.' if results.over else f'Not finished: {to_go} stretches of training to go.'} "
         f"{len(results.settings)} settings, {len(sweep.seeds)} seeds. Objective: {results.metric} "
         f"on the {select.split} split ({better} is better), mean over the missing rates "
         f"({rates}), at each trial's best epoch.{'' if by_plan else ARRIVAL}"
+        f"{CHANGED if changed else ''}"
     )
 
 

@@ -5,6 +5,7 @@ import gc
 import json
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, MutableMapping
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any, Protocol
 
 from lnln_dist import settings
 from lnln_dist.config import Config
-from lnln_dist.errors import StorageError, TransientError, UserError
-from lnln_dist.files import LOCK, atomic_folder, atomic_write, held
+from lnln_dist.errors import CheckpointError, StorageError, TransientError, UserError
+from lnln_dist.files import LOCK, alone, atomic_folder, atomic_write, held
 from lnln_dist.sweep import records
 
 # Left over from another launch, these would make a trial believe it is one of many processes.
@@ -23,7 +24,7 @@ LAUNCHER_VARIABLES = (
     "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK",
 )  # fmt: skip
 LAUNCHER_PREFIXES = ("ACCELERATE_", "TORCHELASTIC_", "FSDP_")
-TRIES = 5
+RETRY_S = 0.5
 HELD_S = 20.0  # for a killed predecessor of a trial to be gone
 
 
@@ -74,11 +75,15 @@ def scrub(environment: MutableMapping[str, str], *, ranks: bool = True) -> list[
 def clear_torn_start(folder: Path) -> None:
     """Removes what a run without a checkpoint has left: there is nothing to go on from.
 
-    It is a torn start, or a trial whose checkpoints were given up.
+    It is a torn start, or a trial whose checkpoints were given up. What a kill left of a
+    ``hand_on`` is removed too.
 
     Raises:
         TransientError: another process still trains there.
+        UserError: another process is handing weights on to it.
     """
+    with alone(folder):
+        pass
     if folder.is_dir() and records.newest_state(folder) is None:
         with held(folder, wait_s=HELD_S):
             for path in folder.iterdir():
@@ -88,33 +93,56 @@ def clear_torn_start(folder: Path) -> None:
                     path.unlink(missing_ok=True)
 
 
-def hand_on(source: Path, folder: Path, config: Config) -> None:
-    """Makes a run that begins with another's newest weights, optimizer and scores.
+def hand_on(folder: Path, config: Config, origin: records.Origin) -> None:
+    """Makes a run folder anew, with another run's newest weights, optimizer and scores.
+
+    What the run had trained by itself is given up: its weights are the other's from then on.
 
     Args:
-        source: run folder of the other; its model and data have to be the same.
-        folder: the new run folder.
-        config: the new run's settings.
+        folder: of the run that is to go on so.
+        config: its settings from now on.
+        origin: names the other, whose model and data have to be the same.
+
+    Raises:
+        TransientError: the other does not hold still, or a predecessor still trains here.
     """
+    source = Path(origin.pointer["run"])
+    with contextlib.ExitStack() as predecessor:
+        if folder.is_dir():
+            predecessor.enter_context(held(folder, wait_s=HELD_S))
+    with alone(folder), atomic_folder(folder, overwrite=True) as made:
+        end = time.monotonic() + HELD_S
+        while problem := _copy_run(source, made, config):
+            # The other trains on meanwhile, and replaces its checkpoints one by one.
+            if time.monotonic() > end:
+                raise TransientError(f"{source}: its weights cannot be taken over ({problem})")
+            time.sleep(RETRY_S)
+        if (note := folder / records.NOTE).exists():
+            shutil.copy(note, made)
+        atomic_write(made / records.ORIGIN, origin.model_dump_json(indent=1) + "\n")
+
+
+def _copy_run(source: Path, made: Path, config: Config) -> str:
+    """Copies what a run needs to be gone on with; returns why that came to nothing."""
     from lnln_dist import runs  # not above: the driver, too, imports this module, but not torch
 
-    old = runs.Run(source)
-    with atomic_folder(folder, overwrite=True) as made:
-        for number in range(TRIES):
-            try:
-                newest = max((source / "checkpoints").glob("step-*/state.json")).parent
-                shutil.copytree(newest, made / "checkpoints" / newest.name, dirs_exist_ok=True)
-                break
-            except (OSError, ValueError, shutil.Error) as err:
-                # The other goes on meanwhile, and drops what it has a newer one of.
-                if number == TRIES - 1:
-                    raise TransientError(f"{source}: its weights cannot be taken ({err})") from err
-                shutil.rmtree(made / "checkpoints", ignore_errors=True)
-        for part in ("best", "encoder"):
+    shutil.rmtree(made)
+    made.mkdir()
+    try:
+        newest = max((source / "checkpoints").glob("step-*/state.json")).parent
+        for part in (Path("checkpoints", newest.name), "best", "encoder"):
             shutil.copytree(source / part, made / part)
         shutil.copy(source / "log.jsonl", made)
-        info = old.info.model_copy(update={"config_hash": settings.config_hash(config)})
+        info = runs.Run(source).info
+        info = info.model_copy(update={"config_hash": settings.config_hash(config)})
         runs.write_run(made, config, info)
+        state, copy = records.newest_state(made) or {}, runs.Run(made)
+        kept = {name: copy.best_note(name)["epoch"] for name in state["best_epoch"]}
+    except (OSError, ValueError, KeyError, shutil.Error, CheckpointError) as err:
+        return " ".join(str(err).split())[:300] or type(err).__name__
+    if kept != state["best_epoch"]:
+        return "its best weights are newer than its newest checkpoint"
+    return ""
 
 
 @contextlib.contextmanager

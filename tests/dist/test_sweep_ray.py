@@ -145,8 +145,17 @@ def test_failures_are_counted_retried_or_survived(tmp_path: Path) -> None:
     assert "2 trials failed" in (tmp_path / "sweep" / "summary.md").read_text()
 
 
-def test_a_scheduler_of_rays_by_its_name_in_the_yaml(tmp_path: Path) -> None:
-    scheduler = {"ray": "ASHAScheduler", "grace_period": 1, "reduction_factor": 2}
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"ray": "ASHAScheduler", "grace_period": 1, "reduction_factor": 2},
+        {"ray": "HyperBandScheduler"},
+    ],
+    ids=lambda given: given["ray"],
+)
+def test_a_scheduler_of_rays_by_its_name_in_the_yaml(
+    tmp_path: Path, scheduler: dict[str, Any]
+) -> None:
     raw = {**SWEEP, "screen": {"scheduler": scheduler}, "loggers": ["csv", "json"]}
     sweep = Sweep(tmp_path / "sweep", raw, "plain", "0.02")
     sweep.end()
@@ -239,6 +248,52 @@ def test_a_trial_one_of_whose_two_workers_dies_goes_on(data: Path, tmp_path: Pat
     assert note.losses == 1
     assert note.failure is None
     assert "\nFinished." in (tmp_path / "sweep" / "summary.md").read_text()
+
+
+def test_a_population_is_killed_and_goes_on(data: Path, tmp_path: Path) -> None:
+    """Settings change while they train; its trials begin badly, so that weights are handed on."""
+    raw = tiny(
+        data,
+        axes={"optim.lr": {"choice": [1e-9, 3e-3]}, "loss.adversarial": {"uniform": [0.1, 0.9]}},
+        search={"kind": "random", "samples": 4, "seed": 1},
+        screen={
+            "scheduler": {
+                "ray": "PopulationBasedTraining",
+                "perturbation_interval": 1,
+                "quantile_fraction": 0.5,
+            }
+        },
+    )
+    raw["settings"]["train.epochs"] = 3
+    folder = tmp_path / "sweep"
+    first = Sweep(folder, raw, "real")
+    limit = time.monotonic() + 100
+    while not list(folder.glob("trials/*/origin.json")):
+        assert first.process.poll() is None, first.log.read_text()[-4000:]
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    first.kill()
+    second = Sweep(folder, raw, "real")
+    second.end()
+    trials = sorted(folder.glob("trials/*_s5"))
+    assert len(trials) == 4
+    changed = 0
+    for run in trials:
+        assert [row["epoch"] for row in scores(run)] == [1, 2, 3]
+        if (run / "origin.json").exists():
+            origin = json.loads((run / "origin.json").read_text())
+            plain = yaml.safe_load((run / "config.yaml").read_text())
+            assert plain["optim"]["lr"] == origin["values"]["optim.lr"]
+            assert plain["loss"]["adversarial"] == origin["values"]["loss.adversarial"]
+            changed += f"adversarial{plain['loss']['adversarial']:g}_" not in run.name
+    assert changed
+    said = (folder / "summary.md").read_text()
+    assert "Finished." in said
+    assert "Settings were changed while they were trained" in said
+    winner = yaml.safe_load((folder / "winner" / "all.yaml").read_text())
+    best = said.split("| all | ")[1].split(" |")[0]
+    last = yaml.safe_load((folder / "trials" / f"{best}_s5" / "config.yaml").read_text())
+    assert winner["optim"]["lr"] == last["optim"]["lr"]
 
 
 def test_trials_of_two_workers(data: Path, tmp_path: Path) -> None:

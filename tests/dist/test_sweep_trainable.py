@@ -131,17 +131,13 @@ def test_the_readmes_script_is_killed_and_restored(here: Path) -> None:
 def test_population_based_training_hands_weights_on(here: Path) -> None:
     said = finish(start(PBT, here))
     assert "2 trials, 0 errors" in said, said[-3000:]
-    heirs = list(here.glob("tune/pbt/*/run-*"))
-    assert heirs, said[-3000:]
-    good = next(
-        run
-        for run in here.glob("tune/pbt/*/run")
-        if yaml.safe_load((run / "config.yaml").read_text())["optim"]["lr"] == 3e-3
-    )
+    origins = list(here.glob("tune/pbt/*/run/origin.json"))
+    assert origins, said[-3000:]
+    heir, donor = origins[0].parent, Path(json.loads(origins[0].read_text())["pointer"]["run"])
     # Its first epochs are those of the run whose weights it got; then it trained on by itself.
-    own = {row["epoch"]: row["valid/mae/mean"] for row in epochs(heirs[0])}
-    others = {row["epoch"]: row["valid/mae/mean"] for row in epochs(good)}
+    own = {row["epoch"]: row["valid/mae/mean"] for row in epochs(heir)}
+    others = {row["epoch"]: row["valid/mae/mean"] for row in epochs(donor)}
     assert own[2] == others[2]
     assert max(own) > 2
-    lr = yaml.safe_load((heirs[0] / "config.yaml").read_text())["optim"]["lr"]
+    lr = yaml.safe_load((heir / "config.yaml").read_text())["optim"]["lr"]
     assert lr not in (1e-9, 3e-3)

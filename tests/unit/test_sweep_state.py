@@ -12,7 +12,7 @@ from sweep_standin import SWEEP, begin, drive, make_study, train
 
 from lnln_dist.errors import CheckpointError, TrainingError, UserError
 from lnln_dist.sweep.folder import Folder, load
-from lnln_dist.sweep.records import Epoch
+from lnln_dist.sweep.records import ORIGIN, Epoch, Origin
 from lnln_dist.sweep.space import Setting, Space
 from lnln_dist.sweep.state import Study
 
@@ -248,6 +248,37 @@ def test_a_sampler_is_asked_while_nothing_else_is_to_do(tmp_path: Path) -> None:
     assert asked[3]["adversarial0.1"][0] >= 1
     _, space = load(tmp_path)
     assert len(space.settings) == 4
+
+
+def test_what_a_scheduler_of_rays_holds_is_not_handed_out_and_may_be_stopped(
+    tmp_path: Path,
+) -> None:
+    raw = changed(screen={"scheduler": {"ray": "HyperBandScheduler"}})
+    study = make_study(tmp_path, raw)
+    key = begin(study)
+    train(study, key, 3)
+    study.held.add(key)
+    study.ended(key)
+    assert key not in {(s.name, s.seed) for s in study.waiting()}
+    assert study.stretch(key).until == 9
+    study.stop(key)
+    assert (study.records[key].note.stopped, study.stretch(key).until) == (True, 0)
+    assert make_study(tmp_path, raw).records[key].note.stopped
+
+
+def test_settings_that_were_changed_in_training_are_gone_on_with(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    made = study.space.settings[0]
+    assert study.values(made, 2) == {**made.values, "train.seed": 2}
+    origin = Origin(pointer={"run": "other", "epoch": 3}, values={"loss.adversarial": 0.3})
+    path = study.folder.trial(made.trial(2)) / ORIGIN
+    path.parent.mkdir(parents=True)
+    path.write_text(origin.model_dump_json())
+    assert study.values(made, 2) == {"loss.adversarial": 0.3}
+    assert study.values(made, 1) == {**made.values, "train.seed": 1}
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"origin.json: damaged .*put it back"):
+        study.values(made, 2)
 
 
 def test_no_strange_folders(tmp_path: Path) -> None:

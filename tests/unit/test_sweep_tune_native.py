@@ -59,6 +59,36 @@ def test_a_scheduler_gets_the_sweeps_objective_and_its_own_arguments(
     assert getattr(one, "_max_t", 9) == 9
 
 
+def test_a_population_changes_what_a_trained_model_can_go_on_with(tmp_path: Path) -> None:
+    raw = {
+        **SWEEP,
+        "axes": {
+            "optim.lr": {"loguniform": [1e-5, 1e-3]},
+            "loss.adversarial": {"choice": [0.2, 0.4]},
+            "model.encoder.dropout": {"uniform": [0.0, 0.5]},
+            "noise": {"choice": {"low": {"noise.maximum": 0.5}, "high": {"noise.maximum": 0.9}}},
+        },
+        "search": {"kind": "random", "samples": 4},
+        "seeds": [1],
+        "screen": {"scheduler": {"ray": "PopulationBasedTraining", "quantile_fraction": 0.5}},
+    }
+    sweep = study.build(raw)
+    native.check(sweep)
+    assert native.needs_all(sweep)
+    make = native.scheduler(sweep, make_study(tmp_path, raw))
+    assert make is not None
+    made = make()
+    assert made._hyperparam_mutations.keys() == {"optim.lr", "loss.adversarial"}
+    assert made._hyperparam_mutations["loss.adversarial"] == [0.2, 0.4]
+    assert (made._synch, made._time_attr, made._perturbation_interval) == (
+        True,
+        "training_iteration",
+        1,
+    )
+    beyond = {"optim.lr": 1.2e-3, "loss.adversarial": 0.4}
+    assert made._custom_explore_fn(beyond) == {"optim.lr": 1e-3, "loss.adversarial": 0.4}
+
+
 def test_our_own_needs_none(tmp_path: Path) -> None:
     made = make_study(tmp_path)
     assert native.scheduler(made.space.sweep, made) is None
@@ -69,13 +99,28 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
     [
         ({"screen": {"scheduler": {"ray": "ASHASheduler"}}}, "did you mean ASHAScheduler"),
         (
-            {"screen": {"scheduler": {"ray": "HyperBandScheduler"}}},
-            "HyperBandScheduler wants all trials at once.*: use ASHAScheduler with brackets",
+            {
+                "screen": {"scheduler": {"ray": "HyperBandScheduler"}},
+                "search": {"ray": "OptunaSearch", "samples": 3},
+            },
+            "HyperBandScheduler compares all trials at once, search OptunaSearch proposes them one",
+        ),
+        (
+            {"screen": {"scheduler": {"ray": "HyperBandScheduler", "max_t": -1}}},
+            r"screen.scheduler: HyperBandScheduler: Max \(time_attr\) not valid",
         ),
         ({"screen": {"scheduler": {"ray": "PB2"}}}, "screen.scheduler: 'PB2' is no scheduler; kn"),
         (
             {"screen": {"scheduler": {"ray": "PopulationBasedTraining"}}},
-            "there is none to confirm: use it in a script with lnln_dist.sweep.make_trainable",
+            "other seeds cannot repeat one: list one seed under seeds",
+        ),
+        (
+            {"screen": {"scheduler": {"ray": "PopulationBasedTraining"}}, "seeds": [1]},
+            "has nothing to change: give an axis over loss., noise., optim.",
+        ),
+        (
+            {"screen": {"scheduler": {"ray": "PopulationBasedTraining", "synch": False}}},
+            "PopulationBasedTraining has no argument synch",
         ),
         (
             {"screen": {"scheduler": {"ray": "ASHAScheduler", "grace_perod": 2}}},

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from sweep_standin import SWEEP, drive, make_study, train
 pytest.importorskip("ray", reason="Ray is an extra")
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, HyperBandScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from lnln_dist.errors import StorageError
@@ -22,7 +23,7 @@ from lnln_dist.sweep import summary
 from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.state import Key, Study
 from lnln_dist.sweep.trial import TrialFailedError
-from lnln_dist.sweep.tune.scheduler import Feed, StudyScheduler
+from lnln_dist.sweep.tune.scheduler import Feed, Judge, StudyScheduler
 
 
 class FakeTrial:
@@ -47,10 +48,12 @@ class FakeTrial:
 class FakeTune:
     """A controller that plays a study's trials one epoch at a time, ``slots`` at once."""
 
-    def __init__(self, study: Study, *, slots: int = 1, native: Any = None) -> None:
-        self.study = study
+    def __init__(
+        self, study: Study, *, slots: int = 1, native: Any = None, all_at_once: bool = False
+    ) -> None:
+        self.study, self.slots, self.all_at_once = study, slots, all_at_once
         self.lines: list[str] = []
-        self.feed = Feed(study, lambda: slots)
+        self.feed = Feed(study, lambda: slots, all_at_once=all_at_once)
         self.scheduler = StudyScheduler(self.feed, self.lines.append, native)
         self.trials: dict[str, FakeTrial] = {}
         self.decisions: list[str] = []
@@ -87,8 +90,17 @@ class FakeTune:
         self.trials[number] = trial
         self._live_trials.add(trial)
         self.scheduler.on_trial_add(self, trial)
-        trial.status = Trial.RUNNING
+        if not self.all_at_once:
+            trial.status = Trial.RUNNING
         return False
+
+    def start_pending(self) -> None:
+        """Those that wait in Tune's queue, as slots come free."""
+        for trial in self.get_trials():
+            running = [t for t in self.get_trials() if t.status == Trial.RUNNING]
+            if trial.status == Trial.PENDING and len(running) < self.slots:
+                trial.status = Trial.RUNNING
+                self.feed.started(trial)
 
     def key(self, trial: FakeTrial) -> Key:
         return self.feed.keys[trial.trial_id]
@@ -123,6 +135,7 @@ class FakeTune:
             chosen = self.scheduler.choose_trial_to_run(self)
             if chosen is not None:
                 chosen.status = Trial.RUNNING
+            self.start_pending()
             running = [t for t in self.get_trials() if t.status == Trial.RUNNING]
             for trial in running:
                 (each or self.epoch)(trial)
@@ -211,7 +224,7 @@ def test_its_own_fault_is_no_reason_to_try_a_trial_again(tmp_path: Path) -> None
     assert make_study(tmp_path).records[key].failure == "loss not finite"
     # The other seed of that setting can win nothing any more.
     other = (key[0], 3 - key[1])
-    assert tune.study.wants(other) == 0
+    assert tune.study.stretch(other).until == 0
 
 
 def test_what_tune_gives_up_by_itself_is_handed_out_again(tmp_path: Path) -> None:
@@ -257,6 +270,86 @@ def test_a_scheduler_of_rays_screens_each_stratum_by_itself(tmp_path: Path) -> N
     assert ("stopped after 1", 1) in early
     # Its decisions are not made again: they are noted.
     assert make_study(tmp_path, raw).over
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_hyperband_has_all_trials_pauses_them_and_ends(tmp_path: Path, slots: int) -> None:
+    raw = {**SWEEP, "screen": {"scheduler": {"ray": "HyperBandScheduler"}}}
+
+    def native() -> HyperBandScheduler:
+        return HyperBandScheduler(metric="mae", mode="min", max_t=9)
+
+    study = make_study(tmp_path, raw)
+    tune = FakeTune(study, slots=slots, native=native, all_at_once=True)
+    for _ in range(8):
+        tune.add()
+    assert len(tune.trials) == 8
+    assert not study.running  # they wait: none takes a slot before a worker has it
+    most = 0
+
+    def epoch(trial: FakeTrial) -> None:
+        nonlocal most
+        most = max(most, len(study.running))
+        tune.epoch(trial)
+
+    tune.play(epoch)
+    assert most == slots
+    assert "PAUSE" in tune.decisions
+    stopped = [len(r.epochs) for r in study.records.values() if r.note.stopped]
+    assert set(stopped) <= {3, 9}  # the bracket of five goes on with two of them after three epochs
+    assert stopped.count(3) == 3
+    best = "adversarial0.4_reconstruction0.1"
+    assert all(study.records[best, seed].finished for seed in (1, 2, 3))
+    assert make_study(tmp_path, raw).over
+
+
+class Sleeper:
+    """A scheduler of Ray's that waits for ever, as some do for a trial that has ended."""
+
+    def on_trial_add(self, tune: Any, trial: Any) -> None:
+        pass
+
+    def choose_trial_to_run(self, tune: Any) -> None:
+        return None
+
+
+def test_a_judge_that_waits_for_nobody_does_not_hold_the_sweep_up(tmp_path: Path) -> None:
+    tune = FakeTune(make_study(tmp_path), slots=2)
+    judge = Judge(Sleeper(), tune.study, tune.key)
+    for _ in range(2):
+        tune.add()
+    one, other = tune.get_trials()
+    for trial in (one, other):
+        judge.add(tune, trial)
+    one.status = Trial.PAUSED
+    assert judge.next(tune) is None  # the other may still tell something
+    tune._live_trials.discard(other)
+    assert judge.next(tune) is one
+
+
+def test_heirs_go_first_and_their_past_is_that_of_their_new_weights(tmp_path: Path) -> None:
+    raw = {**SWEEP, "screen": {"scheduler": {"ray": "PopulationBasedTraining"}}}
+    tune = FakeTune(make_study(tmp_path, raw), slots=2, native=Sleeper)
+    for _ in range(2):
+        tune.add()
+    heir, donor = tune.get_trials()
+    (judge,) = tune.scheduler._native.values()
+    for trial in (heir, donor):
+        train(tune.study, tune.key(trial), 2)
+        trial.status = Trial.PAUSED
+    heir.config = {**donor.config, "loss.adversarial": 0.3}
+    assert judge.next(tune) is heir
+    heir.status = Trial.RUNNING
+    assert judge.next(tune) is None  # the donor must not train on before its weights are taken
+    scores = [[e.scores for e in tune.study.records[tune.key(t)].epochs] for t in (heir, donor)]
+    assert scores[0] != scores[1]
+    runs = [tune.study.folder.trial(tune.feed.name(trial)) for trial in (heir, donor)]
+    shutil.copytree(runs[1], runs[0], dirs_exist_ok=True)
+    assert judge.took_over(heir)
+    tune.study.replaced(tune.key(heir), 2)
+    assert [e.scores for e in tune.study.records[tune.key(heir)].epochs] == scores[1]
+    assert not judge.took_over(heir)
+    assert judge.next(tune) is None  # somebody runs; nobody is an heir any more
 
 
 def test_data_that_were_cut_short_under_a_trial_are_named(tmp_path: Path) -> None:

@@ -33,7 +33,11 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
     if not sweep.loggers:
         shutil.rmtree(scratch, ignore_errors=True)
     need = sweep.resources
-    feed = Feed(study, lambda: capacity(living_nodes(ray), need).slots)
+    feed = Feed(
+        study,
+        lambda: capacity(living_nodes(ray), need).slots,
+        all_at_once=native.needs_all(sweep),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tuner = tune.Tuner(
@@ -52,8 +56,9 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
                 name=time.strftime("%Y%m%d-%H%M%S"),
                 storage_path=str(scratch.absolute()),
                 failure_config=tune.FailureConfig(max_failures=need.retries),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-                callbacks=[Told(board), *native.callbacks(sweep)],
+                # Pointers of a few bytes, which population based training goes back to.
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=None),
+                callbacks=[Told(board, feed), *native.callbacks(sweep)],
                 verbose=0,
             ),
         )
@@ -95,10 +100,10 @@ def seat(space: Space, folder: str, program: Program | None) -> Seat:
 
 
 class Told(Callback):  # type: ignore[misc]
-    """Shows on the terminal what Tune does."""
+    """Shows on the terminal what Tune does, and tells the study which of its trials began."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, board: Board, feed: Feed) -> None:
+        self._board, self._feed = board, feed
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: what is shown is not kept."""
@@ -106,6 +111,7 @@ class Told(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, *, trial: Any, **_: Any) -> None:
         """A worker has it."""
+        self._feed.started(trial)
         self._board.started(str(trial))
 
     def on_trial_result(self, *, trial: Any, **_: Any) -> None:

@@ -16,19 +16,19 @@ from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import Axis, NativeConfig, SweepConfig
 from lnln_dist.sweep.tune.cluster import quiet_ray
 
-SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule")
-UNFIT = {
-    "PopulationBasedTraining": "changes settings while they are trained, so that there is none to "
-    "confirm: use it in a script with lnln_dist.sweep.make_trainable (launch/ray/README.md)",
-    "HyperBandScheduler": "wants all trials at once, which a sweep gives one by one as slots come "
-    "free: use ASHAScheduler with brackets, or that in a script with make_trainable",
-}
+PBT = "PopulationBasedTraining"
+WHOLE = ("HyperBandScheduler", PBT)  # they compare all trials of a stratum, not the first to come
+SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule", *WHOLE)
 # Their packages, and how they call the seed that they get from search.seed.
 SEARCHERS = {
     "OptunaSearch": ("optuna", "seed"),
     "HyperOptSearch": ("hyperopt", "random_state_seed"),
 }
-OURS = ("self", "metric", "mode", "space")  # arguments that the sweep itself gives
+# Arguments that the sweep itself gives.
+OURS = ("self", "metric", "mode", "space", "synch", "hyperparam_mutations", "custom_explore_fn")
+ALTERABLE = ("loss.", "noise.", "optim.")  # settings that a trained model can go on with
+LONG = 10**6  # epochs, where it is not known yet how many there are
+PERTURBATIONS = 5  # in a training, unless the sweep says how many epochs lie between them
 TRIES = 20  # proposals in a row that were there already before a stratum counts as used up
 LOGGERS = {
     "csv": "CSVLoggerCallback",
@@ -46,7 +46,11 @@ def check(sweep: SweepConfig) -> None:
     with quiet_ray():
         given = sweep.screen.scheduler
         if isinstance(given, NativeConfig):
-            _arguments(_scheduler(given), given.arguments, f"screen.scheduler: {given.ray}")
+            kind = _scheduler(given)
+            _arguments(kind, given.arguments, f"screen.scheduler: {given.ray}")
+            _check_whole(sweep, given.ray)
+            own = _own_arguments(kind, sweep, longest=sweep.screen.epochs or LONG)
+            _make(kind, {**own, **given.arguments})
         if sweep.search.proposes:
             _searcher_class(sweep)
         callbacks(sweep)
@@ -59,16 +63,83 @@ def scheduler(sweep: SweepConfig, study: Study) -> Callable[[], Any] | None:
         return None
     kind = _scheduler(given)
     longest = sweep.screen.epochs or study.space.common.train.epochs
-    own = {"max_t": longest} if "max_t" in inspect.signature(kind).parameters else {}
-    mode = "min" if study.direction < 0 else "max"
-    return lambda: kind(metric=study.metric, mode=mode, **{**own, **given.arguments})
+    own = {"metric": study.metric, "mode": "min" if study.direction < 0 else "max"}
+    own |= _own_arguments(kind, sweep, longest=longest)
+    return lambda: _make(kind, {**own, **given.arguments})
+
+
+def needs_all(sweep: SweepConfig) -> bool:
+    """Whether Tune has to have all trials of a stratum at once."""
+    given = sweep.screen.scheduler
+    return isinstance(given, NativeConfig) and given.ray in WHOLE
+
+
+def _make(kind: Any, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**arguments)
+    except Exception as err:  # whatever a scheduler's checks raise
+        problem = " ".join(str(err).split()) or type(err).__name__
+        raise ConfigError(f"screen.scheduler: {kind.__name__}: {problem}") from err
+
+
+def _own_arguments(kind: Any, sweep: SweepConfig, *, longest: int) -> dict[str, Any]:
+    """What the sweep says of a scheduler's arguments, where the scheduler has them."""
+    altered = _altered(sweep)
+
+    def within(config: dict[str, Any]) -> dict[str, Any]:
+        """Keeps what was multiplied inside its axis's bounds."""
+        for name, axis in altered.items():
+            if span := axis.uniform or axis.loguniform:
+                config[name] = axes.rounded(float(config[name]), span)
+        return config
+
+    own = {
+        "time_attr": "training_iteration",
+        "max_t": longest,
+        "perturbation_interval": max(1, longest // PERTURBATIONS),
+        "synch": True,  # else a trial would take over one that is being replaced itself
+        "hyperparam_mutations": {
+            name: list(axis.choice) if axis.choice else _domain(axis)
+            for name, axis in altered.items()
+        },
+        "custom_explore_fn": within,
+    }
+    known = inspect.signature(kind).parameters
+    return {name: value for name, value in own.items() if name in known}
+
+
+def _altered(sweep: SweepConfig) -> dict[str, Axis]:
+    """Axes that population based training changes."""
+    return {
+        name: axis
+        for name, axis in sweep.axes.items()
+        if not axis.grid and axes.points(axis) is None and name.startswith(ALTERABLE)
+    }
+
+
+def _check_whole(sweep: SweepConfig, name: str) -> None:
+    """Refuses what a scheduler that compares a whole population cannot do."""
+    at = f"screen.scheduler: {name}"
+    if name in WHOLE and sweep.search.proposes:
+        raise ConfigError(
+            f"{at} compares all trials at once, search {sweep.search.searcher} proposes them one "
+            "by one: use search: {kind: random, samples: N}, or ASHAScheduler"
+        )
+    if name == PBT and len(sweep.seeds) > 1:
+        raise ConfigError(
+            f"{at} changes settings while they train, so that other seeds cannot repeat one: list "
+            "one seed under seeds"
+        )
+    if name == PBT and not _altered(sweep):
+        raise ConfigError(
+            f"{at} has nothing to change: give an axis over {', '.join(ALTERABLE)}... by uniform, "
+            "loguniform or choice, with search: {kind: random, samples: N}"
+        )
 
 
 def _scheduler(given: NativeConfig) -> Any:
     from ray.tune import schedulers
 
-    if given.ray in UNFIT:
-        raise ConfigError(f"screen.scheduler: {given.ray} {UNFIT[given.ray]}")
     if given.ray not in SCHEDULERS:
         near = difflib.get_close_matches(given.ray, SCHEDULERS, n=1)
         raise ConfigError(

@@ -18,7 +18,6 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from lnln_dist.data.damage import find_damage
-from lnln_dist.sweep import axes
 from lnln_dist.sweep.planner import Stretch
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.state import Key, Study, Worker
@@ -33,14 +32,19 @@ class Feed(Searcher):  # type: ignore[misc]
 
     Args:
         slots: counts the trials that the cluster holds now.
+        all_at_once: give Tune every trial that is wanted, which then waits there for a slot: what
+            schedulers need that compare a whole population.
     """
 
-    def __init__(self, study: Study, slots: Callable[[], int]) -> None:
+    def __init__(
+        self, study: Study, slots: Callable[[], int], *, all_at_once: bool = False
+    ) -> None:
         super().__init__(metric=study.metric, mode="min" if study.direction < 0 else "max")
         self.study = study
         self.keys: dict[str, Key] = {}
         """By Tune's id."""
         self._slots, self._counted, self._found = slots, float("-inf"), 0
+        self._all_at_once = all_at_once
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes its sources down, but a study goes on from its run folders."""
@@ -67,13 +71,24 @@ class Feed(Searcher):  # type: ignore[misc]
         """Settings of a trial that Tune does not have yet; None while another is to go on."""
         if self.study.over or self.study.halted:
             return Searcher.FINISHED  # type: ignore[no-any-return]
-        stretch = self.next()
-        if stretch is None or stretch[:2] in self.keys.values():
+        begun = set(self.keys.values())
+        if self._all_at_once:
+            new = (s for s in self.study.waiting() if s[:2] not in begun)
+            stretch = next(new, None)
+        else:
+            stretch = self.next()
+        if stretch is None or stretch[:2] in begun:
             return None
         self.keys[trial_id] = key = (stretch.name, stretch.seed)
-        self.study.start(stretch)
-        values = axes.apply(self.study.space.sweep, self.study.setting(key).values)
-        return {**values, "train.seed": stretch.seed}
+        if not self._all_at_once:
+            self.study.start(stretch)
+        return self.study.values(self.study.setting(key), stretch.seed)
+
+    def started(self, trial: Trial) -> None:
+        """A worker has a trial that may have waited in Tune's own queue."""
+        key = self.keys[trial.trial_id]
+        if key not in self.study.running:
+            self.study.start(self.study.stretch(key))
 
     def name(self, trial: Trial) -> str:
         """A trial's name in Tune, that of its run folder."""
@@ -87,6 +102,78 @@ class Feed(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore."""
+
+
+class Part:
+    """Tune's controller, as a scheduler of Ray's sees it that has one stratum alone."""
+
+    search_alg = None  # population based training refuses any
+
+    def __init__(self, tune: Any, trials: list[Trial], stop: Callable[[Trial], None]) -> None:
+        self._tune, self._trials, self._stop = tune, trials, stop
+
+    def get_trials(self) -> list[Trial]:
+        """Those of the stratum."""
+        return self._trials
+
+    def get_live_trials(self) -> set[Trial]:
+        """Those of the stratum that have not ended."""
+        live: set[Trial] = self._tune.get_live_trials() & set(self._trials)
+        return live
+
+    def stop_trial(self, trial: Trial) -> None:
+        """Ends one that was paused."""
+        self._stop(trial)
+        self._tune.stop_trial(trial)
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the controller's."""
+        return getattr(self._tune, name)
+
+
+class Judge:
+    """A scheduler of Ray's that screens one stratum."""
+
+    def __init__(self, scheduler: TrialScheduler, study: Study, key: Callable[[Trial], Key]):
+        self.scheduler, self._study, self._key = scheduler, study, key
+        self._trials: list[Trial] = []
+        self._configs: dict[str, Any] = {}
+
+    def part(self, tune: Any) -> Part:
+        """What it sees of Tune."""
+        return Part(tune, self._trials, lambda trial: self._study.stop(self._key(trial)))
+
+    def add(self, tune: Any, trial: Trial) -> None:
+        """A new trial, or one that is to be tried again."""
+        if trial not in self._trials:
+            self._trials.append(trial)
+        self.scheduler.on_trial_add(self.part(tune), trial)
+        self._configs[trial.trial_id] = trial.config
+
+    def took_over(self, trial: Trial) -> bool:
+        """Whether it has gone on with another's weights and new settings since the last time."""
+        changed = self._changed(trial)
+        self._configs[trial.trial_id] = trial.config
+        return changed
+
+    def _changed(self, trial: Trial) -> bool:
+        return self._configs[trial.trial_id] is not trial.config
+
+    def next(self, tune: Any) -> Trial | None:
+        """A paused trial that is to go on."""
+        part = self.part(tune)
+        live = part.get_live_trials()
+        # Before those whose weights they take over train on.
+        heirs = [t for t in self._trials if t in live and self._changed(t)]
+        if heirs:
+            return next((t for t in heirs if t.status == Trial.PAUSED), None)
+        chosen = self.scheduler.choose_trial_to_run(part)
+        if chosen is not None:
+            return chosen if chosen.status == Trial.PAUSED else None
+        if any(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in live):
+            return None
+        # All wait for one that has ended by itself, which Ray's own would never notice.
+        return next((t for t in self._trials if t in live and t.status == Trial.PAUSED), None)
 
 
 class StudyScheduler(TrialScheduler):  # type: ignore[misc]
@@ -106,7 +193,10 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
         super().__init__()
         self._feed, self._study, self._line = feed, feed.study, line
         self._mine: set[str] = set()  # ids of trials that this stops
-        self._native = {s: native() for s in feed.study.space.strata} if native else {}
+        self._native: dict[str, Judge] = {}
+        if native:
+            for stratum in feed.study.space.strata:
+                self._native[stratum] = Judge(native(), feed.study, self._key)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as for the feed."""
@@ -115,7 +205,7 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
     def _key(self, trial: Trial) -> Key:
         return self._feed.keys[trial.trial_id]
 
-    def _judge(self, trial: Trial) -> TrialScheduler | None:
+    def _judge(self, trial: Trial) -> Judge | None:
         """The scheduler of Ray's that has a trial, while it is screened."""
         made = self._study.setting(self._key(trial))
         screened = made.stratum not in self._study.plan.decided
@@ -127,7 +217,7 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             tune_controller._set_trial_status(trial, Trial.ERROR)
             tune_controller._live_trials.discard(trial)
         elif judge := self._judge(trial):
-            judge.on_trial_add(tune_controller, trial)
+            judge.add(tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Its process or node died, or it raised something."""
@@ -152,26 +242,31 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             if run:
                 self._study.start(run.stretch)
         if judge := self._judge(trial):
-            judge.on_trial_error(tune_controller, trial)
+            judge.scheduler.on_trial_error(judge.part(tune_controller), trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """An epoch's scores."""
         key, epoch = self._key(trial), int(result["epoch"])
         score = {self._study.metric: result.get(self._study.metric, float("nan"))}
         self._study.heard(key, Epoch(epoch, int(result["step"]), time.time(), score))
+        judge = self._judge(trial)
+        if judge and judge.took_over(trial):
+            self._study.replaced(key, epoch)
         if epoch < len(self._study.records[key].epochs) or epoch >= self._study.setting(key).epochs:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
-        judge = self._judge(trial)
         if judge:
-            decision: str = judge.on_trial_result(tune_controller, trial, result)
-            if decision in (TrialScheduler.STOP, TrialScheduler.PAUSE):
-                stopped = decision == TrialScheduler.STOP
-                self._study.ended(key, _worker(result), stopped=stopped)
+            decision: str = judge.scheduler.on_trial_result(
+                judge.part(tune_controller), trial, result
+            )
             if decision == TrialScheduler.STOP:
                 self._mine.add(trial.trial_id)
+                self._study.ended(key, _worker(result), stopped=True)
+            elif decision == TrialScheduler.PAUSE or trial.status == Trial.PAUSED:
+                self._study.held.add(key)
+                self._study.ended(key, _worker(result))
             if decision != TrialScheduler.CONTINUE:
                 return decision
-        if epoch < self._study.wants(key):
+        if epoch < self._study.stretch(key).until:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         self._study.ended(key, _worker(result))
         if key[0] in self._study.passed_over:
@@ -186,13 +281,13 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
         if trial.trial_id not in self._mine:
             self._study.ended(key, _worker(result), finished=True)
         if judge:
-            judge.on_trial_complete(tune_controller, trial, result)
+            judge.scheduler.on_trial_complete(judge.part(tune_controller), trial, result)
         self._forget(trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """A paused trial was stopped."""
         if judge := self._judge(trial):
-            judge.on_trial_remove(tune_controller, trial)
+            judge.scheduler.on_trial_remove(judge.part(tune_controller), trial)
         self._forget(trial)
 
     def _forget(self, trial: Trial) -> None:
@@ -213,6 +308,11 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             over = study.over or study.halted or self._key(trial)[0] in gone
             if over and not trial.is_saving:
                 tune_controller.stop_trial(trial)
+        for stratum, judge in self._native.items() if self._feed.free() else ():
+            chosen = judge.next(tune_controller) if stratum not in study.plan.decided else None
+            if chosen:
+                study.start(study.stretch(self._key(chosen)))
+                return chosen
         stretch = self._feed.next()
         for trial in paused:
             if stretch and trial.status == Trial.PAUSED and self._key(trial) == stretch[:2]:

@@ -5,7 +5,6 @@ import os
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,12 @@ class Seat:
 
     def config(self, own: Mapping[str, Any]) -> Config:
         """A trial's full settings."""
-        plain = {key: getattr(v, "item", lambda v=v: v)() for key, v in own.items()}
-        return settings.build(settings.lay(self.settings, settings.nest(plain)))
+        return settings.build(settings.lay(self.settings, settings.nest(plain(own))))
+
+
+def plain(own: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's own settings without numpy's types, which Ray's searchers and schedulers give."""
+    return {key: getattr(v, "item", lambda v=v: v)() for key, v in own.items()}
 
 
 def make_trainable(
@@ -57,7 +60,8 @@ def make_trainable(
     ``training_iteration``), ``step``, the validation scores by name, ``loss/TERM``,
     ``samples_per_s``, ``peak_gib``. The checkpoint that Tune keeps is a pointer to the run folder,
     from which a trial goes on after a pause, a kill or on another node. One that got another
-    trial's pointer (population based training) begins a run folder of its own with its weights.
+    trial's pointer (population based training) goes on with the other's weights and scores; an
+    ``origin.json`` in its run folder says whose.
 
     Args:
         config: a training config's file, or nested settings.
@@ -73,9 +77,9 @@ def make_trainable(
     Raises:
         ConfigError: the settings are impossible.
     """
-    plain = config if isinstance(config, Mapping) else settings.read_config(Path(config))
-    settings.check_keys(plain)
-    flat = settings.flatten(settings.lay(plain, settings.nest(overrides or {})))
+    raw = config if isinstance(config, Mapping) else settings.read_config(Path(config))
+    settings.check_keys(raw)
+    flat = settings.flatten(settings.lay(raw, settings.nest(overrides or {})))
     shared = settings.nest({key: absolute(key, value) for key, value in flat.items()})
     settings.build(shared)
     seat = Seat(
@@ -166,20 +170,13 @@ class Stay:
         pointer = trial.read_pointer(tune.get_checkpoint())
         self.told = pointer["epoch"] if pointer else 0
         self.name = context.get_trial_name()
-        if seat.folder is None:
-            name, base = "run", Path(storage.trial_fs_path)
-        else:
-            name, base = self.name, Path(seat.folder)
-        if pointer and (pointer["trial"], pointer["config"]) == (self.id, self._mark):
-            self.run = Path(pointer["run"])
-        elif pointer:
-            mark = sha256(f"{self._mark} {pointer}".encode()).hexdigest()[:8]
-            self.run = base / f"{name}-{mark}"
-        else:
-            self.run = base / name
+        own_folder = Path(storage.trial_fs_path) / "run"
+        self.run = own_folder if seat.folder is None else Path(seat.folder) / self.name
         trial.clear_torn_start(self.run)
-        if pointer and not records.committed(self.run):
-            trial.hand_on(Path(pointer["run"]), self.run, self.config)
+        if pointer and (pointer["trial"], pointer["config"]) != (self.id, self._mark):
+            origin = records.Origin(pointer=pointer, values=plain(own))
+            if records.read_origin(self.run) != origin:
+                trial.hand_on(self.run, self.config, origin)
 
     def tell(self, epoch: int, *, pointed: bool = True) -> None:
         """Reports an epoch, unless it is known; does not come back if Tune pauses or stops it."""
