@@ -50,6 +50,11 @@ def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
         raise SystemExit(EXIT_USER) from err
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _forget_notice() -> None:
     """Empties the file of ``_tell_launcher``: after an elastic restart it holds an old notice."""
     with contextlib.suppress(KeyError, OSError):

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from lnln_dist.clips import audio, faces, openface
+from lnln_dist.clips.labels import UTF_8
 from lnln_dist.config import option
-from lnln_dist.data.choices import Choices
+from lnln_dist.data.choices import Choices, cut_sd_option
 from lnln_dist.data.presets import Preset
 from lnln_dist.errors import ConfigError, DataError
 
@@ -67,6 +68,11 @@ class Extractor:
             )
 
     @property
+    def opens_clips(self) -> bool:
+        """Whether anything is looked for in clips; else there is text alone."""
+        return (self.audio, self.vision, self.transcribe) != ("none", "none", False)
+
+    @property
     def widths(self) -> dict[Literal["audio", "vision"], int]:
         """Features per frame; a modality that is not looked for has one, which is 0."""
         sound = 1 if self.audio == "none" else audio.width(audio.columns(self.audio))
@@ -104,12 +110,9 @@ class Corpus:
         type=float,
         metavar="SHARE",
     )
-    cut_sd: float | None = option(
-        None,
-        "cut frames at mean + K standard deviations of the training split's lengths (published "
-        "files: 3; else not cut)",
-        type=float,
-        metavar="K",
+    cut_sd: float | None = cut_sd_option()
+    encoding: str = option(
+        UTF_8, "of the label file: utf-8-sig, utf-16, gb18030, cp1252, ...", metavar="E"
     )
 
     format: Literal["shards", "mmsa"] = option(

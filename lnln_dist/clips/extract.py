@@ -27,7 +27,7 @@ from lnln_dist.data.choices import Choices
 from lnln_dist.data.convert import check_replaceable, write_shards
 from lnln_dist.data.mmsa import RawFile, RawSplit
 from lnln_dist.data.schema import FRAMES, SPLITS, Index, LabelName, SourceInfo
-from lnln_dist.data.values import Unpadded
+from lnln_dist.data.values import ID_PARTS, Unpadded
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.files import (
     PENDING,
@@ -64,6 +64,7 @@ def extract_corpus(
     tasks: Tasks | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Extraction:
     """Extracts all clips and writes the shards, whole or not at all.
 
@@ -77,9 +78,11 @@ def extract_corpus(
         tasks: runs the clips elsewhere instead, where ``target`` and the clips are seen too.
         overwrite: replace an existing ``target``.
         progress: called with clips done and clips in all.
+        tell: gets a line of what the user should know before the clips are opened.
 
     Raises:
-        DataError: more rows than ``most_rejected`` were left out, or a split has none left.
+        DataError: there are no clips where they are looked for, more rows than ``most_rejected``
+            were left out, or a split has none left.
         UserError: a library or program is missing, or ``target`` exists or cannot be written.
     """
     if target.exists() and not overwrite:
@@ -90,12 +93,14 @@ def extract_corpus(
         raise UserError(f"{target} is a folder: --format mmsa writes a file")
     if workers < 1:
         raise UserError(f"--workers {workers}: at least 1")
+    if not corpus.clips.is_dir():
+        raise DataError(f"{corpus.clips}: no such folder of clips")
     features.check(extractor)
     with alone(target):
         run = functools.partial(
             run_all, extractor=extractor, workers=workers, tasks=tasks, progress=progress
         )
-        return _extract(corpus, target, extractor, run, overwrite=overwrite)
+        return _extract(corpus, target, extractor, run, overwrite=overwrite, tell=tell)
 
 
 def _extract(
@@ -105,17 +110,27 @@ def _extract(
     run: Callable[[Sequence[Job]], dict[str, str]],
     *,
     overwrite: bool,
+    tell: Callable[[str], object],
 ) -> Extraction:
     accepted, rejected = read_labels(
-        corpus.labels, corpus.clips, label_range=corpus.preset.label_range
+        corpus.labels,
+        corpus.clips,
+        label_range=corpus.preset.label_range,
+        encoding=corpus.encoding,
+        tell=tell,
     )
+    if not extractor.opens_clips:
+        tell("--audio none --vision none: no clip is opened, the data are text alone")
     rows = len(accepted) + len(rejected)
     cache = target.with_name(f"{target.name}.clips")
     with explain_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
     jobs = {row.clip.id: _job(row, cache, extractor) for row in accepted}
+    no_clip = _without_clip(list(jobs.values()), corpus, extractor)
+    if done := sum(job.target.exists() for job in jobs.values()):
+        tell(f"going on: {done} of {len(jobs)} clips done before")
     failed = run(list(jobs.values()))
-    texts, found = _texts(accepted, failed)
+    texts, found = _texts(accepted, failed, alone=not extractor.opens_clips)
     rejected = sorted([*rejected, *found], key=lambda row: row.line)
     listed = target.with_name(f"{target.name}.rejected.csv")
     _write_rejected(rejected, listed)
@@ -127,6 +142,7 @@ def _extract(
     kept = [row for row in accepted if row.clip.id in texts]
     found_of = {row.clip.id: features.read(jobs[row.clip.id].target) for row in kept}
     raw = _assemble(kept, texts, found_of, corpus, extractor)
+    raw.no_clip = tuple(name for name in no_clip if name in texts)
     if extractor.transcribe:
         _write_words(found_of, target.with_name(f"{target.name}.words.jsonl"))
     choices = Choices(tokenizer=corpus.tokenizer, text_source="raw_text", cut_sd=corpus.cut_sd)
@@ -137,6 +153,24 @@ def _extract(
             index = write_shards(raw, pending, corpus.preset, choices, name=str(corpus.labels))
     shutil.rmtree(cache, ignore_errors=True)
     return Extraction(index, rejected, rows)
+
+
+def _without_clip(jobs: Sequence[Job], corpus: Corpus, extractor: Extractor) -> list[str]:
+    """Ids without anything to open, where clips are opened.
+
+    Raises:
+        DataError: it is so for all.
+    """
+    if not extractor.opens_clips:
+        return []
+    lacking = [job.id for job in jobs if job.media is None and job.openface_csv is None]
+    if jobs and len(lacking) == len(jobs):
+        raise DataError(
+            f"{corpus.clips}: no row's clip is in it (VIDEO_ID/CLIP_ID.mp4, .wav, ...; first "
+            f"{lacking[0].replace(ID_PARTS, '/')}): give the folder of the clips, or --audio none "
+            "--vision none for text alone"
+        )
+    return lacking
 
 
 def _write_mmsa(
@@ -156,14 +190,18 @@ def _job(row: Accepted, cache: Path, extractor: Extractor) -> Job:
     if extractor.openface_csv is not None:
         table = Path(extractor.openface_csv) / row.clip.video_id / f"{row.clip.clip_id}.csv"
     says_text = bool(row.clip.text.strip()) or row.subtitles is not None
-    name = features.key(row.media, table, extractor, says_text=says_text)
-    return Job(row.clip.id, row.media, table, cache / f"{name}.safetensors", says_text)
+    media = row.media if extractor.opens_clips else None
+    name = features.key(media, table, extractor, says_text=says_text)
+    return Job(row.clip.id, media, table, cache / f"{name}.safetensors", says_text)
 
 
 def _texts(
-    rows: Sequence[Accepted], failed: dict[str, str]
+    rows: Sequence[Accepted], failed: dict[str, str], *, alone: bool
 ) -> tuple[dict[str, str], list[Rejected]]:
-    """What label file and subtitles say of the clips in use, and those that drop out."""
+    """What label file and subtitles say of the clips in use, and those that drop out.
+
+    A row without a text is of no use where that is ``alone``.
+    """
     texts, rejected = {}, []
     for row in rows:
         reason, text = failed.get(row.clip.id), row.clip.text.strip()
@@ -172,6 +210,8 @@ def _texts(
                 text = read_subtitles(row.subtitles)
         except DataError as err:
             reason = reason or str(err)
+        if alone and not text:
+            reason = reason or "no text, and clips are not opened"
         if reason is None:
             texts[row.clip.id] = text
         else:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from lnln_dist.clips.labels import readable
 from lnln_dist.clips.needs import library
 from lnln_dist.errors import DataError
 
@@ -13,7 +14,7 @@ def read_subtitles(path: Path) -> str:
     """The sentences of an .srt or .vtt file, one after another, without markup.
 
     Raises:
-        DataError: not UTF-8, or no subtitles.
+        DataError: not UTF-8, no subtitles, or control characters in them.
     """
     pysubs2 = library("pysubs2")
     try:
@@ -25,4 +26,7 @@ def read_subtitles(path: Path) -> str:
     except OSError as err:
         raise DataError(f"{path.name}: cannot be read ({err.strerror})") from err
     lines = [_CUE_MARKS.sub("", event.text).replace("\\N", " ") for event in subtitles]
-    return " ".join(" ".join(lines).split())
+    try:
+        return readable(" ".join(" ".join(lines).split()))
+    except ValueError as err:
+        raise DataError(f"{path.name}: {err}") from err

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lnln_dist.arguments import Parser
 from lnln_dist.clips.choices import Corpus, Extractor
 from lnln_dist.commands import add_dataset, add_options, dataset, make_parser, parse, taken
+from lnln_dist.console import counted
 from lnln_dist.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -91,11 +92,12 @@ def command(argv: Sequence[str]) -> int:
             tasks=tasks,
             overwrite=given["overwrite"],
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            tell=functools.partial(print, flush=True),
         )
     print(describe(found.index))
     if found.rejected:
         print(
-            f"{len(found.rejected)} of {found.rows} rows left out: see "
+            f"{len(found.rejected)} of {counted(found.rows, 'row')} left out: see "
             f"{given['target'].rstrip('/')}.rejected.csv"
         )
     return 0

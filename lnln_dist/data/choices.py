@@ -4,13 +4,24 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from lnln_dist.config import Modality, option
 from lnln_dist.errors import DataError
 
 TextChoice = Literal["auto", "text_bert", "raw_text"]
 UTF_8 = "utf-8"
+
+
+def cut_sd_option() -> Any:
+    """The field that ``prepare`` and ``extract`` have in common."""
+    return option(
+        None,
+        "cut audio and vision at mean + K standard deviations of the training split's lengths "
+        "(published files: 3; default: not cut)",
+        type=float,
+        metavar="K",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +63,7 @@ class Choices:
     max_lengths: Mapping[Modality, int] = field(default_factory=dict)
     """Most places kept; longer sequences lose their ends (text keeps [SEP]). Without it the file's
     padded lengths, and 50 for text without ``text_bert``."""
-    cut_sd: float | None = option(
-        None,
-        "cut audio and vision at mean + K standard deviations of the training split's lengths "
-        "(published files: 3; default: not cut)",
-        type=float,
-        metavar="K",
-    )
+    cut_sd: float | None = cut_sd_option()
     encoding: str = option(
         UTF_8,
         "of the byte strings in a file of Python 2: utf-8, latin1, gbk, ...",

@@ -146,6 +146,7 @@ def write_shards(
         family=preset.family,
         source=raw.source,
         extraction=raw.extraction,
+        no_clip=raw.no_clip,
         tokenizer=text.info,
         text_source="text_bert" if text.tokenizer is None else "raw_text",
         widths=layout.widths,

@@ -61,6 +61,7 @@ class RawFile:
     source: SourceInfo
     splits: dict[str, RawSplit]
     extraction: dict[str, dict[str, str]] | None = None  # how the features were made, if known
+    no_clip: tuple[str, ...] = ()  # as ``Index.no_clip``
 
 
 @dataclass(slots=True)

@@ -88,7 +88,7 @@ class Gaps(Record):
     places: NotNegative
 
 
-NAMED = 3  # clips that are named of those that two splits share
+NAMED = 3  # clips that are named of those of which there is something to tell
 
 
 class VideoCheck(Record):
@@ -135,6 +135,8 @@ class Index(Record):
     """None in data prepared before this was noted."""
     extraction: dict[str, dict[str, str]] | None = None
     """Settings, tool versions and model files behind features extracted from clips here."""
+    no_clip: tuple[str, ...] = ()
+    """Ids of samples of which there was a text and no clip to extract."""
     splits: dict[SplitName, SplitInfo]
 
     @model_validator(mode="after")

@@ -58,6 +58,7 @@ def describe(index: Index) -> str:
         *_table(index),
         *_repairs(index),
         *_scales(index, index.scales or {}),
+        *_no_clip(index),
         *(line for split in index.splits for line in natural_gaps(index, split)),
         *_videos(index),
     ]
@@ -133,6 +134,18 @@ def natural_gaps(index: Index, split: SplitName) -> list[str]:
         f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
         for m, of_split in (index.gaps or {}).items()
         if (found := of_split[split]).runs
+    ]
+
+
+def _no_clip(index: Index) -> list[str]:
+    """Of extracted data, the rows whose clips were not found."""
+    if not index.no_clip:
+        return []
+    rows, more = sum(split.rows for split in index.splits.values()), len(index.no_clip) > NAMED
+    named = ", ".join(map(repr, index.no_clip[:NAMED])) + ", ..." * more
+    return [
+        f"warning: {len(index.no_clip)} of {rows} rows have no clip (their text alone is used): "
+        f"{named}"
     ]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from lnln_dist.data.convert import prepare
 from lnln_dist.data.presets import find_preset
 from lnln_dist.data.schema import read_index
 from lnln_dist.data.shards import Split
+from lnln_dist.data.summary import describe
 from lnln_dist.data.verify import verify
 from lnln_dist.errors import DataError, UserError
 
@@ -60,6 +62,14 @@ def corpus(raw, **changes):
         "most_rejected": 0.5,
     }
     return Corpus(**(given | changes))
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Clips are extracted in this process: forked ones would not be told of what is patched."""
+    monkeypatch.setattr(
+        pool, "_in_pool", lambda jobs, how, _: ((job, pool._try(job, how)) for job in jobs)
+    )
 
 
 def hashes(index):
@@ -126,8 +136,10 @@ def test_what_was_extracted_is_not_extracted_again(raw, extracted, tmp_path, mon
         return ((job, "damaged") for job in jobs)
 
     monkeypatch.setattr(pool, "_in_pool", listed)
-    again = extract_corpus(corpus(raw), tmp_path / "own", HEARD)
+    told = []
+    again = extract_corpus(corpus(raw), tmp_path / "own", HEARD, tell=told.append)
     assert opened == ["train$_$9"]
+    assert told == ["going on: 9 of 10 clips done before"]
     assert hashes(again.index) == hashes(extracted[1].index)
 
 
@@ -159,13 +171,13 @@ def test_killed_and_started_again_it_writes_the_same(raw, extracted, tmp_path):
     assert not cache.exists()
 
 
-def test_frames_can_be_cut_where_published_files_cut_them(raw, tmp_path):
+def test_frames_can_be_cut_where_published_files_cut_them(raw, tmp_path, here):
     found = extract_corpus(corpus(raw, cut_sd=0.0), tmp_path / "own", HEARD)
     lengths = [1 + int((0.4 + 0.1 * k) * audio.RATE) // audio.HOP for k in range(5)]
     assert found.index.padded_lengths["audio"] == np.ceil(np.mean(lengths))
 
 
-def test_what_clips_lack_was_never_there(tmp_path, monkeypatch):
+def test_what_clips_lack_was_never_there(tmp_path, monkeypatch, here):
     """Frames without a face, at the beginning of every clip too; muted tracks; and no words."""
     lost = {"train": range(3), "valid": range(3, 6), "test": [0, 9]}
 
@@ -174,11 +186,7 @@ def test_what_clips_lack_was_never_there(tmp_path, monkeypatch):
         found_TD[lost[job.id.partition("$")[0]]] = np.nan
         return found_TD
 
-    # Known here, and forked processes would not be told.
     monkeypatch.setattr(features, "_pictures", pictures)
-    monkeypatch.setattr(
-        pool, "_in_pool", lambda jobs, how, _: ((job, pool._try(job, how)) for job in jobs)
-    )
     lines = ["video_id,clip_id,text,label,mode"]
     for split in SPLITS:
         for k in range(4):
@@ -221,6 +229,52 @@ def test_sound_and_pictures_of_one_clip(tmp_path, monkeypatch):
     assert lost_T[4:8].all()
     assert not lost_T[[0, 1, 2, 3, 8, 9]].any()
     assert abs(len(found.audio_TD) - (1 + audio.RATE // audio.HOP)) <= 4
+
+
+def test_clips_that_are_not_there(raw, tmp_path, here):
+    out = tmp_path / "own"
+    with pytest.raises(DataError, match=r"nowhere: no such folder of clips"):
+        extract_corpus(corpus(raw, clips=tmp_path / "nowhere"), out, HEARD)
+    with pytest.raises(DataError, match=r"no row's clip is in it .*; first train/0\): give"):
+        extract_corpus(corpus(raw, clips=tmp_path), out, HEARD)
+    for split in SPLITS:  # one clip of each
+        shutil.copytree(raw / "clips" / split, tmp_path / "clips" / split)
+        (tmp_path / "clips" / split / "1.wav").unlink()
+    index = extract_corpus(corpus(raw, clips=tmp_path / "clips"), out, HEARD).index
+    assert index.no_clip == ("train$_$1", "valid$_$1", "test$_$1")
+    told = "3 of 9 rows have no clip (their text alone is used): 'train$_$1', 'valid$_$1', 'test"
+    assert told in describe(read_index(out))
+    assert "no clip" not in describe(index.model_copy(update={"no_clip": ()}))
+
+
+def test_text_alone_opens_no_clip(raw, tmp_path, monkeypatch, here):
+    lines = (raw / "labels.csv").read_text().splitlines()
+    (tmp_path / "labels.csv").write_text("\n".join([*lines, "train,1b,,1,train"]) + "\n")
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "1b.wav").write_bytes(b"")  # never looked at
+    monkeypatch.setattr(media, "_opened", None)
+    told, given = [], {"labels": tmp_path / "labels.csv", "clips": tmp_path}
+    found = extract_corpus(
+        corpus(raw, **given),
+        tmp_path / "own",
+        Extractor(audio="none", vision="none"),
+        tell=told.append,
+    )
+    assert told == ["--audio none --vision none: no clip is opened, the data are text alone"]
+    assert found.index.splits["train"].rows == 6  # that of the damaged clip, too
+    assert found.index.no_clip == ()
+    assert [row.reason[:27] for row in found.rejected] == [
+        "no clip train/8.mp4 (or .wa",
+        "no text, and clips are not ",
+    ]
+
+
+def test_the_label_files_encoding_is_an_option(raw, tmp_path, here):
+    text = (raw / "labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-16")
+    given = {"labels": tmp_path / "labels.csv", "encoding": "utf-16"}
+    found = extract_corpus(corpus(raw, **given), tmp_path / "own", HEARD)
+    assert found.rows == 11
 
 
 def test_a_target_that_exists(raw, extracted):
