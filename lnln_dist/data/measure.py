@@ -80,10 +80,16 @@ def find_gaps(
     return gap_S
 
 
-def count_gaps(gap_S: NDArray[np.bool_], lengths_N: NDArray[np.int64]) -> Gaps:
-    """How many places, runs and samples with such there are."""
-    first_R, _, row_R = _runs(gap_S, lengths_N)
-    return Gaps(samples=len(np.unique(row_R)), runs=len(first_R), places=int(gap_S.sum()))
+def count_gaps(gap_S: NDArray[np.bool_], lengths_N: NDArray[np.int64], modality: Modality) -> Gaps:
+    """How many places, runs and samples with such there are, see ``find_gaps``."""
+    first_R, stop_R, row_R = _runs(gap_S, lengths_N)
+    whole_R = stop_R - first_R == lengths_N[row_R] - 2 * MARGIN[modality]
+    return Gaps(
+        samples=len(np.unique(row_R)),
+        runs=len(first_R),
+        places=int(gap_S.sum()),
+        absent=int(whole_R.sum()),
+    )
 
 
 class _Moments:
@@ -150,7 +156,7 @@ class Measure:
         tokens_S: NDArray[np.int32],
         frames: Mapping[FrameModality, NDArray[np.float32]],
         lengths: Mapping[Modality, NDArray[np.int64]],
-        seen: Mapping[Modality, NDArray[np.bool_]],
+        seen: Mapping[Modality, NDArray[np.bool_]] | None = None,
     ) -> None:
         """Counts samples of a split in.
 
@@ -159,7 +165,8 @@ class Measure:
             tokens_S: token ids.
             frames: of the other modalities, [S, D].
             lengths: places of each sample, [N] per modality.
-            seen: places that were there, [S]; where a modality is left out gaps are looked for.
+            seen: places that were there, [S]; a modality that is left out has no gaps. None: gaps
+                are looked for.
         """
         empty: dict[Modality, NDArray[np.bool_]] = {"text": tokens_S == self._unk_id}
         for m, frames_SD in frames.items():
@@ -171,12 +178,14 @@ class Measure:
             self._zero[m][split] += int(empty[m].sum())
             if split == "train":
                 self._moments[m].add(frames_SD[~empty[m]] if empty[m].any() else frames_SD)
-        for modality, empty_S in empty.items():
-            if modality in seen:
-                gap_S = ~seen[modality]
-            else:
-                gap_S = find_gaps(empty_S, lengths[modality], modality)
-            self._gaps[modality][split].update(count_gaps(gap_S, lengths[modality]).model_dump())
+        for modality, lengths_N in lengths.items():
+            found = Gaps(samples=0, runs=0, places=0, absent=0)
+            if seen is None:
+                gap_S = find_gaps(empty[modality], lengths_N, modality)
+                found = count_gaps(gap_S, lengths_N, modality)
+            elif modality in seen:
+                found = count_gaps(~seen[modality], lengths_N, modality)
+            self._gaps[modality][split].update(found.model_dump())
 
     def scales(self) -> dict[FrameModality, Scale]:
         """Sizes, zero frames, and what the training split is normalised by."""
@@ -199,7 +208,8 @@ def measured(path: str | Path) -> Index:
     """The index of prepared data, with what an older one does not say read from the shards."""
     folder = on_this_machine(path)
     index = read_index(folder)
-    if index.scales is not None and index.gaps is not None:
+    gaps = [found for of_split in (index.gaps or {}).values() for found in of_split.values()]
+    if index.scales is not None and gaps and all(found.absent is not None for found in gaps):
         return index
     found = Measure(index.widths, index.tokenizer.unk_id)
     for name in SPLITS:
@@ -211,5 +221,7 @@ def measured(path: str | Path) -> Index:
                 frames = {m: columns[m].values for m in FRAMES}
                 lengths = {m: columns[m].lengths for m in MODALITIES}
                 seen = {m: columns[f"seen_{m}"].values != 0 for m in told}
-                found.add(name, columns["text"].values, frames, lengths, seen)
+                # Shards of the first version may be of a time before there were masks.
+                known = None if index.format_version == 1 else seen
+                found.add(name, columns["text"].values, frames, lengths, known)
     return index.model_copy(update={"scales": found.scales(), "gaps": found.gaps()})

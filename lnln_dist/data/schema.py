@@ -86,6 +86,9 @@ class Gaps(Record):
     runs: NotNegative
     """Of such places on end."""
     places: NotNegative
+    absent: NotNegative | None = None
+    """Of these samples, those that have no other place: nothing of the modality. None in data
+    prepared before this was noted."""
 
 
 NAMED = 3  # clips that are named of those of which there is something to tell

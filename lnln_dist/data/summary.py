@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lnln_dist.config import MODALITIES
+from lnln_dist.console import counted
 from lnln_dist.data.schema import (
     FRAMES,
     NAMED,
@@ -23,7 +24,7 @@ FAR = 1000  # times the median column: far from the others
 SHOWN = 4  # columns named
 FLOAT64 = "float64"  # the name of a repair that mends nothing
 
-GAP = {"text": "[UNK] tokens", "audio": "zero frames", "vision": "zero frames"}
+GAP = {"text": "[UNK] token", "audio": "zero frame", "vision": "zero frame"}
 # Repairs by the part of their name after the field: what happened, and what was counted.
 MEANING = {
     "all_nan": "frames were NaN throughout: taken as never there",
@@ -127,14 +128,25 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
 
 
 def natural_gaps(index: Index, split: SplitName) -> list[str]:
-    """What of a split was never there, a line per modality."""
-    return [
-        f"natural gaps in {split}: {m}: {found.places} {GAP[m]} in {found.runs} runs within "
-        f"{found.samples} of {index.splits[split].rows} samples "
-        f"({found.places / index.splits[split].total_lengths[m]:.1%} of its places)"
-        for m, of_split in (index.gaps or {}).items()
-        if (found := of_split[split]).runs
-    ]
+    """What of a split was never there: samples without a modality, and gaps in those that have it.
+
+    Where there are gaps besides, they are counted over all samples.
+    """
+    lines, about, rows = [], f"natural gaps in {split}:", index.splits[split].rows
+    for m, of_split in (index.gaps or {}).items():
+        found, absent = of_split[split], of_split[split].absent or 0
+        if absent:
+            has = "has" if absent == 1 else "have"
+            lines.append(f"{about} {absent} of {counted(rows, 'sample')} {has} no {m}")
+        if found.samples > absent:
+            share = found.places / index.splits[split].total_lengths[m]
+            lines.append(
+                f"{about} {m}: {counted(found.places, GAP[m])} in {counted(found.runs, 'run')} "
+                f"within {found.samples} of {counted(rows, 'sample')} ({share:.1%} of its places)"
+                + ", those without any included"
+                * bool(absent)
+            )
+    return lines
 
 
 def _no_clip(index: Index) -> list[str]:
@@ -184,7 +196,13 @@ def _width(index: Index, modality: FrameModality) -> str:
 
 
 def _repairs(index: Index) -> list[str]:
-    lines = [f"repaired in {name}: {line}" for name in SPLITS for line in in_words(index, name)]
+    # What clips lack was marked so by us: it is told as natural gaps, and nothing was mended.
+    unsaid = () if index.extraction is None else ("all_nan", "no_words")
+    lines = [
+        f"repaired in {name}: {line}"
+        for name in SPLITS
+        for line in in_words(index, name, unsaid=unsaid)
+    ]
     return lines or ["nothing had to be repaired"]
 
 

@@ -208,6 +208,9 @@ def test_what_clips_lack_was_never_there(tmp_path, monkeypatch, here):
         assert split.seen("text", 1).all()
     assert index.repairs["train"]["vision.all_nan"] == 12
     assert index.gaps["audio"]["test"].places == 1
+    for m in ("text", "audio"):
+        assert f"natural gaps in test: 1 of 4 samples has no {m}" in describe(index).splitlines()
+    assert "test: audio: " not in describe(index)  # neither gaps in others nor repairs
 
 
 def test_sound_and_pictures_of_one_clip(tmp_path, monkeypatch):

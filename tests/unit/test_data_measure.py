@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lnln_dist.commands import prepare, verify
+from lnln_dist.data import convert, measure
 from lnln_dist.data.measure import Measure, count_gaps, find_gaps, measured, normalisation
 from lnln_dist.data.schema import INDEX, Gaps, write_index
 from lnln_dist.data.shards import open_dataset
-from lnln_dist.data.summary import describe
+from lnln_dist.data.summary import describe, natural_gaps
 from lnln_dist.errors import DataError
 
 UNK = 100
@@ -28,11 +29,12 @@ UNK = 100
 )
 def test_gaps_are_those_of_a_plain_loop(samples, modality):
     ends = modality == "text"  # which stay, and of which no run of one is a gap
-    expected, counts = [], []
+    expected, counts, absent = [], [], 0
     for sample in samples:
         inner = sample[1:-1] if ends else sample
         if inner and all(inner):
             lost = [False] * ends + inner + [False] * ends
+            absent += 1
         else:
             runs = [(empty, len(list(run))) for empty, run in itertools.groupby(sample)]
             lost = [
@@ -46,8 +48,11 @@ def test_gaps_are_those_of_a_plain_loop(samples, modality):
     lengths_N = np.array([len(sample) for sample in samples])
     found_S = find_gaps(empty_S, lengths_N, modality)
     assert found_S.tolist() == expected
-    assert count_gaps(found_S, lengths_N) == Gaps(
-        samples=sum(map(bool, counts)), runs=sum(map(len, counts)), places=sum(map(sum, counts))
+    assert count_gaps(found_S, lengths_N, modality) == Gaps(
+        samples=sum(map(bool, counts)),
+        runs=sum(map(len, counts)),
+        places=sum(map(sum, counts)),
+        absent=absent,
     )
 
 
@@ -67,13 +72,13 @@ def damaged():
 def test_gaps_are_kept_by_modality_and_split(tmp_path):
     content = damaged()
     index, dataset = converted(tmp_path, content)
-    none = Gaps(samples=0, runs=0, places=0)
+    none = Gaps(samples=0, runs=0, places=0, absent=0)
     assert index.gaps["text"] == {
-        "train": Gaps(samples=1, runs=2, places=5),
+        "train": Gaps(samples=1, runs=2, places=5, absent=0),
         "valid": none,
         "test": none,
     }
-    assert index.gaps["audio"]["test"] == Gaps(samples=1, runs=2, places=4)
+    assert index.gaps["audio"]["test"] == Gaps(samples=1, runs=2, places=4, absent=0)
     assert set(index.gaps["vision"].values()) == {none}
     # Said place by place, not touched.
     assert index.format_version == 2
@@ -89,11 +94,56 @@ def test_gaps_are_kept_by_modality_and_split(tmp_path):
     assert dataset.split("train").tokens(0)[2] == UNK
 
 
-@pytest.mark.parametrize("unknown", [{}, {"gaps": None}, {"scales": None}])
-def test_what_an_older_index_does_not_say_is_measured(tmp_path, unknown):
-    index, dataset = converted(tmp_path, damaged(), shard_mb=0.004)
+def earlier(gaps):
+    """As written before samples without a modality were counted."""
+    return {
+        m: {name: one.model_copy(update={"absent": None}) for name, one in of_split.items()}
+        for m, of_split in gaps.items()
+    }
+
+
+@pytest.mark.parametrize("unknown", [{}, {"gaps": None}, {"scales": None}, {"gaps": earlier}])
+@pytest.mark.parametrize("content", [damaged, feature_files.feature_file])
+def test_what_an_older_index_does_not_say_is_measured(tmp_path, content, unknown):
+    index, dataset = converted(tmp_path, content(), shard_mb=0.004)
+    unknown = {k: v and v(index.gaps) for k, v in unknown.items()}
     write_index(index.model_copy(update=unknown), dataset.folder)
     assert measured(dataset.folder) == index
+
+
+def test_gaps_are_looked_for_once(tmp_path, monkeypatch):
+    searched = []
+    monkeypatch.setattr(convert, "find_gaps", lambda *of: searched.append(of[2]) or find_gaps(*of))
+    monkeypatch.setattr(measure, "find_gaps", None)
+    index, _ = converted(tmp_path, damaged(), shard_mb=0.004)
+    assert searched == ["text", "audio", "vision"] * 3
+    assert index.gaps["audio"]["test"].places == 4
+
+
+@pytest.mark.parametrize(
+    ("found", "lines"),
+    [
+        ({"samples": 0, "runs": 0, "places": 0, "absent": 0}, []),
+        ({"samples": 1, "runs": 1, "places": 1, "absent": 1}, ["1 of 7 samples has no audio"]),
+        ({"samples": 3, "runs": 3, "places": 3, "absent": 3}, ["3 of 7 samples have no audio"]),
+        (
+            {"samples": 3, "runs": 4, "places": 9, "absent": 2},
+            [
+                "2 of 7 samples have no audio",
+                "audio: 9 zero frames in 4 runs within 3 of 7 samples (14.3% of its places), those "
+                "without any included",
+            ],
+        ),
+        (
+            {"samples": 1, "runs": 1, "places": 1},
+            ["audio: 1 zero frame in 1 run within 1 of 7 samples (1.6% of its places)"],
+        ),
+    ],
+)
+def test_samples_without_a_modality_are_told_in_words(tmp_path, found, lines):
+    index, _ = converted(tmp_path, damaged())
+    index = index.model_copy(update={"gaps": {"audio": {"test": Gaps(**found)}}})
+    assert natural_gaps(index, "test") == [f"natural gaps in test: {line}" for line in lines]
 
 
 def test_prepare_and_verify_report_gaps(tmp_path, capsys):
@@ -135,7 +185,7 @@ def test_what_was_never_there_at_all_is_a_gap(tmp_path):
         [True] * 9,
     ]
     assert split.seen("text", 0).tolist() == [True, *[False] * (ends - 1), True]
-    assert index.gaps["audio"]["valid"] == Gaps(samples=3, runs=4, places=12)
+    assert index.gaps["audio"]["valid"] == Gaps(samples=3, runs=4, places=12, absent=2)
     assert index.repairs["valid"]["audio.all_nan"] == 2
     assert index.repairs["valid"]["audio.nan"] == 1
     assert np.isfinite(split.frames("audio", 2)).all()
@@ -183,17 +233,17 @@ def test_data_of_before_there_were_masks_open(tmp_path):
 )
 def test_means_are_those_of_the_frames_that_were_there_in_any_chunks(frames_SD, cuts, shift):
     frames_SD = np.where(frames_SD.any(axis=1, keepdims=True), frames_SD + np.float32(shift), 0)
-    measure = Measure({"audio": 2, "vision": 2}, UNK)
+    sizes = Measure({"audio": 2, "vision": 2}, UNK)
     for split in ("train", "test"):  # the test split does not count
         for part_SD in np.split(frames_SD + (1 if split == "test" else 0), sorted(cuts)):
             if len(part_SD):
                 lengths = dict.fromkeys(("text", "audio", "vision"), np.array([len(part_SD)]))
                 tokens_S = np.zeros(len(part_SD), np.int32)
-                measure.add(split, tokens_S, {"audio": part_SD, "vision": part_SD}, lengths, {})
+                sizes.add(split, tokens_S, {"audio": part_SD, "vision": part_SD}, lengths, {})
     there_SD = frames_SD[frames_SD.any(axis=1)].astype(np.float64)
     if not len(there_SD):
         there_SD = np.zeros((1, 2))
-    for scale in measure.scales().values():
+    for scale in sizes.scales().values():
         np.testing.assert_allclose(scale.mean, there_SD.mean(axis=0), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(scale.sd, there_SD.std(axis=0), rtol=1e-6, atol=1e-6)
 

@@ -207,9 +207,9 @@ def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
     assert set(own.pattern) == {"clean"}
     assert set(own.erased_audio) == {0.0}
     (record,) = found.summary["runs"]
-    assert record["natural_gaps"]["audio"] == {"samples": 1, "runs": 1, "places": 3}
+    assert record["natural_gaps"]["audio"] == {"samples": 1, "runs": 1, "places": 3, "absent": 0}
     (note,) = record["notes"]
-    assert note.startswith("natural gaps in test: audio: 3 zero frames in 1 runs within 1 of 11")
+    assert note.startswith("natural gaps in test: audio: 3 zero frames in 1 run within 1 of 11")
     # A protocol that erases everything finds those gaps gone already, and says so once.
     split = open_dataset(tmp_path / "gaps").split("test")
     all_gone = evaluate(run, output=tmp_path / "all", rates=[1.0]).metrics
