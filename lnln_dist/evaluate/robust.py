@@ -25,6 +25,7 @@ from lnln_dist.evaluate.alarms import (
     swapped,
 )
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
+from lnln_dist.evaluate.completeness import calibrated
 from lnln_dist.evaluate.load import build_model, load_weights
 from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.evaluate.protocol import Condition, Protocol, distinct, noises_for
@@ -32,8 +33,8 @@ from lnln_dist.evaluate.registry import customised, find_protocol
 from lnln_dist.evaluate.results import SUMMARY, Results, Subject
 from lnln_dist.files import PENDING, explain_os_errors
 from lnln_dist.metrics import floors, names, scores
-from lnln_dist.report.calibration import COMPLETENESS, alarm, calibration
-from lnln_dist.report.seeds import RANDOM, condition_name
+from lnln_dist.report.calibration import COMPLETENESS, alarm
+from lnln_dist.report.seeds import condition_name
 from lnln_dist.runs import Run
 from lnln_dist.runtime import Runtime
 
@@ -187,7 +188,6 @@ class _Scorer:
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
             self._note_choice(case, selected_on)
             by_condition = self._predict(case, model, show, note.get("thresholds"))
-            told: dict[float, list[NDArray[np.float32]]] = {}  # predicted completeness, by rate
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]
@@ -203,12 +203,10 @@ class _Scorer:
                     )
                 if reason := _collapse(case, found.sentiment):
                     collapsed.append((condition_name(cell.pattern, cell.rate), reason))
-                if COMPLETENESS in found.extras and cell.pattern == RANDOM:
-                    told.setdefault(cell.rates["text"], []).append(found.extras[COMPLETENESS])
-            if told:
-                found_slope = calibration(told)
-                notes[checkpoint] = {**note, COMPLETENESS: found_slope.plain()}
-                self.alarms += filter(None, [alarm(case.name, found_slope.slope)])
+            of_cells = [by_condition[cell.condition] for cell in self._cells]
+            if told := calibrated(self._cells, of_cells, case.split, case.index):
+                notes[checkpoint] = {**note, COMPLETENESS: told.plain()}
+                self.alarms += filter(None, [alarm(case.name, told.slope)])
         floor = floors(label, *scored)
         known = names(case.index.family, case.run.config.task.classes)
         self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)

@@ -8,14 +8,15 @@ from numpy.typing import ArrayLike
 
 COMPLETENESS = "completeness"  # the extra of a model that predicts one
 IDLE = "predicted completeness does not follow the missing rate"
-FOLLOWS = 0.1  # least slope of predicted on nominal completeness
+FOLLOWS = 0.1  # least slope of predicted completeness on what is there
 
 
 class Calibration(NamedTuple):
     """What was predicted where a known share of the text was missing."""
 
     slope: float
-    """Of the mean prediction on 1 - rate: 1 is calibrated, 0 a constant; nan for a single rate."""
+    """Of the mean prediction on the share that is there: 1 is calibrated, 0 a constant; nan for a
+    single rate."""
     by_rate: dict[float, tuple[float, float]]
     """Rate -> mean and standard deviation over samples and noise seeds."""
 
@@ -41,12 +42,15 @@ def alarm(name: str, slope: float) -> str:
     return f"{name}: slope {slope:.3f} (1 is calibrated, 0 a constant): {IDLE}"
 
 
-def calibration(predicted: Mapping[float, ArrayLike]) -> Calibration:
-    """How predictions go with the rate.
+def calibration(
+    predicted: Mapping[float, ArrayLike], there: Mapping[float, float] | None = None
+) -> Calibration:
+    """How predictions go with what is there of the text.
 
     Args:
         predicted: missing rate of the text -> predicted completeness of samples; nan where a model
             predicts none.
+        there: rate -> share of the text that is there, up to a constant; None: 1 - rate.
     """
     by_rate = {}
     for rate in sorted(predicted):
@@ -54,5 +58,6 @@ def calibration(predicted: Mapping[float, ArrayLike]) -> Calibration:
         by_rate[float(rate)] = (float(values.mean()), float(values.std()))
     means = np.array([mean for mean, _ in by_rate.values()])
     known = len(means) > 1 and np.isfinite(means).all()
-    slope = float(np.polyfit(1 - np.array(list(by_rate)), means, 1)[0]) if known else np.nan
+    shares = np.array([1 - rate if there is None else there[rate] for rate in by_rate])
+    slope = float(np.polyfit(shares, means, 1)[0]) if known else np.nan
     return Calibration(slope, by_rate)

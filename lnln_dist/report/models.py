@@ -56,7 +56,7 @@ class Model:
     spread: float
     """Standard deviation of predictions at the highest rate over the labels'; near 0: collapse."""
     slope: float
-    """Of predicted on nominal completeness over the rates; nan where a model predicts none."""
+    """Of predicted completeness on what is there, over the rates; nan where none is predicted."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -239,7 +239,10 @@ def _spread(run: RunScores, metric: str) -> float:
 
 
 def _completeness(runs: Sequence[RunScores]) -> float:
-    """Slope of the mean predicted completeness on 1 - rate; nan without two rates of it."""
+    """Slope of the mean predicted completeness on what is there; nan without two rates of it.
+
+    That is 1 - rate, or where the text has natural gaps a share of its own.
+    """
     slopes = []
     for run in runs:
         # Of an absent text the same share is there at every rate of the others.
@@ -248,7 +251,12 @@ def _completeness(runs: Sequence[RunScores]) -> float:
         grid = run.predictions[run.predictions["pattern"] == RANDOM]
         rates, shares = grid["rate"].to_numpy(), grid[COMPLETENESS].to_numpy()
         told = {float(rate): shares[rates == rate] for rate in np.unique(rates)}
-        slopes.append(calibration(told).slope)
+        gaps = (run.record.get("natural_gaps") or {}).get("text")
+        there = None
+        if gaps and gaps["places"]:  # as many at every rate: what is erased tells them apart
+            erased = run.metrics[run.metrics["pattern"] == RANDOM].groupby("rate")["erased_text"]
+            there = dict(zip(told, 1 - erased.mean().to_numpy(), strict=True))  # both by rate
+        slopes.append(calibration(told, there).slope)
     return float(np.mean(slopes))
 
 

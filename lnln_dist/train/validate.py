@@ -16,9 +16,10 @@ from lnln_dist.data.measure import normalisation
 from lnln_dist.data.schema import Index
 from lnln_dist.data.shards import ShardedDataset, Split
 from lnln_dist.errors import TrainingError
+from lnln_dist.evaluate.completeness import calibrated
 from lnln_dist.evaluate.predict import Predictions, decided, predict
 from lnln_dist.evaluate.protocol import Cell, distinct, grid, noises_for
-from lnln_dist.report.calibration import COMPLETENESS, Calibration, calibration
+from lnln_dist.report.calibration import Calibration
 from lnln_dist.runtime import Runtime
 
 
@@ -115,16 +116,8 @@ def _scored(
         by_rate.setdefault(cell.rates["text"], []).append(kept)
     means = {rate: _mean(of_seeds) for rate, of_seeds in by_rate.items()}
     everything = np.concatenate(predictions)
-    told = _calibrated(cells, found)
+    told = calibrated(cells, found, split, index)
     return GridScores(_mean(list(means.values())), means, everything, thresholds, told)
-
-
-def _calibrated(cells: Sequence[Cell], found: Sequence[Predictions]) -> Calibration | None:
-    told: dict[float, list[NDArray[np.float32]]] = {}  # predicted completeness, by rate
-    for cell, own in zip(cells, found, strict=True):
-        if COMPLETENESS in own.extras:
-            told.setdefault(cell.rates["text"], []).append(own.extras[COMPLETENESS])
-    return calibration(told) if told else None
 
 
 def _mean(scores: list[dict[str, float]]) -> dict[str, float]:

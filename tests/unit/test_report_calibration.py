@@ -22,6 +22,13 @@ def test_the_slope_is_that_of_a_regression_of_the_means(told: dict[int, list[flo
     assert list(found.by_rate) == sorted(rate / 10 for rate in told)
 
 
+def test_it_is_held_against_what_is_there() -> None:
+    told = {0.0: [0.7], 0.5: [0.35], 1.0: [0.0]}  # three tenths of the places were never there
+    assert calibration(told).slope == pytest.approx(0.7)
+    assert calibration(told, {0.0: 0.7, 0.5: 0.35, 1.0: 0.0}).slope == pytest.approx(1)
+    assert calibration(told, {0.0: 1.0, 0.5: 0.65, 1.0: 0.3}).slope == pytest.approx(1)
+
+
 def test_mean_and_spread_count_every_sample_and_seed() -> None:
     found = calibration({0.5: [np.array([0.2, 0.4]), np.array([0.6, 0.8])]})
     assert found.by_rate == {0.5: (pytest.approx(0.5), pytest.approx(math.sqrt(0.05)))}

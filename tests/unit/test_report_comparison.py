@@ -1,5 +1,6 @@
 """Comparisons of evaluations from end to end."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -137,6 +138,18 @@ def test_a_completeness_that_does_not_follow_the_rate_is_an_alarm(
     assert found.models["completeness"].iloc[0] == pytest.approx(slope, abs=1e-6)
     assert "a: odd" in found.alarms
     assert any("does not follow" in line for line in found.alarms) is alarmed
+
+
+def test_with_natural_gaps_completeness_is_held_against_what_is_there(tmp_path: Path) -> None:
+    where = write_evaluation(tmp_path / "e", {"a": ("lnln", 1, 0.5)}, rates=(0, 0.5), slope=0.35)
+    summary = json.loads((where / "evaluation.json").read_text())
+    gaps = {"samples": 60, "runs": 60, "places": 180, "absent": 0}
+    summary["runs"][0]["natural_gaps"] = {"text": gaps}
+    (where / "evaluation.json").write_text(json.dumps(summary))
+    metrics = pd.read_csv(where / "metrics.csv")
+    metrics["erased_text"] *= 0.7  # the rest was never there
+    metrics.to_csv(where / "metrics.csv", index=False)
+    assert compare([where]).models["completeness"].iloc[0] == pytest.approx(0.5, abs=1e-6)
 
 
 def test_folders_that_cannot_be_compared_are_one_line_each(folder: Path, tmp_path: Path) -> None:
