@@ -44,6 +44,15 @@ def _respelled(word: str, known: Collection[str]) -> str:
     return f"{new}{equals}{value}" if old else word
 
 
+def _near(word: str, options: Sequence[str]) -> list[str]:
+    """The options that a word may mean: without a dot, those whose last part is like it."""
+    if "." in word:
+        return difflib.get_close_matches(word, options, n=1)
+    last = {option: re.split(r"\.|^--?", option)[-1] for option in options}
+    found = difflib.get_close_matches(word[2:], last.values(), n=1)
+    return [option for option in options if [last[option]] == found]
+
+
 def _readable(hint: Any) -> str:
     """A setting's type in words; empty where the option shows its choices."""
     arguments = get_args(hint)
@@ -105,8 +114,7 @@ class Parser(ArgumentParser):
         text = _shorter(" ".join(str(message).split()).replace("Parser key ", ""))
         options = [o for a in self._actions for o in a.option_strings]
         for word in re.findall(r"--[\w.-]+", text) if "unrecognized" in text else []:
-            near = [o for o in options if o.endswith(f".{word[2:]}")]  # train.seed, for --seed
-            near = near or difflib.get_close_matches(word, options, n=1)
+            near = _near(word, options)
             text += f"; did you mean {' or '.join(near)}?" if near else ""
         raise ConfigError(f"{text} (see {self.prog} --help)") from ex
 

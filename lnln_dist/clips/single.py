@@ -19,6 +19,7 @@ from lnln_dist.clips.transcript import read_subtitles
 from lnln_dist.data.choices import UTF_8
 from lnln_dist.data.mmsa import FeatureFile
 from lnln_dist.data.schema import SourceInfo
+from lnln_dist.data.values import ID_PARTS
 from lnln_dist.errors import DataError, UserError
 
 SPLIT = "test"
@@ -64,7 +65,15 @@ def find_clips(path: Path) -> list[Path]:
     """The media files meant by a path: itself, or those below a folder in order of their names."""
     if path.is_file():
         return [path] if path.suffix.lower() in MEDIA else []
-    return sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA and p.is_file())
+    found = [p for p in path.rglob("*") if p.suffix.lower() in MEDIA and p.is_file()]
+    # Of several kinds of one name the first is taken, as ``extract`` does.
+    return sorted(found, key=lambda p: (p.with_suffix(""), MEDIA.index(p.suffix.lower())))
+
+
+def _id(clip: Path, root: Path) -> str:
+    """As ``extract`` names it: VIDEO$_$CLIP, the video being the folder that the clip is in."""
+    video = clip.parent.relative_to(root)
+    return f"{video.as_posix() if video.parts else root.resolve().name}{ID_PARTS}{clip.stem}"
 
 
 def as_feature_file(
@@ -80,7 +89,8 @@ def as_feature_file(
 
     Args:
         clips: media files.
-        root: folder that names the samples: their ids are the paths below it.
+        root: folder of the videos: ids are VIDEO$_$CLIP, as of ``extract``; clips that lie in it
+            itself are of the video that has its name.
         extraction: of the run (``RunInfo.extraction``).
         spoken: what is said.
         workers: processes.
@@ -96,9 +106,13 @@ def as_feature_file(
     spoken.check(len(clips))
     extractor, notes = _as_trained(extraction, transcribe=spoken.transcribe)
     with tempfile.TemporaryDirectory() as folder:
-        jobs, texts = {}, {}
+        jobs: dict[str, Job] = {}
+        texts: dict[str, str | None] = {}
         for k, clip in enumerate(clips):
-            name = clip.relative_to(root).with_suffix("").as_posix()
+            name = _id(clip, root)
+            if name in jobs:
+                notes.append(f"{clip}: left out: another file of the clip {name} was taken")
+                continue
             texts[name] = known = spoken.known(clip)
             target = Path(folder) / f"{k}.safetensors"
             jobs[name] = Job(name, clip, None, target, says_text=known is not None)
@@ -152,7 +166,28 @@ def _frames(found: Sequence[Features], extractor: Extractor) -> dict[str, list[A
     return out
 
 
-def draw(clip: Path, vision_TD: NDArray[np.float32], title: str, text: str, target: Path) -> None:
+def check_figure(target: Path) -> None:
+    """Refuses a picture of a kind that cannot be drawn.
+
+    Raises:
+        UserError: its suffix is none that matplotlib writes.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = set(FigureCanvasBase.get_supported_filetypes()) - {"pgf"}  # which asks for TeX
+    if target.suffix[1:].lower() not in kinds:
+        raise UserError(f"--figure {target}: choose a suffix of .{', .'.join(sorted(kinds))}")
+
+
+def draw(
+    clip: Path,
+    vision_TD: NDArray[np.float32],
+    title: str,
+    text: str,
+    target: Path,
+    *,
+    kind: str = "png",
+) -> None:
     """A small picture of what was heard, seen and said over the time of a clip.
 
     Args:
@@ -160,7 +195,8 @@ def draw(clip: Path, vision_TD: NDArray[np.float32], title: str, text: str, targ
         vision_TD: its vision frames; those without a face are zero.
         title: above it, such as the prediction.
         text: what was said.
-        target: PNG file to write.
+        target: file to write.
+        kind: of picture, as matplotlib calls it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -189,5 +225,4 @@ def draw(clip: Path, vision_TD: NDArray[np.float32], title: str, text: str, targ
     seen.set_xlabel("seconds")
     said = text if len(text) <= _DRAWN_TEXT else f"{text[: _DRAWN_TEXT - 3]}..."
     heard.set_title(f"{title}\n{said or '(no text)'}", fontsize=9, loc="left")
-    # Named: a pending file has another suffix.
-    figure.savefig(target, dpi=120, format="png")
+    figure.savefig(target, dpi=120, format=kind)

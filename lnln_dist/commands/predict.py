@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lnln_dist.arguments import Parser
 from lnln_dist.commands import make_parser, parse
+from lnln_dist.console import counted
 
 
 def _parser() -> Parser:
@@ -43,7 +44,9 @@ def _parser() -> Parser:
         help="where no subtitles lie beside a clip, recognise what is said (extra speech)",
     )
     parser.add_argument(
-        "--figure", metavar="FILE.png", help="draw what was heard, seen and said in the clip"
+        "--figure",
+        metavar="FILE.png",
+        help="draw what was heard, seen and said in the clip (or .pdf, .svg, .jpg, ...)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     parser.add_argument("--cpu", action="store_true", help="use the CPU even if there is a GPU")
@@ -54,7 +57,6 @@ def command(argv: Sequence[str]) -> int:
     """Writes predictions as CSV."""
     given = parse(_parser(), argv)
     from lnln_dist.clips.single import Spoken
-    from lnln_dist.data.foreign import listed
     from lnln_dist.evaluate.single import predict_file
     from lnln_dist.runtime import Runtime
 
@@ -81,7 +83,7 @@ def command(argv: Sequence[str]) -> int:
         runtime.close()
     for note in found.notes:
         print(f"note: {note}")
-    print(f"{given['output']}: {len(found.table)} predictions of split {listed([found.split])}")
+    print(f"{given['output']}: {counted(len(found.table), 'prediction')} of {found.what}")
     if found.explained is not None:
         print(f"{found.explained}: what each token and each window of frames did, in JSON lines")
     return 0

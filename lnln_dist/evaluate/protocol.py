@@ -247,9 +247,11 @@ class Protocol:
         chance = not all(cell.certain for cell in self.cells())
         seeds = f"; seeds {', '.join(map(str, self.seeds))}" if chance else ""
         about = f" ({self.about.rstrip('.')})" if self.about else ""
+        own = "any split may have chosen the checkpoint"
+        chosen = own if self.selected_on == "any" else f"checkpoint chosen on {self.selected_on}"
         return (
             f"{self.name} v{self.version}{absent}: {'; '.join(parts)}; generator "
-            f"{self.generator}{seeds}; checkpoint chosen on {self.selected_on}{about}"
+            f"{self.generator}{seeds}; {chosen}{about}"
         )
 
 

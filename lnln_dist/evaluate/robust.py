@@ -218,7 +218,8 @@ class _Scorer:
     def _note_choice(self, case: Case, selected_on: str) -> None:
         """Says where a checkpoint was chosen on another split than the protocol asks for."""
         asked = self._protocol.selected_on
-        line = f"the checkpoint was chosen on {selected_on}, the protocol asks for {asked}"
+        own = "an unknown split" if selected_on == "unknown" else selected_on
+        line = f"the checkpoint was chosen on {own}, the protocol asks for {asked}"
         if asked not in ("any", selected_on) and line not in case.notes:
             case.notes.append(line)
 

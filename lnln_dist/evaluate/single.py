@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lnln_dist.clips.single import Spoken, as_feature_file, draw, find_clips
+from lnln_dist.clips.single import Spoken, as_feature_file, check_figure, draw, find_clips
 from lnln_dist.config import MODALITIES, Modality
 from lnln_dist.data.choices import UTF_8, Choices, TextChoice
 from lnln_dist.data.convert import write_shards
@@ -46,7 +46,7 @@ class Predicted(NamedTuple):
     """What was written, and what a reader of it should know."""
 
     table: pd.DataFrame
-    split: str
+    what: str  # was predicted: a split, a clip or clips, in words
     notes: list[str]
     explained: Path | None  # what each place did, one line of JSON per sample
 
@@ -86,7 +86,8 @@ def predict_file(
         runtime: this process and its peers.
         split: the split to predict; None: test, or else the only one there.
         spoken: what is said in a clip.
-        figure: picture to write of a single clip: what was heard, seen and said.
+        figure: picture to write of a single clip: what was heard, seen and said; its suffix says
+            of what kind.
         checkpoint: name of a best checkpoint.
         batch_size: samples per forward pass and rank.
         encoding: of byte strings in a feature file.
@@ -101,8 +102,10 @@ def predict_file(
     own, clips = Run(run), _clips(data)
     places = output.with_suffix(EXPLAINED) if explain else None
     _check_outputs(output, places, figure, overwrite=overwrite)
-    if figure is not None and len(clips) != 1:
-        raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
+    if figure is not None:
+        if len(clips) != 1:
+            raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
+        check_figure(figure)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if clips or not _is_prepared(data):
@@ -126,7 +129,9 @@ def predict_file(
         runtime.on_main(lambda: atomic_write(places, lines))
     text = table.to_csv(index=False, lineterminator="\n")
     runtime.on_main(lambda: atomic_write(output, text))
-    return Predicted(table, opened.split, opened.case.notes, places)
+    of_clips = clips[0].name if len(clips) == 1 else f"the clips in {data}"
+    what = of_clips if clips else f"split {listed([opened.split])}"
+    return Predicted(table, what, opened.case.notes, places)
 
 
 def _outputs(
@@ -198,7 +203,8 @@ def _draw(
 ) -> None:
     told = [f"{name} {value:.2f}" for name, value in table.iloc[0, 2:].items()]
     with atomic_file(target) as pending:
-        draw(clip, vision_TD, f"{clip.name}: {', '.join(told)}", text, pending)
+        title = f"{clip.name}: {', '.join(told)}"
+        draw(clip, vision_TD, title, text, pending, kind=target.suffix[1:].lower())
 
 
 def _read(

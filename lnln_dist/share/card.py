@@ -49,9 +49,10 @@ class Scores(NamedTuple):
     def terms(self) -> str:
         """What a number means without which it cannot be compared."""
         names = list(self.by_condition.index)
+        chosen = "an unknown split" if self.selected_on == "unknown" else self.selected_on
         return (
             f"protocol {self.protocol}, split {self.split}, checkpoint chosen on "
-            f"{self.selected_on}, mean over {len(names)} conditions (missing rates or patterns "
+            f"{chosen}, mean over {len(names)} conditions (missing rates or patterns "
             f"{names[0]} to {names[-1]}) and {self.noise_seeds} noise seeds, one training seed"
         )
 

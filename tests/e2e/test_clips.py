@@ -97,7 +97,10 @@ def test_one_clip_is_predicted_as_its_shard_is(
     clip, out = raw[0] / "clips" / "test" / "4.mp4", scored.with_name("clip.csv")
     text = open_dataset(scored.with_name("data")).split("test").raw_text(4)
     figure = ("--text", text, "--figure", out.with_suffix(".png"))
-    command("predict", trained, clip, "--output", out, *figure)
+    done = command("predict", trained, clip, "--output", out, *figure)
+    assert done.stdout.splitlines()[-1] == f"{out}: 1 prediction of 4.mp4"
     rest = pd.read_parquet(scored / "predictions.parquet").set_index("id").prediction
-    assert pd.read_csv(out).prediction[0] == pytest.approx(rest["test$_$4"], abs=1e-5)
+    (found,) = pd.read_csv(out).itertuples()
+    assert found.id == "test$_$4"
+    assert found.prediction == pytest.approx(rest[found.id], abs=1e-5)
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")

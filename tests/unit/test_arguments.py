@@ -12,6 +12,10 @@ from lnln_dist.errors import ConfigError
     [
         (["--train.epoch", "5"], "did you mean --train.epochs"),
         (["--seed", "5"], "did you mean --noise.seed or --train.seed"),
+        (["--sead", "5"], r"did you mean --noise.seed or --train.seed\?"),
+        (["--batchsize", "5"], "did you mean --train.batch_size or --select.batch_size"),
+        (["--confg", "x.yaml"], r"did you mean --config\?"),
+        (["--xyzzy", "5"], r"arguments: --xyzzy 5 \(see"),
         (["--train.epochs", "x"], "train.epochs"),
         (["--optim.schedule", "linear"], "optim.schedule"),
         (["--config", "nowhere.yaml"], "nowhere.yaml: no such config file"),

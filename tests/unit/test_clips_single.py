@@ -6,7 +6,7 @@ from clip_files import scene, tone, write_clip
 
 from lnln_dist.clips.choices import Extractor
 from lnln_dist.clips.features import facts
-from lnln_dist.clips.single import Spoken, as_feature_file, draw, find_clips
+from lnln_dist.clips.single import Spoken, as_feature_file, check_figure, draw, find_clips
 from lnln_dist.errors import DataError, UserError
 
 for needed in ("av", "librosa", "pysubs2"):
@@ -31,7 +31,7 @@ def test_a_folder_of_clips(clips):
     file, notes = as_feature_file(found, clips, EXTRACTION)
     assert not notes
     raw = file.take("test")
-    assert raw.ids == ["a/1", "b"]
+    assert raw.ids == ["a$_$1", f"{clips.name}$_$b"]
     assert raw.raw_text == ["fine", ""]
     assert list(raw.lengths["audio"]) == [22, 1]
     assert np.asarray(raw.frames["audio"][0]).any()
@@ -41,7 +41,8 @@ def test_a_folder_of_clips(clips):
 def test_what_is_said_of_one_clip(clips):
     one = [clips / "a" / "1.wav"]
     file, _ = as_feature_file(one, clips / "a", EXTRACTION, spoken=Spoken("bad"))
-    assert file.take("test").raw_text == ["bad"]
+    raw = file.take("test")
+    assert (raw.ids, raw.raw_text) == (["a$_$1"], ["bad"])
     with pytest.raises(UserError, match="--text and --srt are for one clip"):
         as_feature_file(find_clips(clips), clips, EXTRACTION, spoken=Spoken("bad"))
 
@@ -50,11 +51,27 @@ def test_a_damaged_clip_is_left_out_and_told(clips, tmp_path):
     write_clip(tmp_path / "ok.wav", sound_S=tone(0.3))
     (tmp_path / "bad.wav").write_bytes(b"RIFF")
     file, notes = as_feature_file(find_clips(tmp_path), tmp_path, EXTRACTION)
-    assert file.take("test").ids == ["ok"]
-    assert notes[0].startswith("bad: left out: not a media file")
+    assert file.take("test").ids == [f"{tmp_path.name}$_$ok"]
+    assert notes[0].startswith(f"{tmp_path.name}$_$bad: left out: not a media file")
     (tmp_path / "ok.wav").unlink()
     with pytest.raises(DataError, match="bad: left out"):
         as_feature_file(find_clips(tmp_path), tmp_path, EXTRACTION)
+
+
+def test_of_two_files_of_one_clip_that_of_extract_is_taken(tmp_path):
+    write_clip(tmp_path / "v" / "1.wav", sound_S=tone(0.3))
+    write_clip(tmp_path / "v" / "1.mp4", sound_S=tone(0.5))
+    file, notes = as_feature_file(find_clips(tmp_path), tmp_path, EXTRACTION)
+    assert file.take("test").ids == ["v$_$1"]
+    (note,) = notes
+    assert note.endswith("1.wav: left out: another file of the clip v$_$1 was taken")
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a", "a.pgf", "a.png.gz"])
+def test_a_picture_of_no_kind_is_refused(tmp_path, name):
+    with pytest.raises(UserError, match=r"choose a suffix of .*\.pdf, .*\.png, .*\.svg"):
+        check_figure(tmp_path / name)
+    check_figure(tmp_path / "a.PDF")
 
 
 def test_a_run_whose_features_came_from_elsewhere(clips):
@@ -74,4 +91,6 @@ def test_a_picture_of_a_clip(clips, tmp_path, text):
     vision_TD[2] = 0
     draw(clips / "b.mp4", vision_TD, "b: 1.0", text, tmp_path / "b.pending")
     assert (tmp_path / "b.pending").read_bytes().startswith(b"\x89PNG")
-    draw(clips / "a" / "1.wav", np.zeros((1, 1), np.float32), "a", text, tmp_path / "a.pending")
+    silent_TD = np.zeros((1, 1), np.float32)
+    draw(clips / "a" / "1.wav", silent_TD, "a", text, tmp_path / "a.pending", kind="svg")
+    assert b"<svg" in (tmp_path / "a.pending").read_bytes()

@@ -206,6 +206,7 @@ def test_aligned_patterns_need_aligned_data() -> None:
 
 
 def test_the_definition_is_said_in_one_line() -> None:
+    assert "; any split may have chosen the checkpoint (" in PROTOCOLS["as-is"].words()
     assert replace(PROTOCOLS["windows"], about="").words() == (
         "windows v1: nothing erased; block at 0.3, start, middle, end, of text, audio, vision, "
         "audio+vision, text+audio+vision; block at 0.1, 0.5, middle, of text, audio, vision, "
