@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from lnln_dist.sweep import halving
+from lnln_dist.sweep.study import SweepConfig
 
 Stage = Literal["screen", "confirm"]
 ROUNDS = 5  # sweeps played with random scores; the spread between them is small
@@ -41,28 +42,6 @@ class Progress(NamedTuple):
         if len(self.costs) >= epoch:
             return self.costs[epoch - 1]
         return self.costs[-1] if self.finished and self.costs else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How candidates are compared.
-
-    Args:
-        seeds: all seeds, in order; the first ``screen_seeds`` of them screen.
-        grace: epochs before the first decision.
-        longest: epochs at which screening ends; None is a full training.
-        best: settings of each stratum that are confirmed.
-        stop: False trains every candidate to ``longest`` before choosing (first in, first out).
-    """
-
-    seeds: tuple[int, ...]
-    screen_seeds: int
-    grace: int
-    reduction: int
-    brackets: int
-    longest: int | None
-    best: int
-    stop: bool
 
 
 class Stretch(NamedTuple):
@@ -99,7 +78,7 @@ _NOTHING = Progress()
 
 
 def plan(
-    rules: Rules,
+    sweep: SweepConfig,
     candidates: Sequence[Candidate],
     progress: Mapping[tuple[str, int], Progress],
     *,
@@ -108,6 +87,7 @@ def plan(
     """Everything that must still be trained, given what the trials have reached.
 
     Args:
+        sweep: its seeds and stages.
         candidates: in their fixed order.
         progress: by (candidate, seed); missing means not started.
         open_strata: strata that more candidates may still join.
@@ -116,13 +96,13 @@ def plan(
     decided = set()
     for stratum in dict.fromkeys(c.stratum for c in candidates):
         members = [c for c in candidates if c.stratum == stratum]
-        done = _screen(rules, members, progress, stratum not in open_strata, out)
+        done = _screen(sweep, members, progress, stratum not in open_strata, out)
         if done:
             decided.add(stratum)
             for member in members:
                 if out.verdicts[member.name].chosen:
                     out.stretches.extend(
-                        _missing(member.name, rules.seeds, member.epochs, "confirm", progress)
+                        _missing(member.name, sweep.seeds, member.epochs, "confirm", progress)
                     )
     # The longest work first, so that little is left running alone at the end.
     out.stretches.sort(key=lambda s: (s.stage != "confirm", -s.until))
@@ -130,14 +110,14 @@ def plan(
 
 
 def _screen(
-    rules: Rules,
+    sweep: SweepConfig,
     members: Sequence[Candidate],
     progress: Mapping[tuple[str, int], Progress],
     closed: bool,
     out: Plan,
 ) -> bool:
     """Adds one stratum's screening to ``out``; tells whether it is over."""
-    seeds = rules.seeds[: rules.screen_seeds]
+    seeds = sweep.seeds[: sweep.screen.seeds]
 
     def cost(name: str, epoch: int) -> float | None:
         values = [progress.get((name, seed), _NOTHING).at(epoch) for seed in seeds]
@@ -146,11 +126,11 @@ def _screen(
             return math.inf  # one failed replica decides for all
         return sum(known) / len(known) if len(known) == len(seeds) else None
 
-    if closed and len(members) <= rules.best:
+    if closed and len(members) <= sweep.confirm.best:
         for member in members:
             out.verdicts[member.name] = Verdict(0, math.nan, None, True)
         return True
-    ladders = _ladders(rules, members, cost, closed)
+    ladders = _ladders(sweep, members, cost, closed)
     out.rungs[members[0].stratum] = ladders
     for rungs in ladders:
         for rung in reversed(rungs):
@@ -158,36 +138,38 @@ def _screen(
                 if cost(name, rung.epoch) is None:
                     out.stretches.extend(_missing(name, seeds, rung.epoch, "screen", progress))
     over = all(rung.over for rungs in ladders for rung in rungs)
-    _judge(members, ladders, cost, rules.best if over else None, out)
+    _judge(members, ladders, cost, sweep.confirm.best if over else None, out)
     return over
 
 
+def milestones(sweep: SweepConfig, longest: int) -> list[tuple[int, ...]]:
+    """Epochs at which screening decides, by bracket, if a full training has ``longest``."""
+    screen = sweep.screen
+    end = screen.epochs or longest
+    if not screen.halves:
+        return [(end,)]
+    grace, reduction = screen.grace_epochs, screen.reduction
+    return [
+        halving.milestones(grace=grace, reduction=reduction, longest=end, bracket=bracket)
+        for bracket in range(screen.brackets)
+    ]
+
+
 def _ladders(
-    rules: Rules, members: Sequence[Candidate], cost: halving.ScoreAt, closed: bool
+    sweep: SweepConfig, members: Sequence[Candidate], cost: halving.ScoreAt, closed: bool
 ) -> list[list[halving.Rung]]:
-    longest = min(rules.longest or math.inf, max(m.epochs for m in members))
-    names = [m.name for m in members]
-    if not rules.stop:
-        return [
-            halving.climb(
-                names, epochs=(int(longest),), reduction=rules.reduction, cost=cost, closed=closed
-            )
-        ]
-    places = halving.brackets_of(len(names), brackets=rules.brackets, reduction=rules.reduction)
+    brackets = milestones(sweep, max(m.epochs for m in members))
+    reduction = sweep.screen.reduction
+    places = halving.brackets_of(len(members), brackets=len(brackets), reduction=reduction)
     return [
         halving.climb(
-            [name for name, place in zip(names, places, strict=True) if place == bracket],
-            epochs=halving.milestones(
-                grace=rules.grace,
-                reduction=rules.reduction,
-                longest=int(longest),
-                bracket=bracket,
-            ),
-            reduction=rules.reduction,
+            [m.name for m, place in zip(members, places, strict=True) if place == bracket],
+            epochs=epochs,
+            reduction=reduction,
             cost=cost,
             closed=closed,
         )
-        for bracket in range(rules.brackets)
+        for bracket, epochs in enumerate(brackets)
     ]
 
 
@@ -227,7 +209,7 @@ def _missing(
 
 
 def play(
-    rules: Rules,
+    sweep: SweepConfig,
     candidates: Sequence[Candidate],
     cost: Callable[[str, int, int], float],
     *,
@@ -242,7 +224,7 @@ def play(
     """
     lengths = {c.name: c.epochs for c in candidates}
     progress: dict[tuple[str, int], Progress] = {}
-    while stretches := plan(rules, candidates, progress).stretches:
+    while stretches := plan(sweep, candidates, progress).stretches:
         for done in [stretches[pick(stretches)]] if pick else stretches:
             known = progress.get((done.name, done.seed), Progress()).costs
             until = min(done.until, lengths[done.name])
@@ -260,13 +242,13 @@ class Cost(NamedTuple):
     full: int  # of the full grid: every setting on every seed to the end
 
 
-def expected(rules: Rules, candidates: Sequence[Candidate]) -> Cost:
+def expected(sweep: SweepConfig, candidates: Sequence[Candidate]) -> Cost:
     """What a sweep costs if its settings are ranked by chance."""
     played = []
     for number in range(ROUNDS):
         draw = random.Random(number)  # noqa: S311 nothing to keep secret
         level = {c.name: draw.random() for c in candidates}
-        played.append(play(rules, candidates, lambda name, seed, epoch, at=level: at[name]))  # type: ignore[misc]  # noqa: ARG005
+        played.append(play(sweep, candidates, lambda name, seed, epoch, at=level: at[name]))  # type: ignore[misc]  # noqa: ARG005
     epochs = sum(len(progress.costs) for one in played for progress in one.values())
-    full = sum(c.epochs for c in candidates) * len(rules.seeds)
+    full = sum(c.epochs for c in candidates) * len(sweep.seeds)
     return Cost(epochs / ROUNDS, sum(map(len, played)) / ROUNDS, full)

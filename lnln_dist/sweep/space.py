@@ -14,7 +14,7 @@ from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
 from lnln_dist.recipes import check_recipe
 from lnln_dist.sweep import axes, study
-from lnln_dist.sweep.planner import Candidate, Cost, Rules, expected
+from lnln_dist.sweep.planner import Candidate, Cost, expected
 from lnln_dist.sweep.study import Axis, SweepConfig
 
 ENCODER, EPOCHS = "model.encoder.name", "train.epochs"
@@ -143,21 +143,6 @@ class Space:
         return frozenset(s for s in self.strata if count[s] < (self.sweep.search.samples or 0))
 
     @property
-    def rules(self) -> Rules:
-        """The planner's rules."""
-        screen = self.sweep.screen
-        return Rules(
-            seeds=self.sweep.seeds,
-            screen_seeds=screen.seeds,
-            grace=screen.grace_epochs,
-            reduction=screen.reduction,
-            brackets=screen.brackets,
-            longest=screen.epochs,
-            best=self.sweep.confirm.best,
-            stop=screen.scheduler == "asha",
-        )
-
-    @property
     def candidates(self) -> list[Candidate]:
         """The settings as the planner sees them."""
         return [Candidate(made.name, made.stratum, made.epochs) for made in self.settings]
@@ -166,7 +151,7 @@ class Space:
         """Expected cost; of a sampler's settings as many are counted as it will propose."""
         numbers = range(self.sweep.search.samples or 1)
         return expected(
-            self.rules,
+            self.sweep,
             self.candidates
             or [
                 Candidate(f"{stratum} {number}", stratum, self.common.train.epochs)
@@ -266,12 +251,12 @@ def _check_stages(space: Space) -> None:
     longest = screen.epochs or shortest
     if longest > shortest:
         raise ConfigError(f"screen.epochs {longest} exceeds train.epochs {shortest}")
-    if screen.scheduler == "asha" and screen.grace_epochs > longest:
+    if screen.halves and screen.grace_epochs > longest:
         raise ConfigError(
             f"screen.grace_epochs {screen.grace_epochs} exceeds the {longest} epochs of screening"
         )
     later = screen.grace_epochs * screen.reduction ** (screen.brackets - 1)
-    if screen.scheduler == "asha" and screen.brackets > 1 and later >= longest:
+    if screen.halves and screen.brackets > 1 and later >= longest:
         raise ConfigError(
             f"screen.brackets {screen.brackets}: the last one would decide nothing before epoch "
             f"{later} of {longest}, so who gets there is luck; use fewer, or a smaller grace_epochs"

@@ -99,7 +99,7 @@ class Standing:
         """What is still to be trained, given what the trials have reached."""
         space, records = self.space, self.records
         made = plan(
-            space.rules,
+            space.sweep,
             space.candidates,
             {key: record.progress(self.metric, self.direction) for key, record in records.items()},
             open_strata=self.open_strata,

@@ -113,6 +113,11 @@ class ScreenConfig:
     epochs: Count | None = None
     """Longest training while screening; null is `train.epochs`."""
 
+    @property
+    def halves(self) -> bool:
+        """Whether our own rule stops the worse settings at milestones."""
+        return self.scheduler == "asha"
+
     @model_validator(mode="after")
     def _check(self) -> "ScreenConfig":
         if isinstance(self.scheduler, NativeConfig) and self.seeds > 1:

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lnln_dist.sweep.planner import Candidate, Rules, play
+from lnln_dist.sweep import study
+from lnln_dist.sweep.planner import Candidate, play
 
 RATES = {"easy": 0.2, "hard": 0.9}
 WEIGHTS = range(6)
@@ -45,13 +46,9 @@ def ray_asha() -> dict[tuple[str, int], int]:
 
 def ours(stratum_of: dict[str, str]) -> dict[tuple[str, int], int]:
     """Epochs that our planner gives, the strata being as told."""
-    rules = Rules(
-        seeds=(1,), screen_seeds=1, grace=1, reduction=3, brackets=1, longest=None, best=1,
-        stop=True,
-    )  # fmt: skip
     names = {f"{rate} {w}": (rate, w) for w, rate in itertools.product(WEIGHTS, RATES)}
     candidates = [Candidate(name, stratum_of[key[0]], EPOCHS) for name, key in names.items()]
-    played = play(rules, candidates, lambda name, seed, epoch: error(*names[name], epoch))
+    played = play(study.build({}), candidates, lambda name, seed, epoch: error(*names[name], epoch))
     return {names[name]: len(progress.costs) for (name, _), progress in played.items()}
 
 

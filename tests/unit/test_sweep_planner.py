@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from sweep_standin import SWEEP
 
 from lnln_dist.sweep import planner, space, study
-from lnln_dist.sweep.planner import Candidate, Plan, Progress, Rules, Stretch, plan, play
-
-RULES = Rules(
-    seeds=(1, 2, 3), screen_seeds=2, grace=1, reduction=3, brackets=1, longest=None, best=1,
-    stop=True,
-)  # fmt: skip
+from lnln_dist.sweep.planner import Candidate, Plan, Progress, Stretch, plan, play
 
 
-def changed(**changes: object) -> Rules:
-    return Rules(**{**{f: getattr(RULES, f) for f in RULES.__dataclass_fields__}, **changes})
+def stages(best: int = 1, seeds: tuple[int, ...] = (1, 2, 3), **screen: Any) -> study.SweepConfig:
+    raw = {"seeds": seeds, "screen": {"seeds": 2, **screen}, "confirm": {"best": best}}
+    return study.build(raw)
+
+
+RULES = stages()
 
 
 def candidates(count: int, *, stratum: str = "all", epochs: int = 9) -> list[Candidate]:
@@ -59,7 +58,7 @@ def test_only_the_best_of_every_stratum_is_confirmed_on_all_seeds() -> None:
     def cost(name: str, seed: int, epoch: int) -> float:
         return (10.0 if name.startswith("hard") else 1.0) + int(name[-1]) / 10
 
-    played = play(changed(best=2), members, cost)
+    played = play(stages(best=2), members, cost)
     confirmed = {name for name, seed in played if seed == 3}
     assert confirmed == {"easy0", "easy1", "hard0", "hard1"}
 
@@ -75,8 +74,8 @@ def test_mixed_rates_in_one_stratum_lose_the_best_of_the_hard_rate() -> None:
 
     mixed = [Candidate(name, "all", 9) for name in costs]
     apart = [Candidate(name, name[:4], 9) for name in costs]
-    plain = play(changed(best=2), mixed, cost)
-    ours = play(changed(best=2), apart, cost)
+    plain = play(stages(best=2), mixed, cost)
+    ours = play(stages(best=2), apart, cost)
     assert len(plain["hard0", 1].costs) < 9
     assert {n for n, seed in plain if seed == 3} == {"easy0", "easy1"}
     assert {n for n, seed in ours if seed == 3} == {"easy0", "easy1", "hard0", "hard1"}
@@ -92,7 +91,7 @@ def test_a_failed_seed_drops_its_candidate_and_the_rest_goes_on() -> None:
 
 
 def test_nothing_to_screen_goes_straight_to_confirmation() -> None:
-    made = plan(changed(best=3), candidates(2), {})
+    made = plan(stages(best=3), candidates(2), {})
     assert {(s.name, s.seed, s.until, s.stage) for s in made.stretches} == {
         (f"all{i}", seed, 9, "confirm") for i in range(2) for seed in (1, 2, 3)
     }
@@ -100,7 +99,7 @@ def test_nothing_to_screen_goes_straight_to_confirmation() -> None:
 
 
 def test_fifo_trains_everything_to_the_end_of_screening() -> None:
-    played = play(changed(stop=False, longest=4), candidates(5), lambda n, s, e: int(n[3:]))
+    played = play(stages(scheduler="fifo", epochs=4), candidates(5), lambda n, s, e: int(n[3:]))
     lengths = {name: len(p.costs) for (name, seed), p in played.items() if seed == 1}
     assert lengths == {"all0": 9, "all1": 4, "all2": 4, "all3": 4, "all4": 4}
 
@@ -126,7 +125,7 @@ def test_more_seeds_only_add_confirming_trials() -> None:
         return int(name[3:]) + seed / 100
 
     done = play(RULES, candidates(6), cost)
-    more = plan(changed(seeds=(1, 2, 3, 4, 5)), candidates(6), done)
+    more = plan(stages(seeds=(1, 2, 3, 4, 5)), candidates(6), done)
     assert {(s.name, s.seed, s.stage) for s in more.stretches} == {
         ("all0", 4, "confirm"),
         ("all0", 5, "confirm"),
@@ -139,7 +138,7 @@ def test_the_outcome_does_not_depend_on_who_finishes_first(
     chance: random.Random, brackets: int, count: int
 ) -> None:
     table = {(f"all{i}", s): chance.random() for i in range(count) for s in (1, 2, 3)}
-    rules = changed(brackets=brackets, best=2, reduction=2)
+    rules = stages(brackets=brackets, best=2, reduction=2)
 
     def cost(name: str, seed: int, epoch: int) -> float:
         return table[name, seed] / epoch
@@ -168,7 +167,7 @@ def test_halving_is_cheaper_and_confirming_all_is_the_full_grid() -> None:
 
 
 def test_all_stretches_at_once_cost_what_one_after_the_other_does() -> None:
-    rules = changed(brackets=2, best=2)
+    rules = stages(brackets=2, best=2)
     members = [Candidate(f"c{i}", "ab"[i % 2], 9) for i in range(30)]
 
     def cost(name: str, seed: int, epoch: int) -> float:

@@ -1,5 +1,6 @@
 """A study's trials on Ray Tune, from the first to the last decision."""
 
+import itertools
 import shutil
 import signal
 import time
@@ -10,7 +11,7 @@ from ray import tune
 from ray.tune import Callback
 
 from lnln_dist.errors import PreemptedError, UserError
-from lnln_dist.sweep import halving
+from lnln_dist.sweep import planner
 from lnln_dist.sweep.live import Board
 from lnln_dist.sweep.notice import KEPT, on_notice, stop_tune
 from lnln_dist.sweep.space import Space
@@ -75,25 +76,15 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
 
 def seat(space: Space, folder: str, program: Program | None) -> Seat:
     """What all trials of a study share."""
-    rules = space.rules
-    longest = {made.epochs for made in space.settings} or {space.common.train.epochs}
-    ladder = {
-        epoch
-        for bracket in range(rules.brackets if rules.stop else 0)
-        for epoch in halving.milestones(
-            grace=rules.grace,
-            reduction=rules.reduction,
-            longest=rules.longest or max(longest),
-            bracket=bracket,
-        )
-    }
+    lengths = {made.epochs for made in space.settings} or {space.common.train.epochs}
+    decisions = itertools.chain(*planner.milestones(space.sweep, max(lengths)))
     by_ray = not isinstance(space.sweep.screen.scheduler, str)
     return Seat(
         settings=space.shared,
         need=space.sweep.resources,
         folder=folder,
         # A scheduler of Ray's may decide after any epoch.
-        listen=None if by_ray else sorted(ladder | longest | {rules.longest or max(longest)}),
+        listen=None if by_ray else sorted(lengths.union(decisions)),
         shown_first=space.swept,
         program=program,
     )
