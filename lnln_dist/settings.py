@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -335,11 +335,29 @@ def validated(
             key = ".".join(parts)
             message = item["msg"].removeprefix("Value error, ")
             given = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"
+            if item["type"] == "unexpected_keyword_argument":
+                known = _fields_at(kind, parts[:-1])
+                near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+                message, given = f"unknown key; {hint}", ""
             plain = f"{key}: {message}{given}" if key else message
             problems.append(explain(parts, item) or plain)
         raise ConfigError(at + "; ".join(problems)) from err
     except (TypeError, ValueError) as err:
         raise ConfigError(f"{at}a setting cannot be read: {err}") from err
+
+
+def _fields_at(kind: Any, place: Sequence[str]) -> list[str]:
+    """Fields of the dataclass at a place of a nested one, be it in lists, mappings or unions."""
+
+    def inside(kind: Any) -> Any:
+        found = (kind, *map(inside, get_args(kind)))
+        return next(filter(dataclasses.is_dataclass, found), None)
+
+    for part in place:
+        field = kind.__dataclass_fields__.get(part)
+        kind = (field and inside(field.type)) or kind
+    return list(kind.__dataclass_fields__)
 
 
 def _check_effect(config: Config) -> None:

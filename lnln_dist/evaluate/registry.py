@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,18 +236,7 @@ def customised(
 
 
 def _built(raw: Any, at: str = "") -> Protocol:
-    return settings.validated(Protocol, json.loads(json.dumps(raw)), at=at, explain=_explain)
-
-
-def _explain(parts: list[str], item: Any) -> str:
-    """As ``settings.validated`` wants it."""
-    if item["type"] != "unexpected_keyword_argument":
-        return ""
-    kind = Rates if "each" in parts else Grid if "grids" in parts else Protocol
-    known = [field.name for field in fields(kind)]
-    near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-    return f"{'.'.join(parts)}: unknown key; {hint}"
+    return settings.validated(Protocol, json.loads(json.dumps(raw)), at=at)
 
 
 def _check_once(option: str, values: Sequence[object]) -> None:

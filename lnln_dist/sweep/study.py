@@ -1,13 +1,13 @@
 """What a sweep's YAML says: axes, seeds, stages, resources; no torch, no Ray."""
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 from lnln_dist import settings
@@ -16,6 +16,9 @@ from lnln_dist.errors import ConfigError
 
 Span = tuple[float, float]
 Callback = Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]
+Files = Annotated[
+    tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))
+]
 HALVING = ("grace_epochs", "reduction", "brackets")  # of the scheduler asha alone
 
 
@@ -120,6 +123,14 @@ class ScreenConfig:
 
     @model_validator(mode="after")
     def _check(self) -> "ScreenConfig":
+        for key in () if self.halves else HALVING:
+            default = type(self).__dataclass_fields__[key].default
+            if getattr(self, key) != default:
+                name = self.scheduler if isinstance(self.scheduler, str) else "of Ray's"
+                raise ValueError(
+                    f"{key} has no effect with the scheduler {name}: leave it out (or take it back "
+                    f"by --set screen.{key}={default})"
+                )
         if isinstance(self.scheduler, NativeConfig) and self.seeds > 1:
             raise ValueError(
                 f"seeds {self.seeds}: Ray's schedulers would let the seeds of a setting compete; "
@@ -167,7 +178,7 @@ class ResourcesConfig:
 class SweepConfig:
     """A sweep."""
 
-    config: tuple[str, ...] = ()
+    config: Files = ()
     """Training config files, one laid over the other; paths relative to the sweep's file."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of every trial, laid over `config`."""
@@ -226,14 +237,9 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
         raw["settings"] = settings.nest(settings.flatten(raw["settings"]))
     for item in overrides:
         raw = settings.merge(raw, _override(item))
-    _refuse_idle(raw, at=f"{path}: ")
-    names = raw.get("config", [])
-    names = [names] if isinstance(names, str) else names
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ConfigError(f"{path}: config: expected a file name or a list of them, got {names!r}")
+    sweep = build(raw, at=f"{path}: ")
     here = path.expanduser().resolve().parent
-    raw["config"] = [str(here / Path(name).expanduser()) for name in names]
-    return build(raw, at=f"{path}: ")
+    return replace(sweep, config=tuple(str(here / Path(n).expanduser()) for n in sweep.config))
 
 
 def build(raw: Mapping[str, Any], *, at: str = "") -> SweepConfig:
@@ -244,29 +250,11 @@ def build(raw: Mapping[str, Any], *, at: str = "") -> SweepConfig:
 def dump(sweep: SweepConfig) -> str:
     """The sweep as YAML, what was left out filled in."""
     out = json.loads(TypeAdapter(SweepConfig).dump_json(sweep, exclude_none=True))
-    if sweep.screen.scheduler != "asha":
+    if not sweep.screen.halves:
         out["screen"] = {k: v for k, v in out["screen"].items() if k not in HALVING}
     if not sweep.search.ray:
         del out["search"]["ray"], out["search"]["arguments"]
     return yaml.safe_dump(out, sort_keys=False)
-
-
-def _refuse_idle(raw: dict[str, Any], *, at: str) -> None:
-    """Refuses what has no effect beside the scheduler; null takes back what a file says."""
-    screen = raw.get("screen")
-    if not isinstance(screen, dict):
-        return
-    raw["screen"] = screen = {k: v for k, v in screen.items() if v is not None}
-    scheduler = screen.get("scheduler", "asha")
-    default = ScreenConfig()
-    given = [k for k in HALVING if k in screen and screen[k] != getattr(default, k)]
-    idle = given if scheduler != "asha" else []
-    if idle:
-        name = scheduler if isinstance(scheduler, str) else "of Ray's"
-        raise ConfigError(
-            f"{at}screen.{idle[0]} has no effect with the scheduler {name}: leave it out "
-            f"(--set screen.{idle[0]}=null)"
-        )
 
 
 def _beside(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,22 +303,4 @@ def _explain(parts: list[str], item: Any) -> str:
     if item["type"] == "dataclass_type" and len(parts) == 2 and parts[0] == "axes":
         values = item["input"] if isinstance(item["input"], list) else [item["input"]]
         return f"{key}: say what to do with the values, such as grid: {json.dumps(values)}"
-    if item["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _known_keys(parts[:-1])
-        near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
-        return f"{key}: unknown key; " + (
-            f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-        )
     return ""
-
-
-def _known_keys(parents: Sequence[str]) -> list[str]:
-    kinds: dict[str, Any] = {
-        "search": SearchConfig,
-        "screen": ScreenConfig,
-        "confirm": ConfirmConfig,
-        "resources": ResourcesConfig,
-        "axes": Axis,
-    }
-    kind = kinds[parents[0]] if parents else SweepConfig
-    return sorted(kind.__dataclass_fields__)
