@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lnln_dist import arguments, console
+from lnln_dist import arguments, console, markdown
 from lnln_dist.config import Config
 from lnln_dist.errors import ConfigError
 
@@ -58,7 +58,7 @@ def command(argv: Sequence[str]) -> int:
     operations = flops.count(skeleton, longest).total
     print(f"{millions:.1f} M trained parameters, {operations / 1e9:.1f} GFLOP per sample\n")
     print("GiB of a GPU, and most samples of its micro-batch by card:\n")
-    print(table.markdown([*table.memory_table(skeleton, longest)]))
+    print(markdown.table([*table.memory_table(skeleton, longest)]))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Memory per strategy on paper, as one table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from lnln_dist.config import Strategy
 from lnln_dist.cost.cards import Precision
@@ -59,10 +59,3 @@ def memory_table(skeleton: Skeleton, lengths: Lengths) -> Iterator[list[str]]:
             name = strategy + (" + offload" if offload else "")
             most = [str(n) if n > 0 else "-" for n in room]
             yield [name, str(world), precision, f"{used(many) / GIB:.1f}", *most]
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table; its first row is the header."""
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

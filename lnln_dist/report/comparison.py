@@ -148,11 +148,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return "-" if np.isnan(value) else f"{value:.4f}"
     return str(value)
-
-
-def markdown(text: pd.DataFrame) -> str:
-    """A table of text as Markdown."""
-    lines = [list(map(str, text.columns)), ["---"] * len(text.columns), *text.to_numpy().tolist()]
-    return "".join(
-        f"| {' | '.join(c.replace('|', chr(92) + '|') for c in line)} |\n" for line in lines
-    )

@@ -10,8 +10,10 @@ Weights are therefore stretched by sqrt(n / (n - 1)), interactions are counted o
 are Student's with Satterthwaite's degrees of freedom. The coverage is tested by simulation.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 import numpy as np
@@ -100,7 +102,7 @@ class Interval(NamedTuple):
 
     def within(self, low: float, high: float) -> "Interval":
         """The interval without values that the score cannot have."""
-        return self._replace(low=max(low, self.low), high=min(high, self.high))
+        return self._replace(low=max(self.low, low), high=min(self.high, high))  # nan stays nan
 
 
 def interval(found: Resampled) -> Interval:
@@ -136,12 +138,12 @@ def student(values: Sequence[float]) -> Interval:
     """Student's interval and test of the mean of some seeds' scores; nan for fewer than two."""
     n = len(values)
     if n < 2 or not np.isfinite(values).all():
-        return Interval(float(np.mean(values)) if n else np.nan, *[np.nan] * 5)
-    found = stats.ttest_1samp(values, 0)
-    low, high = found.confidence_interval(CONFIDENCE)
-    return Interval(
-        float(np.mean(values)), float(stats.sem(values)), n - 1, low, high, float(found.pvalue)
-    )
+        return Interval(fmean(values) if n else np.nan, *[np.nan] * 5)
+    mean, sd = fmean(values), stdev(values)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+    error = sd / math.sqrt(n)
+    p = float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
+    return Interval(mean, error, n - 1, mean - half, mean + half, p)
 
 
 def interquartile_mean(values: Floats) -> float:

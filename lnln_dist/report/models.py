@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lnln_dist.classes import class_values, cut
 from lnln_dist.config import CLASSES
 from lnln_dist.errors import UserError
-from lnln_dist.metrics import DIRECTION, Robustness, robustness
+from lnln_dist.metrics import BOUNDS, DIRECTION, Robustness, robustness
 from lnln_dist.report.calibration import COMPLETENESS, IDLE, alarm, calibration
 from lnln_dist.report.intervals import (
     DRAWS,
@@ -30,7 +30,6 @@ from lnln_dist.report.terms import terms_of
 
 AGREE = 1e-5  # scores computed again here against metrics.csv
 # Of scores that lie between two values an interval does not leave them.
-BOUNDS = {"mae": (0.0, np.inf), "corr": (-1.0, 1.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +161,7 @@ def _model(
     )
 
     def told(found: Resampled) -> Interval:
-        return interval(found).within(*BOUNDS.get(metric, (0.0, 1.0)))
+        return interval(found).within(*BOUNDS[metric])
 
     conditions = zip(cells["pattern"], cells["rate"].astype(float), strict=True)
     curve = {

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from lnln_dist import markdown
 from lnln_dist.metrics import DIRECTION
 from lnln_dist.report.comparison import Comparison, shown
 from lnln_dist.report.conditions import Condition
@@ -25,6 +26,11 @@ class Table(NamedTuple):
     note: str  # what a reader has to know
     numbers: pd.DataFrame
     text: pd.DataFrame
+
+    @property
+    def markdown(self) -> str:
+        """The text as Markdown."""
+        return markdown.table([self.text.columns.tolist(), *self.text.to_numpy().tolist()])
 
 
 def tables_of(found: Comparison, by_metric: Mapping[str, Sequence[Model]]) -> list[Table]:

@@ -12,7 +12,7 @@ from lnln_dist.errors import UserError
 from lnln_dist.files import alone, atomic_folder
 from lnln_dist.metrics import DIRECTION
 from lnln_dist.report import figures
-from lnln_dist.report.comparison import Comparison, compare, markdown
+from lnln_dist.report.comparison import Comparison, compare
 from lnln_dist.report.conditions import Condition, metrics_of
 from lnln_dist.report.latex import latex
 from lnln_dist.report.models import Model, models_of
@@ -129,7 +129,7 @@ def _write_tables(
     md = f"# {runs_title(found)}: {found.metric}\n\n" + "".join(f"- {line}\n" for line in lines)
     for table in tables:
         table.numbers.to_csv(folder / f"{table.name}.csv", index=False, lineterminator="\n")
-        md += f"\n## {table.title}\n{table.note}\n\n{markdown(table.text)}"
+        md += f"\n## {table.title}\n{table.note}\n\n{table.markdown}\n"
     md += f"\nMade with `{command}`\n"
     (folder / "report.md").write_text(md, encoding="utf-8")
 

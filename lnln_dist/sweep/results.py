@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import NamedTuple
 
 import pandas as pd
 
 from lnln_dist.errors import UserError, install
+from lnln_dist.metrics import BOUNDS
 from lnln_dist.sweep.folder import load
 from lnln_dist.sweep.planner import Verdict
 from lnln_dist.sweep.records import Record
@@ -17,8 +18,7 @@ from lnln_dist.sweep.space import Setting
 from lnln_dist.sweep.state import Standing
 from lnln_dist.sweep.study import Span
 
-CONFIDENCE = 0.95
-ANYWHERE = (-math.inf, math.inf)
+ANYWHERE: Span = (-math.inf, math.inf)
 
 
 class Estimate(NamedTuple):
@@ -31,11 +31,6 @@ class Estimate(NamedTuple):
     high: float
 
 
-def bounds(metric: str) -> Span:
-    """Between which values a score lies."""
-    return {"mae": (0.0, math.inf), "corr": (-1.0, 1.0)}.get(metric, (0.0, 1.0))
-
-
 def estimate(values: Sequence[float], within: Span = ANYWHERE) -> Estimate:
     """Mean, standard deviation (n - 1) and interval of some values; nan values count as such.
 
@@ -43,16 +38,15 @@ def estimate(values: Sequence[float], within: Span = ANYWHERE) -> Estimate:
         within: bounds of what is measured, which the interval does not leave.
     """
     n = len(values)
-    if n < 2 or not all(map(math.isfinite, values)):
-        mean = fmean(values) if values else math.nan
-        return Estimate(n, mean, math.nan, math.nan, math.nan)
+    if n < 2:
+        return Estimate(n, values[0] if values else math.nan, math.nan, math.nan, math.nan)
     try:
-        from scipy.stats import t
+        from lnln_dist.report.intervals import student
     except ImportError as err:
         raise UserError(f"a sweep's summary needs SciPy: {install('ray')}") from err
-    mean, sd = fmean(values), stdev(values)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
-    return Estimate(n, mean, sd, max(within[0], mean - half), min(within[1], mean + half))
+    found = student(values).within(*within)
+    sd = math.nan if math.isnan(found.error) else stdev(values)
+    return Estimate(n, found.value, sd, found.low, found.high)
 
 
 class Results(Standing):
@@ -141,7 +135,7 @@ class Results(Standing):
         if rows.empty:
             return {}
         names = self.records[made.name, int(rows.seed.iloc[0])].epochs[0].scores
-        return {name: estimate(rows[name].tolist(), bounds(name)) for name in names}
+        return {name: estimate(rows[name].tolist(), BOUNDS[name]) for name in names}
 
     def fresh(self, made: Setting) -> Estimate:
         """The objective over those of them that had no say in the screening, if there was one."""
@@ -149,7 +143,7 @@ class Results(Standing):
         if rows.empty:
             return estimate([])
         screened = sweep.seeds[: sweep.screen.seeds] if self.verdict(made).epoch else ()
-        return estimate(rows[self.metric][~rows.seed.isin(screened)].tolist(), bounds(self.metric))
+        return estimate(rows[self.metric][~rows.seed.isin(screened)].tolist(), BOUNDS[self.metric])
 
     def ranked(self, stratum: str) -> list[Setting]:
         """The complete settings of a stratum, best mean objective first."""

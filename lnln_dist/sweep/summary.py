@@ -2,13 +2,14 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
 
 from lnln_dist import settings
 from lnln_dist.files import atomic_write
+from lnln_dist.markdown import table
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.live import duration
 from lnln_dist.sweep.records import ORIGIN
@@ -146,11 +147,12 @@ def _failures(results: Results) -> list[str]:
     ]
     if not rows:
         return []
+    heads = ["trial", "reason", "in epoch", "look at"]
     note = (
         f"{len(rows)} trials failed; `--resume --retry-failed` tries them again. A setting that "
         "failed in a screening seed is never the best."
     )
-    return ["## Failures", note, _table(["trial", "reason", "in epoch", "look at"], rows)]
+    return ["## Failures", note, table([heads, *rows])]
 
 
 def _suspect(results: Results, made: Setting, reason: str) -> str:
@@ -181,7 +183,7 @@ def _winners(results: Results) -> list[str]:
         rows.append([stratum, winner.name, _with_interval(value), str(value.n), ahead])
     heads = ["stratum", "winner", f"{results.metric} [95 % CI]", "seeds", "lead over the next"]
     note = "Means over all seeds of settings trained to the end (confirm stage alone)."
-    return ["## Winners", note, _table(heads, rows)]
+    return ["## Winners", note, table([heads, *rows])]
 
 
 def _confirmed(results: Results) -> list[str]:
@@ -211,7 +213,7 @@ def _confirmed(results: Results) -> list[str]:
         "Fresh seeds had no say in the screening: where their mean is clearly worse, the "
         "screening picked luck."
     )
-    return ["## Confirmed settings", _table(heads, rows), note]
+    return ["## Confirmed settings", table([heads, *rows]), note]
 
 
 def _screening(results: Results) -> list[str]:
@@ -231,7 +233,7 @@ def _screening(results: Results) -> list[str]:
     return [
         "## Screening",
         f"Mean over the first {seeds} of the seeds at the last milestone that the setting reached.",
-        _table(heads, rows),
+        table([heads, *rows]),
     ]
 
 
@@ -260,8 +262,3 @@ def _with_interval(value: Estimate) -> str:
     if math.isnan(value.low):
         return f"{value.mean:.4f}"
     return f"{value.mean:.4f} [{value.low:.4f}, {value.high:.4f}]"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in r) + " |" for r in lines)

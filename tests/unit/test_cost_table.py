@@ -39,8 +39,3 @@ def test_a_model_too_large_for_a_card_has_no_capacity(monkeypatch: pytest.Monkey
     cells = {tuple(row[:3]): row[4] for row in table.memory_table(skeleton(), LENGTHS)}
     assert cells["ddp", "8", "fp32"] == "-"
     assert int(cells["fsdp2", "8", "fp32"]) > 0
-
-
-def test_markdown() -> None:
-    text = table.markdown([["a", "b"], ["1", "2"]])
-    assert text == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"

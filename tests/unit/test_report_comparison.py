@@ -11,8 +11,9 @@ from evaluations import LABEL, write_evaluation
 
 from lnln_dist.commands.compare import command
 from lnln_dist.errors import UserError
-from lnln_dist.report.comparison import compare, markdown, shown
+from lnln_dist.report.comparison import compare, shown
 from lnln_dist.report.page import provenance
+from lnln_dist.report.tables import Table
 
 RUNS = {
     f"{model}_{seed}": (model, seed, error)
@@ -230,7 +231,8 @@ def test_a_golden_example(tmp_path: Path) -> None:
     found = compare([where])
     columns = ["model", "protocol", "best", "training_seeds", "mean", "sd_training", "iqm"]
     columns += ["area", "worst", "drop"]
-    assert markdown(shown(found.models[columns])).splitlines() == GOLDEN
+    text = shown(found.models[columns])
+    assert Table("", "", "", text, text).markdown.splitlines() == GOLDEN
     test = found.pairs.iloc[0]
     assert test[["difference", "low", "high"]].tolist() == pytest.approx([0.5] * 3, abs=1e-6)
     assert (test["improvement"], bool(test["holds"])) == (1.0, True)

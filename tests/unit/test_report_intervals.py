@@ -34,7 +34,8 @@ def test_training_seeds_alone_give_students_interval_and_test() -> None:
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.005)
     assert found.p == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=0.03)
     assert student(values)[3:5] == pytest.approx((low, high))
-    assert np.isnan(student(values[:1]).low)
+    assert np.isnan(student(values[:1]).within(0.0, 1.0)[3:5]).all()
+    assert student([0.5, 0.5])[1:] == (0.0, 1, 0.5, 0.5, 0.0)
 
 
 def test_samples_alone_give_the_standard_error_of_the_mean() -> None:

@@ -14,8 +14,9 @@ import lnln_dist.sweep
 from lnln_dist import settings
 from lnln_dist.config import Config
 from lnln_dist.errors import TrainingError
+from lnln_dist.metrics import BOUNDS
 from lnln_dist.sweep import summary
-from lnln_dist.sweep.results import Results, bounds, estimate
+from lnln_dist.sweep.results import Results, estimate
 
 BEST = "adversarial0.4_reconstruction0.1"
 
@@ -31,11 +32,11 @@ def test_interval_of_a_mean() -> None:
 
 
 def test_the_interval_of_a_share_is_one_of_shares() -> None:
-    found = estimate([0.9, 1.0], bounds("acc7"))
+    found = estimate([0.9, 1.0], BOUNDS["acc7"])
     assert found.high == 1.0
     assert 0.0 <= found.low < 0.9
-    assert estimate([0.1, 0.9], bounds("mae")).low == 0.0
-    assert estimate([0.9, 0.99], bounds("corr")).high == 1.0
+    assert estimate([0.1, 0.9], BOUNDS["mae"]).low == 0.0
+    assert estimate([0.9, 0.99], BOUNDS["corr"]).high == 1.0
 
 
 def test_an_undefined_value_makes_the_mean_undefined() -> None:
