@@ -100,11 +100,12 @@ def _test(pair: Pair) -> dict[str, object]:
 def _words(
     models: Sequence[Model], tested: Sequence[Pair], leader: Model | None, metric: str
 ) -> list[str]:
-    lines = [pair.words(metric) for pair in tested]
+    lines = []
     if leader is not None:
         lines.append(f"best: {leader.name}; its lead over every other holds")
     elif len(models) > 1:
         lines.append("best: none is marked, as no model's lead over every other holds")
+    lines += [pair.words(metric) for pair in tested]
     single = [model.name for model in models if len(model.score_RK) < 2]
     if single:
         lines.append(
