@@ -227,8 +227,11 @@ def test_its_own_fault_is_no_reason_to_try_a_trial_again(tmp_path: Path) -> None
     assert tune.study.stretch(other).until == 0
 
 
-def test_what_tune_gives_up_by_itself_is_handed_out_again(tmp_path: Path) -> None:
-    tune = FakeTune(make_study(tmp_path))
+@pytest.mark.parametrize("all_at_once", [False, True])
+def test_what_tune_gives_up_by_itself_is_handed_out_again(
+    tmp_path: Path, all_at_once: bool
+) -> None:
+    tune = FakeTune(make_study(tmp_path), all_at_once=all_at_once)
     tune.add()
     (trial,) = tune.get_trials()
     key = tune.key(trial)
@@ -237,6 +240,9 @@ def test_what_tune_gives_up_by_itself_is_handed_out_again(tmp_path: Path) -> Non
     assert tune.scheduler.choose_trial_to_run(tune) is None
     tune.add()
     assert tune.key(tune.get_trials()[1]) == key
+    losses = make_study(tmp_path).records[key].note.losses
+    tune.scheduler.choose_trial_to_run(tune)
+    assert make_study(tmp_path).records[key].note.losses == losses == 1
 
 
 def test_a_scheduler_of_rays_screens_each_stratum_by_itself(tmp_path: Path) -> None:

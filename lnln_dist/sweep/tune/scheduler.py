@@ -297,8 +297,9 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The paused trial that is to go on, if one is next."""
         study = self._study
-        for trial in tune_controller.get_trials():
-            if trial.status == Trial.ERROR and self._key(trial) in study.running:
+        for trial in tune_controller.get_trials() if not study.halted else ():
+            record = study.records.get(self._key(trial))
+            if trial.status == Trial.ERROR and record and record.failure is None:
                 # Tune has given it up by itself: an actor that would not take another trial.
                 study.lost(self._key(trial))
                 self._forget(trial)
