@@ -60,19 +60,12 @@ def _write(folder: Path, kind: str, summaries: Iterable[Any]) -> None:
 
 
 def _plugin(tag: str, **content: Any) -> Any:
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import metadata
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    data = SummaryMetadata.PluginData(
-        plugin_name="hparams", content=HParamsPluginData(version=0, **content).SerializeToString()
-    )
-    value = Summary.Value(
-        tag=f"_hparams_/{tag}",
-        metadata=SummaryMetadata(plugin_data=data),
-        tensor=TensorProto(dtype=1, float_val=[0.0], tensor_shape={}),
-    )
-    return Summary(value=[value])
+    about = metadata.create_summary_metadata(HParamsPluginData(**content))
+    return Summary(value=[Summary.Value(tag=tag, metadata=about, tensor=metadata.NULL_TENSOR)])
 
 
 def _end(status: str, scores: Mapping[str, float]) -> list[Any]:
@@ -83,7 +76,7 @@ def _end(status: str, scores: Mapping[str, float]) -> list[Any]:
     code = api_pb2.STATUS_SUCCESS if status == SUCCESS else api_pb2.STATUS_FAILURE
     info = SessionEndInfo(status=code, end_time_secs=time.time())
     values = [Summary.Value(tag=f"final/{n}", simple_value=v) for n, v in scores.items()]
-    return [_plugin("session_end_info", session_end_info=info), Summary(value=values)]
+    return [_plugin("_hparams_/session_end_info", session_end_info=info), Summary(value=values)]
 
 
 def _columns(results: Results, scores: Iterable[str]) -> Any:
@@ -99,4 +92,6 @@ def _columns(results: Results, scores: Iterable[str]) -> Any:
         if key in plain
     ]
     metrics = [MetricInfo(name=MetricName(tag=f"final/{name}")) for name in scores]
-    return _plugin("experiment", experiment=Experiment(hparam_infos=infos, metric_infos=metrics))
+    return _plugin(
+        "_hparams_/experiment", experiment=Experiment(hparam_infos=infos, metric_infos=metrics)
+    )

@@ -18,6 +18,7 @@ from lnln_dist.sweep.space import Setting
 from lnln_dist.sweep.state import Standing
 from lnln_dist.sweep.study import Span
 
+NAMES = ("trial", "stratum", "setting", "seed", "epoch", "best")  # of a table without rows
 ANYWHERE: Span = (-math.inf, math.inf)
 
 
@@ -83,7 +84,7 @@ class Results(Standing):
                         **row.scores,
                     }
                 )
-        return pd.DataFrame(rows, columns=None if rows else ["trial", "best"])
+        return pd.DataFrame(rows, columns=None if rows else NAMES)
 
     @property
     def trials(self) -> list[tuple[Setting, int, Record]]:

@@ -11,13 +11,14 @@ from lnln_dist.files import held
 from lnln_dist.sweep import figures, hparams, space, summary
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.live import Board, duration
-from lnln_dist.sweep.notice import leave, on_notice
+from lnln_dist.sweep.notice import leave
 from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
 from lnln_dist.sweep.study import SweepConfig
 from lnln_dist.sweep.trial import Program
 from lnln_dist.train.against_data import check_scores
+from lnln_dist.train.leaving import hearing
 
 ROWS = 40  # settings listed by a dry run
 
@@ -118,7 +119,7 @@ def run(
         grid = None
         try:
             if not study.over:
-                with on_notice(leave):
+                with hearing(leave):
                     grid = _train(study, board, address, cpus, wait_s, program)
         finally:
             results = Results(folder.path)
@@ -153,7 +154,7 @@ def _train(
 
     need = study.space.sweep.resources
     # Twice: Ray hears SIGTERM in its own way once it is connected.
-    with cluster.cluster(address, cpus=cpus) as ray, on_notice(leave):
+    with cluster.cluster(address, cpus=cpus) as ray, hearing(leave):
         found = cluster.wait_for(ray, need, seconds=wait_s)
         board.line(str(found))
         if found.gpus and not need.gpus:

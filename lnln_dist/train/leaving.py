@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,23 @@ MEMORY = frozenset({"OutOfMemoryError"})
 OF_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
 
 
+@contextmanager
+def hearing(
+    handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals] = SIGNALS
+) -> Iterator[None]:
+    """Gives signals to a handler within the block, then puts the old ones back.
+
+    Outside a main thread (a trial of a sweep) signals belong to somebody else: nothing is done.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    old = {number: signal.signal(number, handler) for number in (numbers if main else ())}
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
+
+
 class Notice:
     """Whether this process was told to leave; set by a signal handler, read between steps."""
 
@@ -51,21 +68,9 @@ class Notice:
 
     @contextmanager
     def listening(self) -> Iterator["Notice"]:
-        """Listens for ``SIGNALS`` within the block, then puts the old handlers back.
-
-        Outside a main thread (a trial of a sweep) signals belong to somebody else: nothing is done.
-        """
-        old = {}
-        try:
-            for number in SIGNALS:
-                old[number] = signal.signal(number, self._take)
-        except ValueError:
-            old.clear()
-        try:
+        """Listens for ``SIGNALS`` within the block, where it may (``hearing``)."""
+        with hearing(self._take):
             yield self
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
 
 def _exit() -> None:

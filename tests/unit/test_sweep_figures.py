@@ -1,21 +1,48 @@
 """Figures of a sweep."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from sweep_standin import SWEEP, drive, make_study
-
-pytest.importorskip("matplotlib", reason="the figures of a sweep need matplotlib")
 
 from lnln_dist.sweep.figures import Stratum, draw
 from lnln_dist.sweep.results import Results
+
+SAMPLED = {
+    **SWEEP,
+    "axes": {
+        "loss.adversarial": {"uniform": [0.0, 1.0]},
+        "optim.lr": {"loguniform": [1e-5, 1e-2]},
+        "noise.maximum": {"grid": [0.5, 1.0]},
+    },
+    "search": {"kind": "random", "samples": 6},
+}
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Stratum:
+    folder = tmp_path_factory.mktemp("sampled")
+    drive(make_study(folder, SAMPLED))
+    return Stratum(Results(folder), "all")
+
+
+def drawn(plot: Callable[..., None], *axes: str) -> Any:
+    ax = Figure().add_subplot()
+    plot(*axes, ax)
+    return ax
 
 
 def test_one_file_per_axis_pair_and_stratum(tmp_path: Path) -> None:
     raw = copy.deepcopy(SWEEP)
     raw["axes"]["select.rates"] = {"grid": [[0.1], [0.9]]}
-    drive(make_study(tmp_path, raw))
+    study = make_study(tmp_path, raw)
+    draw(Results(tmp_path))
+    assert not list((tmp_path / "figures").iterdir())  # nothing trained, nothing drawn
+    drive(study)
     draw(Results(tmp_path))
     made = list((tmp_path / "figures").iterdir())
     names = {path.name for path in made}
@@ -32,88 +59,53 @@ def test_one_file_per_axis_pair_and_stratum(tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
 
 
-SAMPLED = {
-    **SWEEP,
-    "axes": {
-        "loss.adversarial": {"uniform": [0.0, 1.0]},
-        "optim.lr": {"loguniform": [1e-5, 1e-2]},
-        "noise.maximum": {"grid": [0.5, 1.0]},
-    },
-    "search": {"kind": "random", "samples": 6},
-}
-
-
-def test_sampled_axes_are_drawn_at_their_values(tmp_path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    drive(make_study(tmp_path, SAMPLED))
-    results = Results(tmp_path)
-    picture = Stratum(results, "all")
-    ax = Figure().add_subplot()
-    picture.against("optim.lr")(ax)
+def test_sampled_axes_are_drawn_at_their_values(sampled: Stratum) -> None:
+    results = sampled.results
+    ax = drawn(sampled.against, "optim.lr")
     assert ax.get_xscale() == "log"
     settings = ax.get_lines()[0]
-    drawn = sorted(s.values["optim.lr"] for s in results.settings)
-    assert sorted(settings.get_xdata()) == drawn
-    confirmed = ax.containers[0].lines[0]
-    assert confirmed.get_xdata()[0] == results.winner("all").values["optim.lr"]
-    ax = Figure().add_subplot()
-    picture.against("loss.adversarial")(ax)
+    assert sorted(settings.get_xdata()) == sorted(s.values["optim.lr"] for s in results.settings)
+    winner = results.winner("all")
+    assert winner is not None
+    assert ax.containers[0].lines[0].get_xdata()[0] == winner.values["optim.lr"]
+    ax = drawn(sampled.against, "loss.adversarial")
     assert ax.get_xscale() == "linear"
     # Draws do not repeat, so there is no mean to draw a line through.
     assert len([line for line in ax.get_lines() if line.get_linestyle() != "None"]) == 0
 
 
-def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(tmp_path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    drive(make_study(tmp_path, SAMPLED))
-    results = Results(tmp_path)
-    picture = Stratum(results, "all")
-    ax = Figure().add_subplot()
-    picture.heat("loss.adversarial", "optim.lr")(ax)
+def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(sampled: Stratum) -> None:
+    ax = drawn(sampled.heat, "loss.adversarial", "optim.lr")
     assert not ax.get_images()
     (scatter,) = ax.collections
     # Both values of the grid have the same draws: one point shows their mean.
     early: dict[tuple[float, float], list[float]] = {}
-    for s in results.settings:
+    for s in sampled.results.settings:
         place = (s.values["optim.lr"], s.values["loss.adversarial"])
-        early.setdefault(place, []).append(picture.curves[s.name][picture.epoch - 1])
+        early.setdefault(place, []).append(sampled.curves.loc[sampled.epoch, s.name])
     assert {len(values) for values in early.values()} == {2}
     shown = zip(scatter.get_offsets().tolist(), scatter.get_array().tolist(), strict=True)
     assert {tuple(place): value for place, value in shown} == pytest.approx(
         {place: sum(values) / 2 for place, values in early.items()}
     )
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "linear")
-    ax = Figure().add_subplot()
-    picture.heat("optim.lr", "noise.maximum")(ax)
+    ax = drawn(sampled.heat, "optim.lr", "noise.maximum")
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.5", "1.0"]
     assert ax.get_yscale() == "log"
 
 
-def test_nothing_trained_nothing_drawn(tmp_path: Path) -> None:
-    make_study(tmp_path)
-    draw(Results(tmp_path))
-    assert not list((tmp_path / "figures").iterdir())
-
-
 def test_settings_are_compared_where_all_have_been(tmp_path: Path) -> None:
-    from matplotlib.figure import Figure
-
     drive(make_study(tmp_path))
-    results = Results(tmp_path)
-    picture = Stratum(results, "all")
+    picture = Stratum(Results(tmp_path), "all")
     assert picture.epoch == 1
-    ax = Figure().add_subplot()
-    picture.against("loss.adversarial")(ax)
+    ax = drawn(picture.against, "loss.adversarial")
     settings, means = ax.get_lines()[:2]
     assert len(settings.get_xdata()) == 8
     assert list(means.get_ydata()) == pytest.approx(
         [sum(list(settings.get_ydata())[i : i + 2]) / 2 for i in (0, 2, 4, 6)]
     )
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.2", "0.4", "0.8"]
-    ax = Figure().add_subplot()
-    picture.heat("loss.reconstruction", "loss.adversarial")(ax)
+    ax = drawn(picture.heat, "loss.reconstruction", "loss.adversarial")
     cells = ax.get_images()[0].get_array()
     assert cells.shape == (2, 4)
     assert cells.min() == cells[1, 2]

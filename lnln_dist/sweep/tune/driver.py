@@ -13,7 +13,7 @@ from ray.tune import Callback
 from lnln_dist.errors import PreemptedError, UserError
 from lnln_dist.sweep import planner
 from lnln_dist.sweep.live import Board
-from lnln_dist.sweep.notice import KEPT, on_notice, stop_tune
+from lnln_dist.sweep.notice import KEPT, stop_tune
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Study
 from lnln_dist.sweep.trial import Program
@@ -21,6 +21,7 @@ from lnln_dist.sweep.tune import native
 from lnln_dist.sweep.tune.cluster import capacity, living_nodes
 from lnln_dist.sweep.tune.scheduler import Feed, StudyScheduler
 from lnln_dist.sweep.tune.trainable import Seat, trainable
+from lnln_dist.train.leaving import hearing
 
 
 def run(study: Study, board: Board, ray: Any, *, program: Program | None = None) -> Any:
@@ -63,7 +64,7 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
                 verbose=0,
             ),
         )
-        with on_notice(stop_tune, [signal.SIGTERM]):
+        with hearing(stop_tune, [signal.SIGTERM]):
             results = tuner.fit()
     if not study.over:
         if study.halted:
