@@ -89,8 +89,11 @@ class Results(Standing):
     @property
     def trials(self) -> list[tuple[Setting, int, Record]]:
         """Every setting with every seed, and what came of them."""
-        seeds = self.space.sweep.seeds
-        return [(made, s, self.records[made.name, s]) for made in self.settings for s in seeds]
+        return [(m, seed, record) for m in self.settings for seed, record in self.of(m).items()]
+
+    def of(self, made: Setting) -> dict[int, Record]:
+        """What came of each seed of a setting."""
+        return {seed: self.records[made.name, seed] for seed in self.space.sweep.seeds}
 
     @cached_property
     def kept(self) -> pd.DataFrame:
@@ -105,29 +108,28 @@ class Results(Standing):
 
     def verdict(self, made: Setting) -> Verdict:
         """What the screening says of a setting; one that failed has passed no milestone."""
-        found = self.plan.verdicts[made.name]
-        records = [self.records[made.name, seed] for seed in self.space.sweep.seeds]
+        found, records = self.plan.verdicts[made.name], self.of(made).values()
         # One that a scheduler of Ray's has stopped counts as through for the planner.
         ends = [0] if found.cost == math.inf else [len(r.epochs) for r in records if r.note.stopped]
         return found._replace(epoch=min(found.epoch, *ends)) if ends else found
 
     def trained(self, made: Setting) -> int:
         """Epochs of all its seeds."""
-        return sum(len(self.records[made.name, s].epochs) for s in self.space.sweep.seeds)
+        return sum(len(record.epochs) for record in self.of(made).values())
 
     def failures(self, made: Setting) -> dict[int, str]:
         """Seed -> reason."""
-        found = {seed: self.records[made.name, seed].failure for seed in self.space.sweep.seeds}
-        return {seed: reason for seed, reason in found.items() if reason is not None}
+        found = self.of(made).items()
+        return {seed: record.failure for seed, record in found if record.failure is not None}
 
     def complete(self, made: Setting) -> bool:
         """Chosen, and all seeds are trained to the end."""
-        seeds = self.space.sweep.seeds
-        return self.verdict(made).chosen and all(self.records[made.name, s].finished for s in seeds)
+        finished = all(record.finished for record in self.of(made).values())
+        return self.verdict(made).chosen and finished
 
     def through(self, made: Setting) -> pd.DataFrame:
         """The kept epochs of the seeds that were trained to the end; none unless it was chosen."""
-        done = [s for s in self.space.sweep.seeds if self.records[made.name, s].finished]
+        done = [seed for seed, record in self.of(made).items() if record.finished]
         return self.kept.loc[[made.trial(s) for s in done if self.verdict(made).chosen]]
 
     def confirmed(self, made: Setting) -> dict[str, Estimate]:

@@ -15,7 +15,7 @@ from lnln_dist.sweep.notice import leave
 from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Proposer, Study
-from lnln_dist.sweep.study import SweepConfig
+from lnln_dist.sweep.study import SweepConfig, read
 from lnln_dist.sweep.trial import Program
 from lnln_dist.train.against_data import check_scores
 from lnln_dist.train.leaving import hearing
@@ -206,6 +206,4 @@ def show(path: Path) -> str:
 
 def frozen(config: Path, overrides: Sequence[str]) -> SweepConfig:
     """A sweep's YAML with overrides, independent of any other file."""
-    from lnln_dist.sweep import study
-
-    return space.freeze(study.read(config, overrides))
+    return space.freeze(read(config, overrides))

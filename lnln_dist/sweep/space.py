@@ -98,9 +98,8 @@ class Space:
             # A longer training begins like a shorter one: both are the same setting.
             config = replace(config, train=replace(config.train, epochs=1))
         # Where data lie is not part of a config's hash, but here it may tell settings apart.
-        data = config.data.path if self._sweeps_data() else ""
-        content = f"{settings.config_hash(config)} {data}"
-        key = hashlib.sha256(content.encode()).hexdigest()[:12]
+        data = config.data.path if axes.DATA in self.swept else ""
+        key = _digest(f"{settings.config_hash(config)} {data}")[:12]
         if len(name) > LONGEST_NAME:
             name = f"{name[: LONGEST_NAME - 9]}-{key[:8]}"
         return Setting(name, self._stratum(values), values, key, epochs, config.data.path)
@@ -111,9 +110,6 @@ class Space:
             if point == own:
                 return label
         raise KeyError(f"{own} is no stratum of this sweep")
-
-    def _sweeps_data(self) -> bool:
-        return any(axes.DATA in axes.changed_keys(n, a) for n, a in self.sweep.axes.items())
 
     @property
     def drawn_from(self) -> str:

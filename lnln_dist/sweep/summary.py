@@ -10,7 +10,6 @@ import pandas as pd
 from lnln_dist import settings
 from lnln_dist.files import atomic_write
 from lnln_dist.markdown import table
-from lnln_dist.sweep import axes
 from lnln_dist.sweep.live import duration
 from lnln_dist.sweep.records import ORIGIN
 from lnln_dist.sweep.results import Estimate, Results
@@ -120,8 +119,9 @@ def markdown(results: Results) -> str:
 def _headline(results: Results) -> str:
     sweep, select = results.space.sweep, results.space.common.select
     better = "larger" if results.direction > 0 else "smaller"
-    swept = any("select.rates" in axes.changed_keys(n, a) for n, a in sweep.axes.items())
-    rates = "those of its stratum" if swept else ", ".join(f"{rate:g}" for rate in select.rates)
+    rates = ", ".join(f"{rate:g}" for rate in select.rates)
+    if "select.rates" in results.space.swept:
+        rates = "those of its stratum"
     to_go = len(results.plan.stretches)
     by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.proposes
     changed = any(results.folder.trials.glob(f"*/{ORIGIN}"))

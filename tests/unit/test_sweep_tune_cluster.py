@@ -12,9 +12,9 @@ from lnln_dist.sweep.study import ResourcesConfig
 from lnln_dist.sweep.tune.cluster import (
     _check_reachable,
     capacity,
-    check,
     check_launch,
     check_nodes,
+    wait_for,
 )
 
 TWO_NODES = [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 4.0, "GPU": 1.0}]
@@ -43,12 +43,18 @@ def test_slots(nodes: list[dict[str, float]], need: dict[str, float], slots: int
 
 
 def test_a_sweep_that_never_fits_is_refused() -> None:
-    need = ResourcesConfig(gpus=1, workers=4)
+    ray = SimpleNamespace(nodes=lambda: [{"Resources": n, "Alive": True} for n in TWO_NODES])
     with pytest.raises(UserError, match="needs 1 CPU cores and 1 GPUs in each of 4 processes"):
-        check(capacity(TWO_NODES, need), need)
-    fits = ResourcesConfig(gpus=1)
-    check(capacity(TWO_NODES, fits), fits)
-    assert str(capacity(TWO_NODES, fits)) == "2 nodes, 12 CPU cores, 3 GPUs: 3 trials at once"
+        wait_for(ray, ResourcesConfig(gpus=1, workers=4), seconds=0)
+    fits = wait_for(ray, ResourcesConfig(gpus=1), seconds=0)
+    assert str(fits) == "2 nodes, 12 CPU cores, 3 GPUs: 3 trials at once"
+
+
+def test_a_cluster_that_grows_is_waited_for() -> None:
+    nodes = [{"Resources": {"CPU": 1.0}, "Alive": True}]
+    asked = iter([[], nodes])
+    found = wait_for(SimpleNamespace(nodes=lambda: next(asked)), ResourcesConfig(), seconds=0.01)
+    assert found.slots == 1
 
 
 def test_a_launcher_around_the_sweep_is_refused() -> None:

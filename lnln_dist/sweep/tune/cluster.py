@@ -79,23 +79,6 @@ def _floor(ratio: float) -> int:
     return math.floor(ratio + 1e-9)  # 1 / 0.1 and the like
 
 
-def check(found: Capacity, need: ResourcesConfig) -> None:
-    """Refuses a sweep that can never be scheduled.
-
-    Raises:
-        UserError: no trial fits.
-    """
-    if found.slots:
-        return
-    wants = f"{need.cpus:g} CPU cores" + (f" and {need.gpus:g} GPUs" if need.gpus else "")
-    each = f" in each of {need.workers} processes" if need.workers > 1 else ""
-    raise UserError(
-        f"no trial can ever run: it needs {wants}{each}, the cluster has {found.cpus:g} CPU cores "
-        f"and {found.gpus:g} GPUs on {found.nodes} nodes; set resources (or, on a cluster that "
-        "grows, --wait SECONDS)"
-    )
-
-
 def check_launch(environment: Mapping[str, str]) -> None:
     """Refuses to start a sweep inside another launcher.
 
@@ -201,17 +184,21 @@ def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> Capacity:
         UserError: no trial fits.
     """
     end = time.monotonic() + seconds
-    found = capacity(living_nodes(ray), need)
-    if not found.slots and seconds > 0:
-        bundle = {"CPU": need.cpus, **({"GPU": need.gpus} if need.gpus else {})}
+    share = {"CPU": need.cpus, **({"GPU": need.gpus} if need.gpus else {})}
+    while not (found := capacity(living_nodes(ray), need)).slots:
+        if time.monotonic() >= end:
+            wants = f"{need.cpus:g} CPU cores" + (f" and {need.gpus:g} GPUs" if need.gpus else "")
+            each = f" in each of {need.workers} processes" if need.workers > 1 else ""
+            raise UserError(
+                f"no trial can ever run: it needs {wants}{each}, the cluster has {found.cpus:g} "
+                f"CPU cores and {found.gpus:g} GPUs on {found.nodes} nodes; set resources (or, on "
+                "a cluster that grows, --wait SECONDS)"
+            )
         with contextlib.suppress(Exception):  # a cluster without an autoscaler
             from ray.autoscaler.sdk import request_resources
 
-            request_resources(bundles=[bundle] * need.workers)
-    while not found.slots and time.monotonic() < end:
+            request_resources(bundles=[share] * need.workers)
         time.sleep(min(2.0, seconds))
-        found = capacity(living_nodes(ray), need)
-    check(found, need)
     return found
 
 
