@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from lnln_dist.config import Config
 from lnln_dist.sweep import space, study
 from lnln_dist.sweep.folder import Folder
 from lnln_dist.sweep.records import Epoch, committed
+from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.state import Key, Study, Worker
 from lnln_dist.sweep.trial import TrialFailedError, clear_torn_start, failing_for_good
 
@@ -75,9 +77,25 @@ SWEEP = {
 }
 
 
+def resolve(raw: dict[str, Any] = SWEEP, **more: Any) -> space.Space:
+    """A sweep's settings."""
+    return space.resolve(space.freeze(study.build({**raw, **more})))
+
+
+def breaking(error: Exception, when: Callable[[Config, int], bool] = lambda *_: True) -> Any:
+    """A program that breaks in those epochs of which that is true."""
+
+    def scored(config: Config, epoch: int) -> float:
+        if when(config, epoch):
+            raise error
+        return score(config, epoch)
+
+    return partial(program, score=scored)
+
+
 def make_study(path: Path, raw: dict[str, Any] = SWEEP, **more: Any) -> Study:
     """A new or resumed study."""
-    made = space.resolve(space.freeze(study.build(raw)))
+    made = resolve(raw)
     folder = Folder(path)
     folder.create(resume=True)
     folder.adopt(made)
@@ -126,6 +144,12 @@ def drive(state: Study, *, stop_after: int | None = None, run: Any = program) ->
             state.ended(key, Worker("vm", 1, 0.0), finished=result.state.finished)
         count += 1
     return count
+
+
+def swept(path: Path, raw: dict[str, Any] = SWEEP, **how: Any) -> Results:
+    """A study that is driven (see ``drive``), as it is read again."""
+    drive(make_study(path, raw), **how)
+    return Results(path)
 
 
 def begin(state: Study) -> Key:

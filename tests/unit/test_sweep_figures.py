@@ -1,13 +1,12 @@
 """Figures of a sweep."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
-from sweep_standin import SWEEP, drive, make_study
+from sweep_standin import SWEEP, drive, make_study, swept
 
 from lnln_dist.sweep.figures import Stratum, draw
 from lnln_dist.sweep.results import Results
@@ -25,9 +24,7 @@ SAMPLED = {
 
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Stratum:
-    folder = tmp_path_factory.mktemp("sampled")
-    drive(make_study(folder, SAMPLED))
-    return Stratum(Results(folder), "all")
+    return Stratum(swept(tmp_path_factory.mktemp("sampled"), SAMPLED), "all")
 
 
 def drawn(plot: Callable[..., None], *axes: str) -> Any:
@@ -37,9 +34,8 @@ def drawn(plot: Callable[..., None], *axes: str) -> Any:
 
 
 def test_one_file_per_axis_pair_and_stratum(tmp_path: Path) -> None:
-    raw = copy.deepcopy(SWEEP)
-    raw["axes"]["select.rates"] = {"grid": [[0.1], [0.9]]}
-    study = make_study(tmp_path, raw)
+    axes = {**SWEEP["axes"], "select.rates": {"grid": [[0.1], [0.9]]}}
+    study = make_study(tmp_path, {**SWEEP, "axes": axes})
     draw(Results(tmp_path))
     assert not list((tmp_path / "figures").iterdir())  # nothing trained, nothing drawn
     drive(study)
@@ -95,8 +91,7 @@ def test_two_sampled_axes_are_a_scatter_coloured_by_the_objective(sampled: Strat
 
 
 def test_settings_are_compared_where_all_have_been(tmp_path: Path) -> None:
-    drive(make_study(tmp_path))
-    picture = Stratum(Results(tmp_path), "all")
+    picture = Stratum(swept(tmp_path), "all")
     assert picture.epoch == 1
     ax = drawn(picture.against, "loss.adversarial")
     settings, means = ax.get_lines()[:2]

@@ -1,21 +1,15 @@
 """The folder of a sweep: who may use it, and what of earlier sessions still holds."""
 
-import copy
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sweep_standin import SWEEP, drive, make_study
+from sweep_standin import SWEEP, drive, make_study, resolve
 
 from lnln_dist.errors import CheckpointError
 from lnln_dist.files import held
-from lnln_dist.sweep import folder, space, study
+from lnln_dist.sweep import folder
 from lnln_dist.sweep.folder import Folder
-
-
-def resolve(**changes: Any) -> space.Space:
-    return space.resolve(space.freeze(study.build({**copy.deepcopy(SWEEP), **changes})))
 
 
 def test_what_a_sweep_killed_at_its_start_leaves_is_no_obstacle(tmp_path: Path) -> None:

@@ -21,15 +21,6 @@ def test_milestones() -> None:
     assert milestones(grace=9, reduction=3, longest=5, bracket=2) == (5,)
 
 
-def test_the_best_third_goes_up() -> None:
-    values = {name: cost for cost, name in enumerate("fbdace")}  # f best, e worst
-    rungs = climb("abcdef", epochs=(1, 3), reduction=3, cost=known(values), closed=True)
-    assert rungs[0] == Rung(1, tuple("abcdef"), over=True)
-    # Of a, b, c the best is b; of all six the best two are f and b.
-    assert rungs[1].names == ("b", "f")
-    assert rungs[1].over
-
-
 def test_a_decision_waits_for_those_before_it_only() -> None:
     values = {"a": 3.0, "b": 1.0, "c": 2.0, "f": 0.0}
     rungs = climb("abcdef", epochs=(1, 3), reduction=3, cost=known(values), closed=True)

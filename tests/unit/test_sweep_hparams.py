@@ -1,12 +1,10 @@
 """The HPARAMS page of a sweep, as TensorBoard reads it."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sweep_standin
-from sweep_standin import SWEEP, drive, make_study
+from sweep_standin import SWEEP, breaking, drive, make_study, swept
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -20,9 +18,8 @@ BEST = "adversarial0.4_reconstruction0.1"
 
 def program(config: Any, folder: Path, **more: Any) -> Any:
     (folder / "events").mkdir(parents=True, exist_ok=True)
-    if config.loss.adversarial == 0.8:
-        raise TrainingError("loss not finite")
-    return sweep_standin.program(config, folder, **more)
+    error = TrainingError("loss not finite")
+    return breaking(error, lambda c, _: c.loss.adversarial == 0.8)(config, folder, **more)
 
 
 def read(folder: Path) -> tuple[dict[str, HParamsPluginData], dict[str, float]]:
@@ -65,12 +62,9 @@ def test_each_trial_has_its_status_and_final_scores(tmp_path: Path) -> None:
 
 
 def test_all_axes_are_columns_those_of_later_trials_too(tmp_path: Path) -> None:
-    drive(make_study(tmp_path), run=program)
-    hparams.write(Results(tmp_path))
-    raw = copy.deepcopy(SWEEP)
-    raw["axes"]["optim.lr"] = {"grid": [1e-4, 1e-3]}
-    drive(make_study(tmp_path, raw), run=program)
-    hparams.write(Results(tmp_path))
+    hparams.write(swept(tmp_path, run=program))
+    axes = {**SWEEP["axes"], "optim.lr": {"grid": [1e-4, 1e-3]}}
+    hparams.write(swept(tmp_path, {**SWEEP, "axes": axes}, run=program))
     plugin, _ = read(tmp_path / "trials")
     experiment = plugin["_hparams_/experiment"].experiment
     first = {info.name for info in experiment.hparam_infos if info.differs}
@@ -79,8 +73,7 @@ def test_all_axes_are_columns_those_of_later_trials_too(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_goes_on_after_all_has_no_status_meanwhile(tmp_path: Path) -> None:
-    drive(make_study(tmp_path), run=program)
-    hparams.write(Results(tmp_path))
+    hparams.write(swept(tmp_path, run=program))
     more = make_study(tmp_path, {**SWEEP, "confirm": {"best": 2}})
     chosen = [n for n, v in more.plan.verdicts.items() if v.chosen and n != BEST]
     hparams.write(Results(tmp_path))

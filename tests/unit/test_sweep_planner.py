@@ -1,6 +1,5 @@
 """Two stages, strata and seeds."""
 
-import copy
 import math
 import random
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sweep_standin import SWEEP
+from sweep_standin import resolve
 
-from lnln_dist.sweep import planner, space, study
+from lnln_dist.sweep import planner, study
 from lnln_dist.sweep.planner import Candidate, Plan, Progress, Stretch, plan, play
 
 
@@ -61,24 +60,6 @@ def test_only_the_best_of_every_stratum_is_confirmed_on_all_seeds() -> None:
     played = play(stages(best=2), members, cost)
     confirmed = {name for name, seed in played if seed == 3}
     assert confirmed == {"easy0", "easy1", "hard0", "hard1"}
-
-
-def test_mixed_rates_in_one_stratum_lose_the_best_of_the_hard_rate() -> None:
-    """The failure that strata are for: every hard-rate candidate is stopped first."""
-    costs = {
-        f"{rate}{w}": r + 0.1 * w for rate, r in (("easy", 0.5), ("hard", 1.0)) for w in range(6)
-    }
-
-    def cost(name: str, seed: int, epoch: int) -> float:
-        return costs[name] / epoch**0.1
-
-    mixed = [Candidate(name, "all", 9) for name in costs]
-    apart = [Candidate(name, name[:4], 9) for name in costs]
-    plain = play(stages(best=2), mixed, cost)
-    ours = play(stages(best=2), apart, cost)
-    assert len(plain["hard0", 1].costs) < 9
-    assert {n for n, seed in plain if seed == 3} == {"easy0", "easy1"}
-    assert {n for n, seed in ours if seed == 3} == {"easy0", "easy1", "hard0", "hard1"}
 
 
 def test_a_failed_seed_drops_its_candidate_and_the_rest_goes_on() -> None:
@@ -137,19 +118,16 @@ def test_more_seeds_only_add_confirming_trials() -> None:
 def test_the_outcome_does_not_depend_on_who_finishes_first(
     chance: random.Random, brackets: int, count: int
 ) -> None:
-    table = {(f"all{i}", s): chance.random() for i in range(count) for s in (1, 2, 3)}
+    table = {(f"c{i}", s): chance.random() for i in range(count) for s in (1, 2, 3)}
     rules = stages(brackets=brackets, best=2, reduction=2)
 
     def cost(name: str, seed: int, epoch: int) -> float:
         return table[name, seed] / epoch
 
-    in_order = play(rules, candidates(count), cost)
-    shuffled = play(rules, candidates(count), cost, pick=lambda s: chance.randrange(len(s)))
+    members = [Candidate(f"c{i}", "ab"[i % 2], 9) for i in range(count)]
+    in_order = play(rules, members, cost)
+    shuffled = play(rules, members, cost, pick=lambda s: chance.randrange(len(s)))
     assert in_order == shuffled
-
-
-def resolve(**changes: Any) -> space.Space:
-    return space.resolve(space.freeze(study.build({**copy.deepcopy(SWEEP), **changes})))
 
 
 def test_fifo_costs_what_arithmetic_says() -> None:
@@ -164,17 +142,6 @@ def test_halving_is_cheaper_and_confirming_all_is_the_full_grid() -> None:
     assert 8 * 2 + 2 * 8 + 9 <= cheap.epochs < 0.5 * cheap.full
     full = resolve(confirm={"best": 8}).expected()
     assert full.epochs == full.full == 8 * 3 * 9
-
-
-def test_all_stretches_at_once_cost_what_one_after_the_other_does() -> None:
-    rules = stages(brackets=2, best=2)
-    members = [Candidate(f"c{i}", "ab"[i % 2], 9) for i in range(30)]
-
-    def cost(name: str, seed: int, epoch: int) -> float:
-        return (int(name[1:]) * 7919 % 31 + seed) / epoch
-
-    at_once = play(rules, members, cost)
-    assert at_once == play(rules, members, cost, pick=lambda stretches: len(stretches) - 1)
 
 
 def test_a_thousand_settings_take_a_few_plans(monkeypatch: pytest.MonkeyPatch) -> None:

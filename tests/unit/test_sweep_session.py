@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import tiny_runs
 import yaml
-from sweep_standin import SWEEP, drive, make_study
+from sweep_standin import breaking, drive, make_study, resolve, swept
 
 from lnln_dist.errors import ConfigError, DataError, TrainingError, TransientError, UserError
 from lnln_dist.files import held
-from lnln_dist.sweep import session, space, study
+from lnln_dist.sweep import session, space
 from lnln_dist.sweep.results import Results
+
+FROZEN = resolve().sweep
 
 
 @pytest.fixture
@@ -24,8 +26,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_dry_run_lists_settings_count_and_cost() -> None:
-    made = space.resolve(space.freeze(study.build(SWEEP)))
-    text = session.describe(made, seconds_per_epoch=10.0)
+    text = session.describe(resolve(), seconds_per_epoch=10.0)
     assert "adversarial0.4_reconstruction0.1" in text
     assert "8 settings x 3 seeds in 1 strata; the best 1 of each stratum" in text
     assert "the full grid has 24 trials and 216 epochs" in text
@@ -35,9 +36,7 @@ def test_a_dry_run_lists_settings_count_and_cost() -> None:
 
 def test_a_dry_run_says_what_it_leaves_out() -> None:
     axes = {"train.log_steps": {"grid": [1, 2]}, "train.batch_size": {"grid": list(range(1, 60))}}
-    text = session.describe(
-        space.resolve(space.freeze(study.build({"axes": axes}))), seconds_per_epoch=None
-    )
+    text = session.describe(resolve({"axes": axes}), seconds_per_epoch=None)
     assert "... 19 more" in text
     assert "dropped as equal to another setting: log_steps2_batch_size1" in text
 
@@ -78,32 +77,27 @@ def test_mistakes_stop_before_ray(
 @pytest.mark.usefixtures("no_ray")
 def test_a_finished_sweep_is_not_started_again(tmp_path: Path) -> None:
     drive(make_study(tmp_path / "out"))
-    config = tmp_path / "sweep.yaml"
-    config.write_text(yaml.safe_dump(SWEEP))
-    sweep = session.frozen(config, [])
     with pytest.raises(UserError, match="pass --resume"):
-        session.run(sweep, tmp_path / "out", program=_never)
-    made = session.run(sweep, tmp_path / "out", resume=True, program=_never).summary
+        session.run(FROZEN, tmp_path / "out", program=_never)
+    made = session.run(FROZEN, tmp_path / "out", resume=True, program=_never).summary
     assert "Finished. 8 settings" in made.read_text()
     assert (tmp_path / "out" / "figures" / "rungs.png").exists()
     assert session.show(tmp_path / "out") == made.read_text()
     with held(tmp_path / "out", wait_s=0), pytest.raises(TransientError, match="another process"):
-        session.run(sweep, tmp_path / "out", resume=True, program=_never)
+        session.run(FROZEN, tmp_path / "out", resume=True, program=_never)
 
 
 def test_resuming_what_is_not_there_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(session, "_train", lambda *_: None)
-    config = tmp_path / "sweep.yaml"
-    config.write_text(yaml.safe_dump(SWEEP))
-    sweep, output = session.frozen(config, []), tmp_path / "out"
+    output = tmp_path / "out"
     said = f"{output} holds no sweep yet: a new one is started"
-    session.run(sweep, output, resume=True, program=_never)
+    session.run(FROZEN, output, resume=True, program=_never)
     assert said in capsys.readouterr().err
-    session.run(sweep, output, resume=True, program=_never)
+    session.run(FROZEN, output, resume=True, program=_never)
     assert said not in capsys.readouterr().err
-    session.run(sweep, tmp_path / "other", program=_never)
+    session.run(FROZEN, tmp_path / "other", program=_never)
     assert "holds no sweep yet" not in capsys.readouterr().err
 
 
@@ -122,10 +116,7 @@ def test_show_of_a_sweep_that_has_just_begun(tmp_path: Path) -> None:
 
 
 def test_show_of_a_sweep_whose_trials_all_failed_gives_the_reasons(tmp_path: Path) -> None:
-    def breaks(*_: Any, **__: Any) -> Any:
-        raise TrainingError("loss not finite")
-
-    drive(make_study(tmp_path), run=breaks)
+    swept(tmp_path, run=breaking(TrainingError("loss not finite")))
     text = session.show(tmp_path)
     assert "none: no setting came through" in text
     assert "loss not finite" in text

@@ -99,14 +99,6 @@ def test_two_data_sets_of_one_name_do_not_compete() -> None:
     assert set(by_stratum.values()) == {"/d/mosi/shards", "/d/mosei/shards"}
 
 
-def test_links_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "mosi").symlink_to(tmp_path / "real")
-    monkeypatch.chdir(tmp_path)
-    made = resolve(settings={"data": {"path": "mosi"}})
-    assert made.settings[0].data == str(tmp_path / "mosi")
-
-
 def test_a_bracket_that_would_decide_nothing_is_refused() -> None:
     screen = {"brackets": 3, "grace_epochs": 1, "reduction": 3}
     resolve(settings={"train": {"epochs": 10}}, axes=WEIGHTS, screen=screen)
@@ -121,26 +113,17 @@ def test_settings_that_compute_the_same_are_dropped() -> None:
     assert len(made.settings) == 2
     assert len(made.dropped) == 2
     assert all("log_steps2" in name for name in made.dropped)
+    # A sampler may propose it again and again: it is named once.
+    assert made.add({"loss.adversarial": 0.8, "train.log_steps": 2}) is None
+    assert len(made.dropped) == 2
 
 
-def test_a_dropped_setting_is_named_once() -> None:
-    made = resolve(axes={"loss.adversarial": {"grid": [0.8, 0.1]}})
-    for _ in range(3):
-        assert made.add({"loss.adversarial": 0.8}) is None
-    assert made.dropped == ["adversarial0.8"]
-
-
-def test_names_that_look_alike_are_told_apart() -> None:
-    made = resolve(axes={"optim.lr": {"grid": [0.12345678, 0.12345679]}})
-    assert len({s.name for s in made.settings}) == 2
-
-
-def test_long_names_are_cut_and_stay_different() -> None:
+def test_names_that_look_alike_or_are_long_stay_different() -> None:
     rates = [round(0.01 * i, 2) for i in range(60)]
-    axes = {"select.rates": {"grid": [rates, rates[:-1]]}}
-    made = resolve(axes=axes)
-    assert len({s.name for s in made.settings}) == 2
-    assert all(len(s.name) <= space.LONGEST_NAME for s in made.settings)
+    for axis in ({"optim.lr": [0.12345678, 0.12345679]}, {"select.rates": [rates, rates[:-1]]}):
+        made = resolve(axes={name: {"grid": values} for name, values in axis.items()})
+        assert len({s.name for s in made.settings}) == 2
+        assert all(len(s.name) <= space.LONGEST_NAME for s in made.settings)
 
 
 def test_the_order_is_shuffled_by_the_seed_and_the_same_each_time() -> None:
@@ -153,38 +136,28 @@ def test_the_order_is_shuffled_by_the_seed_and_the_same_each_time() -> None:
     assert sorted(names()) == sorted(names(seed=1))
 
 
-def test_data_folders_are_absolute_and_tell_settings_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("key", "given", "expected"),
+    [
+        ("data.path", "data", "HERE/data"),
+        ("data.path", "link", "HERE/link"),  # what it leads to may have another name elsewhere
+        ("data.path", "file:///x", "file:///x"),
+        ("model.encoder.name", "bert", "HERE/bert"),
+        ("model.encoder.name", "bert-base", "bert-base"),  # of the hub
+        ("model.classifier", "runs/text", "HERE/runs/text"),
+        ("model.classifier", "", ""),
+    ],
+)
+def test_a_path_becomes_absolute_and_any_other_name_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, given: str, expected: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    made = resolve(axes={"data.path": {"grid": ["a", "b"]}})
-    assert {made.config(s.values, 1).data.path for s in made.settings} == {
-        str(tmp_path / "a"),
-        str(tmp_path / "b"),
-    }
-    assert {s.stratum for s in made.settings} == {"path-a", "path-b"} == set(made.strata)
-    one = resolve(settings={"data": {"path": "file:///x"}})
-    assert one.config({}, 1).data.path == "file:///x"
-    assert [s.name for s in one.settings] == ["base"]
-
-
-def test_a_local_encoder_becomes_absolute_and_a_hub_name_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "bert").mkdir()
-    for name, expected in (("bert", str(tmp_path / "bert")), ("bert-base", "bert-base")):
-        made = resolve(settings={"model.encoder.name": name})
-        assert made.config({}, 1).model.encoder.name == expected
-
-
-def test_the_run_that_training_asks_becomes_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "bert")
     monkeypatch.chdir(tmp_path)
-    made = resolve(axes={"model.classifier": {"grid": ["runs/text", ""]}})
-    found = {made.config(s.values, 1).model.classifier for s in made.settings}
-    assert found == {str(tmp_path / "runs/text"), ""}
+    for made in (resolve(settings={key: given}), resolve(axes={key: {"grid": [given]}})):
+        (one,) = made.settings
+        flat = settings.flatten(settings.to_dict(made.config(one.values, 1)))
+        assert flat[key] == expected.replace("HERE", str(tmp_path))
 
 
 def test_config_files_are_merged_in(tmp_path: Path) -> None:

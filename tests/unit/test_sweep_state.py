@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,22 +291,3 @@ def test_no_strange_folders(tmp_path: Path) -> None:
         Folder(tmp_path / "x").create(resume=True)
     with pytest.raises(CheckpointError, match="no sweep here"):
         load(tmp_path / "x")
-
-
-def test_out_of_memory_is_a_failure_with_advice(tmp_path: Path) -> None:
-    def breaks(config: Any, folder: Path, **more: Any) -> Any:
-        raise RuntimeError("CUDA out of memory. Tried to allocate 20 MiB")
-
-    study = make_study(tmp_path)
-    drive(study, run=breaks)
-    reasons = {r.failure for r in study.records.values() if r.failure}
-    assert len(reasons) == 1
-    assert "set train.micro_batch" in reasons.pop()
-
-
-def test_anything_unforeseen_is_raised(tmp_path: Path) -> None:
-    def breaks(config: Any, folder: Path, **more: Any) -> Any:
-        raise RuntimeError("no idea")
-
-    with pytest.raises(RuntimeError, match="no idea"):
-        drive(make_study(tmp_path), run=partial(breaks))
