@@ -1,9 +1,11 @@
 """Many clips at once: by processes of this machine, or by whatever runs a function per clip."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 
 from threadpoolctl import threadpool_limits
 
@@ -68,7 +70,8 @@ def _in_pool(
     context.set_forkserver_preload(
         ["lnln_dist.clips.features", "librosa.feature.spectral", "librosa.core.pitch", "av"]
     )
-    with ProcessPoolExecutor(min(workers, len(jobs)) or 1, mp_context=context) as pool:
+    count = min(workers, len(jobs)) or 1
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
         futures: dict[Future[str | None], Job] = {}
         for job in jobs:
             futures[pool.submit(_try, job, extractor)] = job
@@ -77,6 +80,17 @@ def _in_pool(
                 yield futures[future], future.result()
             except BrokenProcessPool:
                 yield futures[future], _CRASHED
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the program that wants the clips is killed: else it waits for ever."""
+    if (parent := parent_process()) is not None:
+
+        def watch() -> None:
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _try(job: Job, extractor: Extractor) -> str | None:
