@@ -43,6 +43,8 @@ MEANING = {
     "no_words": "sentences were empty: one [UNK] each, taken as never there",
     "clipped": "labels were outside the range: set to its end",
 }
+# Of clips that were extracted here: told as natural gaps, since nothing was mended.
+MARKED = ("all_nan", "no_words")
 
 
 def describe(index: Index) -> str:
@@ -128,21 +130,23 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
 
 
 def natural_gaps(index: Index, split: SplitName) -> list[str]:
-    """What of a split was never there: samples without a modality, and gaps in those that have it.
+    """What of a split was never there, in lines that name the split."""
+    return [f"natural gaps in {split}: {line}" for line in never_there(index, split)]
 
-    Where there are gaps besides, they are counted over all samples.
-    """
-    lines, about, rows = [], f"natural gaps in {split}:", index.splits[split].rows
+
+def never_there(index: Index, split: SplitName) -> list[str]:
+    """Samples without a modality, and where others have gaps, the gaps of all samples."""
+    lines, rows = [], index.splits[split].rows
     for m, of_split in (index.gaps or {}).items():
         found, absent = of_split[split], of_split[split].absent or 0
         if absent:
             has = "has" if absent == 1 else "have"
-            lines.append(f"{about} {absent} of {counted(rows, 'sample')} {has} no {m}")
+            lines.append(f"{absent} of {counted(rows, 'sample')} {has} no {m}")
         if found.samples > absent:
             share = found.places / index.splits[split].total_lengths[m]
             lines.append(
-                f"{about} {m}: {counted(found.places, GAP[m])} in {counted(found.runs, 'run')} "
-                f"within {found.samples} of {counted(rows, 'sample')} ({share:.1%} of its places)"
+                f"{m}: {counted(found.places, GAP[m])} in {counted(found.runs, 'run')} within "
+                f"{found.samples} of {counted(rows, 'sample')} ({share:.1%} of its places)"
                 + ", those without any included"
                 * bool(absent)
             )
@@ -196,8 +200,7 @@ def _width(index: Index, modality: FrameModality) -> str:
 
 
 def _repairs(index: Index) -> list[str]:
-    # What clips lack was marked so by us: it is told as natural gaps, and nothing was mended.
-    unsaid = () if index.extraction is None else ("all_nan", "no_words")
+    unsaid = () if index.extraction is None else MARKED
     lines = [
         f"repaired in {name}: {line}"
         for name in SPLITS

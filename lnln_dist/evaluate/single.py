@@ -24,7 +24,7 @@ from lnln_dist.data.repair import TokensError, one_per_sample, sample_shape
 from lnln_dist.data.schema import FRAMES, INDEX, SPLITS, Index, SourceInfo, SplitName
 from lnln_dist.data.shards import ShardedDataset
 from lnln_dist.data.source import local_path
-from lnln_dist.data.summary import in_words
+from lnln_dist.data.summary import MARKED, in_words, never_there
 from lnln_dist.data.values import label_numbers
 from lnln_dist.errors import DataError, UserError
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
@@ -110,7 +110,9 @@ def predict_file(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if clips or not _is_prepared(data):
             file = _read(own, data, clips, spoken or Spoken(), encoding)
-            opened = _file_case(own, *file, str(data), folder, split, allow_cut)
+            opened = _file_case(
+                own, *file, str(data), folder, split, allow_cut=allow_cut, extracted=bool(clips)
+            )
         else:
             if encoding != UTF_8 or allow_cut:
                 raise UserError(
@@ -233,7 +235,9 @@ def _file_case(
     data: str,
     folder: Path,
     split: str | None,
+    *,
     allow_cut: bool,
+    extracted: bool,
 ) -> _Opened:
     """A split of a feature file, prepared for a run in ``folder``; ``notes`` are gone on with."""
     split = _choose_split(file, split)
@@ -249,8 +253,9 @@ def _file_case(
     del file
     index, text_note = _prepare(source, raw, folder, run, data, allow_cut=allow_cut)
     # What is cut is told in the run's terms.
-    repaired = in_words(index, SPLIT, unsaid=("cut",))
-    notes += [*text_note, *repaired, *_cut_notes(index)]
+    repaired = in_words(index, SPLIT, unsaid=("cut", *MARKED) if extracted else ("cut",))
+    lacking = never_there(index, SPLIT) if extracted else []
+    notes += [*text_note, *repaired, *_cut_notes(index), *lacking]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)
     notes += other_code(run)

@@ -91,6 +91,15 @@ def test_as_it_is_it_can_be_scored(scored: Path) -> None:
     assert np.isfinite(mae.value).all()
 
 
+def test_what_clips_lack_is_told(
+    trained: Path, raw: tuple[Path, list[tuple[str, str]]], command: Command
+) -> None:
+    clip, out = raw[0] / "clips" / "test" / "0.mp4", trained.with_name("silent.csv")
+    told = command("predict", trained, clip, "--output", out).stdout.splitlines()
+    assert told[:2] == ["note: 1 of 1 sample has no text", "note: 1 of 1 sample has no audio"]
+    assert told[-1] == f"{out}: 1 prediction of 0.mp4"
+
+
 def test_one_clip_is_predicted_as_its_shard_is(
     trained: Path, scored: Path, raw: tuple[Path, list[tuple[str, str]]], command: Command
 ) -> None:
@@ -100,6 +109,8 @@ def test_one_clip_is_predicted_as_its_shard_is(
     done = command("predict", trained, clip, "--output", out, *figure)
     assert done.stdout.splitlines()[-1] == f"{out}: 1 prediction of 4.mp4"
     rest = pd.read_parquet(scored / "predictions.parquet").set_index("id").prediction
+    assert "no audio" not in done.stdout
+    assert "NaN" not in done.stdout
     (found,) = pd.read_csv(out).itertuples()
     assert found.id == "test$_$4"
     assert found.prediction == pytest.approx(rest[found.id], abs=1e-5)
