@@ -12,6 +12,7 @@ STUDIES = {
     "sweep_demo": (12, 1, 3),
     "sweep_models": (2, 1, 3),
     "study_ablation": (19, 1, 3),
+    "study_gaps": (4, 2, 6),
     "study_models": (9, 1, 5),
     "study_mosi": (7, 1, 3),
     "study_mosi_official": (1, 1, 3),
