@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -132,16 +133,22 @@ def plain(value: object) -> str:
 
 
 def _names(members: Sequence[list[RunScores]]) -> list[str]:
-    """Family, then recipe, then first run: as much as tells the models of a protocol apart."""
+    """Family, then recipe, then setting or first run: what tells the models of a protocol apart."""
     ways = [
         [str(g[0].metrics["model"].iloc[0]) for g in members],
         [f"{g[0].metrics['model'].iloc[0]} {g[0].record['recipe']}" for g in members],
-        [g[0].name for g in members],
-        [f"{g[0].folder.name}/{g[0].name}" for g in members],
-        [f"{g[0].folder}/{g[0].name}" for g in members],
+        [_setting(g) for g in members],
+        [f"{g[0].folder.name}/{_setting(g)}" for g in members],
+        [f"{g[0].folder}/{_setting(g)}" for g in members],
     ]
     keys = [g[0].protocol for g in members]
     return next(w for w in ways if len(set(zip(keys, w, strict=True))) == len(w) or w is ways[-1])
+
+
+def _setting(runs: Sequence[RunScores]) -> str:
+    """What a sweep calls a setting, whose trials are SETTING_sSEED; else the first run's name."""
+    found = {re.sub(r"_s\d+$", "", run.name) for run in runs}
+    return found.pop() if len(runs) > 1 and len(found) == 1 else runs[0].name
 
 
 def _model(

@@ -142,6 +142,16 @@ def test_a_completeness_that_does_not_follow_the_rate_is_an_alarm(
     assert any("does not follow" in line for line in found.alarms) is alarmed
 
 
+def test_settings_of_a_sweep_are_named_without_their_seeds(tmp_path: Path) -> None:
+    runs = {f"lr-{lr}_s{seed}": ("lnln", seed, 0.5) for lr in ("low", "high") for seed in (1, 2)}
+    where = write_evaluation(tmp_path / "e", runs)
+    summary = json.loads((where / "evaluation.json").read_text())
+    for record in summary["runs"]:
+        record["group"] = record["run"][:-3]
+    (where / "evaluation.json").write_text(json.dumps(summary))
+    assert set(compare([where]).models["model"]) == {"lr-low", "lr-high"}
+
+
 def test_with_natural_gaps_completeness_is_held_against_what_is_there(tmp_path: Path) -> None:
     where = write_evaluation(tmp_path / "e", {"a": ("lnln", 1, 0.5)}, rates=(0, 0.5), slope=0.35)
     summary = json.loads((where / "evaluation.json").read_text())
