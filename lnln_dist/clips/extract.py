@@ -123,10 +123,10 @@ def _extract(
         tell("--audio none --vision none: no clip is opened, the data are text alone")
     rows = len(accepted) + len(rejected)
     cache = target.with_name(f"{target.name}.clips")
-    with explain_os_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
     jobs = {row.clip.id: _job(row, cache, extractor) for row in accepted}
     no_clip = _without_clip(list(jobs.values()), corpus, extractor)
+    with explain_os_errors(cache):
+        cache.mkdir(parents=True, exist_ok=True)
     if done := sum(job.target.exists() for job in jobs.values()):
         tell(f"going on: {done} of {len(jobs)} clips done before")
     failed = run(list(jobs.values()))

@@ -105,6 +105,9 @@ def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:
     """How large the features are, and which will trouble a training."""
     lines = []
     for m in (m for m in FRAMES if m in scales):
+        if m in _not_looked_for(index):
+            lines.append(f"{m}: not looked for (--{m} none)")
+            continue
         largest_D, frames = np.array(scales[m].largest), {}
         for name in SPLITS:
             frames[name] = index.splits[name].total_lengths[m]
@@ -138,6 +141,8 @@ def never_there(index: Index, split: SplitName) -> list[str]:
     """Samples without a modality, and where others have gaps, the gaps of all samples."""
     lines, rows = [], index.splits[split].rows
     for m, of_split in (index.gaps or {}).items():
+        if m in _not_looked_for(index):
+            continue
         found, absent = of_split[split], of_split[split].absent or 0
         if absent:
             has = "has" if absent == 1 else "have"
@@ -151,6 +156,12 @@ def never_there(index: Index, split: SplitName) -> list[str]:
                 * bool(absent)
             )
     return lines
+
+
+def _not_looked_for(index: Index) -> list[str]:
+    """Modalities that were left out when clips were extracted."""
+    settings = (index.extraction or {}).get("settings", {})
+    return [m for m in FRAMES if settings.get(m) == "none"]
 
 
 def _no_clip(index: Index) -> list[str]:

@@ -243,6 +243,7 @@ def test_clips_that_are_not_there(raw, tmp_path, here):
         extract_corpus(corpus(raw, clips=tmp_path / "nowhere"), out, HEARD)
     with pytest.raises(DataError, match=r"no row's clip is in it .*; first train/0\): give"):
         extract_corpus(corpus(raw, clips=tmp_path), out, HEARD)
+    assert list(tmp_path.iterdir()) == []
     for split in SPLITS:  # one clip of each
         shutil.copytree(raw / "clips" / split, tmp_path / "clips" / split)
         (tmp_path / "clips" / split / "1.wav").unlink()
@@ -269,6 +270,11 @@ def test_text_alone_opens_no_clip(raw, tmp_path, monkeypatch, here):
     assert told == ["--audio none --vision none: no clip is opened, the data are text alone"]
     assert found.index.splits["train"].rows == 6  # that of the damaged clip, too
     assert found.index.no_clip == ()
+    lines = describe(found.index).splitlines()
+    assert {"audio: not looked for (--audio none)", "vision: not looked for (--vision none)"} <= {
+        *lines
+    }
+    assert not any("zero throughout" in line or "natural gaps" in line for line in lines)
     assert [row.reason[:27] for row in found.rejected] == [
         "no clip train/8.mp4 (or .wa",
         "no text, and clips are not ",
