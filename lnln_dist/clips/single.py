@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,6 +187,7 @@ def draw(
     target: Path,
     *,
     kind: str = "png",
+    left_out: Collection[str] = (),
 ) -> None:
     """A small picture of what was heard, seen and said over the time of a clip.
 
@@ -197,6 +198,7 @@ def draw(
         text: what was said.
         target: file to write.
         kind: of picture, as matplotlib calls it.
+        left_out: ``audio`` or ``vision``, if the run does not look for it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -204,9 +206,10 @@ def draw(
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     heard, seen = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    sound_S = media.read_audio(clip, _SOUND_RATE)
+    sound_S = None if "audio" in left_out else media.read_audio(clip, _SOUND_RATE)
     if sound_S is None or not len(sound_S):
-        heard.text(0.5, 0.5, "no sound track", ha="center", transform=heard.transAxes)
+        why = "not looked for" if "audio" in left_out else "no sound track"
+        heard.text(0.5, 0.5, why, ha="center", transform=heard.transAxes)
     else:
         parts = np.array_split(np.abs(sound_S), max(1, len(sound_S) // _DRAWN_SAMPLES))
         envelope = np.array([part.max() for part in parts])
@@ -218,7 +221,8 @@ def draw(
         seen.imshow(found_T[None], extent=extent, aspect="auto", cmap="Greys", vmin=-0.2, vmax=1.4)
         seen.set_title(f"face found in {found_T.mean():.0%} of it", fontsize=8, loc="left")
     else:
-        seen.text(0.5, 0.5, "no face", ha="center", va="center", transform=seen.transAxes)
+        why = "not looked for" if "vision" in left_out else "no face"
+        seen.text(0.5, 0.5, why, ha="center", va="center", transform=seen.transAxes)
     for axes, name in ((heard, "sound"), (seen, "face")):
         axes.set_yticks([])
         axes.set_ylabel(name)

@@ -123,9 +123,7 @@ def predict_file(
             opened = _Opened(cases[0], split, None)
         table, records = _outputs(opened, runtime, checkpoint, batch_size, explain=explain)
         if figure is not None:
-            first = opened.case.split
-            heard_and_seen = first.frames("vision", 0), first.raw_text(0)
-            runtime.on_main(lambda: _draw(clips[0], table, *heard_and_seen, figure))
+            runtime.on_main(lambda: _draw(clips[0], table, opened.case, figure))
     if places is not None:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         runtime.on_main(lambda: atomic_write(places, lines))
@@ -200,13 +198,19 @@ def words_of(run: Run) -> dict[int, str]:
     return {} if backend is None else {i: word for word, i in backend.get_vocab().items()}
 
 
-def _draw(
-    clip: Path, table: pd.DataFrame, vision_TD: NDArray[np.float32], text: str, target: Path
-) -> None:
+def _draw(clip: Path, table: pd.DataFrame, case: Case, target: Path) -> None:
     told = [f"{name} {value:.2f}" for name, value in table.iloc[0, 2:].items()]
+    settings = (case.run.info.extraction or {}).get("settings", {})
     with atomic_file(target) as pending:
-        title = f"{clip.name}: {', '.join(told)}"
-        draw(clip, vision_TD, title, text, pending, kind=target.suffix[1:].lower())
+        draw(
+            clip,
+            case.split.frames("vision", 0),
+            f"{clip.name}: {', '.join(told)}",
+            case.split.raw_text(0),
+            pending,
+            kind=target.suffix[1:].lower(),
+            left_out=[m for m in FRAMES if settings.get(m) == "none"],
+        )
 
 
 def _read(

@@ -1,5 +1,6 @@
 """Clips as a feature file for predict, and the picture of one."""
 
+import matplotlib
 import numpy as np
 import pytest
 from clip_files import scene, tone, write_clip
@@ -94,3 +95,9 @@ def test_a_picture_of_a_clip(clips, tmp_path, text):
     silent_TD = np.zeros((1, 1), np.float32)
     draw(clips / "a" / "1.wav", silent_TD, "a", text, tmp_path / "a.pending", kind="svg")
     assert b"<svg" in (tmp_path / "a.pending").read_bytes()
+    how = {"kind": "svg", "left_out": ["audio", "vision"]}
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        draw(clips / "a" / "1.wav", silent_TD, "a", text, tmp_path / "a.pending", **how)
+    drawn = (tmp_path / "a.pending").read_text()
+    assert drawn.count("not looked for") == 2
+    assert "no face" not in drawn
