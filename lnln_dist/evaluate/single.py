@@ -258,7 +258,8 @@ def _file_case(
     index, text_note = _prepare(source, raw, folder, run, data, allow_cut=allow_cut)
     # What is cut is told in the run's terms.
     repaired = in_words(index, SPLIT, unsaid=("cut", *MARKED) if extracted else ("cut",))
-    lacking = never_there(index, SPLIT) if extracted else []
+    as_trained = index.model_copy(update={"extraction": run.info.extraction})
+    lacking = never_there(as_trained, SPLIT) if extracted else []
     notes += [*text_note, *repaired, *_cut_notes(index), *lacking]
     dataset = ShardedDataset(folder, index)
     check_compatible(run, dataset, SPLIT)

@@ -180,7 +180,7 @@ def _add(
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
+    return "-" if math.isnan(value) else f"{value:z.4f}"
 
 
 def _comparable(floor: Mapping[str, float]) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Pair:
         low, high = sorted((sign * d.low, sign * d.high))
         ahead, behind = (self.first, self.second)[::sign]
         p = f"p = {self.p:.3f}" if self.p >= 0.001 else "p < 0.001"
-        told = f"(95 % interval {low:.4f} to {high:.4f}, {p} after Holm)"
+        told = f"(95 % interval {low:z.4f} to {high:z.4f}, {p} after Holm)"
         if self.holds:
             return f"{ahead.name} is better than {behind.name}: {numbers} {told}"
         if np.isnan(self.p):

@@ -133,7 +133,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     for name in table:
         if name == "low":
             text["95 %"] = [
-                "-" if np.isnan(low) else f"{low:.4f} to {high:.4f}"
+                "-" if np.isnan(low) else f"{low:z.4f} to {high:z.4f}"
                 for low, high in zip(table["low"], table["high"], strict=True)
             ]
         elif name == "best":
@@ -147,5 +147,5 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "-" if np.isnan(value) else f"{value:.4f}"
+        return "-" if np.isnan(value) else f"{value:z.4f}"
     return str(value)

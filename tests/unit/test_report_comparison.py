@@ -142,6 +142,11 @@ def test_a_completeness_that_does_not_follow_the_rate_is_an_alarm(
     assert any("does not follow" in line for line in found.alarms) is alarmed
 
 
+def test_a_rounded_zero_has_no_sign() -> None:
+    table = pd.DataFrame({"low": [-1e-9], "high": [0.0], "drop": [-1e-9]})
+    assert shown(table).iloc[0].tolist() == ["0.0000 to 0.0000", "0.0000"]
+
+
 def test_settings_of_a_sweep_are_named_without_their_seeds(tmp_path: Path) -> None:
     runs = {f"lr-{lr}_s{seed}": ("lnln", seed, 0.5) for lr in ("low", "high") for seed in (1, 2)}
     where = write_evaluation(tmp_path / "e", runs)
