@@ -132,11 +132,11 @@ def _draw(axis: Axis, key: str) -> Any:
     draw = random.Random(key)  # noqa: S311 a repeatable draw, nothing to keep secret
     if axis.choice:
         return draw.choice(list(axis.choice))
+    assert axis.span is not None
+    low, high = axis.span
     if axis.uniform:
-        return rounded(draw.uniform(*axis.uniform), axis.uniform)
-    assert axis.loguniform is not None
-    low, high = axis.loguniform
-    return rounded(math.exp(draw.uniform(math.log(low), math.log(high))), axis.loguniform)
+        return rounded(draw.uniform(low, high), axis.span)
+    return rounded(math.exp(draw.uniform(math.log(low), math.log(high))), axis.span)
 
 
 def rounded(value: float, span: Span) -> float:
@@ -147,14 +147,13 @@ def rounded(value: float, span: Span) -> float:
 
 def possible(sweep: SweepConfig, values: Mapping[str, Any]) -> bool:
     """Whether every axis can still take its value of an earlier session."""
-    return all(_can_take(axis, values[name]) for name, axis in sweep.axes.items())
 
+    def can_take(axis: Axis, value: Any) -> bool:
+        if axis.span is None:
+            return value in list(axis.grid or axis.choice or ())
+        return isinstance(value, int | float) and axis.span[0] <= value <= axis.span[1]
 
-def _can_take(axis: Axis, value: Any) -> bool:
-    span = axis.uniform or axis.loguniform
-    if span is not None:
-        return isinstance(value, int | float) and span[0] <= value <= span[1]
-    return value in list(axis.grid or axis.choice or ())
+    return all(can_take(axis, values[name]) for name, axis in sweep.axes.items())
 
 
 def apply(sweep: SweepConfig, values: Mapping[str, Any]) -> dict[str, Any]:

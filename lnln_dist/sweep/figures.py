@@ -51,7 +51,7 @@ class Along:
     def __init__(self, name: str, axis: Axis, values: Mapping[str, Any]) -> None:
         self.name, self._log = name, axis.loguniform is not None
         self.ticks: list[str] = []
-        if axis.uniform or axis.loguniform:
+        if axis.span:
             self.place = pd.Series(values)
             return
         unique = {str(value): value for value in values.values()}

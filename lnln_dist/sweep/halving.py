@@ -11,15 +11,10 @@ import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
 
-
-class ScoreAt(Protocol):
-    """Score of a candidate at a milestone, or None while it is not known."""
-
-    def __call__(self, name: str, epoch: int) -> float | None:
-        """Smaller is better; infinite for a failed candidate, which is never promoted."""
+ScoreAt = Callable[[str, int], float | None]
+"""Score of a candidate at a milestone, or None while it is not known. Smaller is better; infinite
+for a failed candidate, which is never promoted."""
 
 
 def milestones(*, grace: int, reduction: int, longest: int, bracket: int = 0) -> tuple[int, ...]:
@@ -79,33 +74,26 @@ def climb(
     rungs = []
     names, open_below = tuple(order), not closed
     for epoch in epochs:
-        up, known = _promotions(names, reduction, partial(cost, epoch=epoch))
-        over = known == len(names) and not open_below
-        if over and not up and names:
+        up, ranked = _promotions(names, reduction, cost, epoch)
+        over = len(ranked) == len(names) and not open_below
+        if over and not up and ranked and ranked[0][0] < math.inf:
             # Too few for the rule: the best still gets its chance at the full length.
-            values = [_known(cost(name, epoch)) for name in names]
-            best = values.index(min(values))
-            up = (names[best],) if values[best] < math.inf else ()
+            up = (names[ranked[0][1]],)
         rungs.append(Rung(epoch, names, over))
         names, open_below = up, not over
     return rungs
 
 
-def _known(value: float | None) -> float:
-    assert value is not None
-    return value
-
-
 def _promotions(
-    names: Sequence[str], reduction: int, cost: Callable[[str], float | None]
-) -> tuple[tuple[str, ...], int]:
-    """Those who go up, in the order of the decisions, and how many names are known."""
+    names: Sequence[str], reduction: int, cost: ScoreAt, epoch: int
+) -> tuple[tuple[str, ...], list[tuple[float, int]]]:
+    """Those who go up, in the order of the decisions, and (score, place) of the known, ranked."""
     ranked: list[tuple[float, int]] = []
     up: dict[str, None] = {}
     for index, name in enumerate(names):
-        value = cost(name)
+        value = cost(name, epoch)
         if value is None:
-            return tuple(up), index
+            break
         new = (value, index)
         bisect.insort(ranked, new)
         best = (index + 1) // reduction
@@ -115,4 +103,4 @@ def _promotions(
             for score, place in (min(new, last), last):
                 if score < math.inf:
                     up.setdefault(names[place])
-    return tuple(up), len(names)
+    return tuple(up), ranked

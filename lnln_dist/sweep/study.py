@@ -36,20 +36,20 @@ class Axis:
     """Drawn evenly on a logarithmic scale between two positive bounds."""
 
     @property
-    def kind(self) -> str:
-        """Which of the four it is."""
-        return next(k for k in ("grid", "choice", "uniform", "loguniform") if getattr(self, k))
+    def span(self) -> Span | None:
+        """The bounds between which it is drawn, if it is."""
+        return self.uniform or self.loguniform
 
     @model_validator(mode="after")
     def _check(self) -> "Axis":
         given = [k for k in ("grid", "choice", "uniform", "loguniform") if getattr(self, k)]
         if len(given) != 1:
             raise ValueError("give exactly one of grid, choice, uniform, loguniform, not empty")
-        for low, high in (span for span in (self.uniform, self.loguniform) if span):
-            if not low < high:
-                raise ValueError(f"the lower bound {low} must be below the upper bound {high}")
-            if self.loguniform and low <= 0:
-                raise ValueError(f"loguniform needs positive bounds, got {low}")
+        low, high = self.span or (0.0, 1.0)
+        if not low < high:
+            raise ValueError(f"the lower bound {low} must be below the upper bound {high}")
+        if self.loguniform and low <= 0:
+            raise ValueError(f"loguniform needs positive bounds, got {low}")
         return self
 
 
@@ -162,6 +162,11 @@ class ResourcesConfig:
     retries: Annotated[int, Field(ge=0)] = 3
     """Restarts of a trial whose process or node died; it goes on from its checkpoint."""
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What one process occupies, as Ray calls it."""
+        return {"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}
+
     @model_validator(mode="after")
     def _check(self) -> "ResourcesConfig":
         if self.gpus > 1:
@@ -214,7 +219,7 @@ class SweepConfig:
         unknown = sorted(set(self.strata) - set(self.axes))
         if unknown:
             raise ValueError(f"strata: {', '.join(unknown)} is no axis of this sweep")
-        sampled = sorted(n for n, axis in self.axes.items() if axis.kind != "grid")
+        sampled = sorted(n for n, axis in self.axes.items() if not axis.grid)
         if sampled and self.search.kind == "grid":
             raise ValueError(
                 f"search.kind grid tries every value, but {', '.join(sampled)} is to be sampled: "

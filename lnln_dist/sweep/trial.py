@@ -49,13 +49,6 @@ class Program(Protocol):
         """Trains until ``on_epoch`` answers True or the run ends."""
 
 
-def the_program() -> Program:
-    """The training program itself."""
-    from lnln_dist.train.program import run
-
-    return run
-
-
 def scrub(environment: MutableMapping[str, str], *, ranks: bool = True) -> list[str]:
     """Removes what another launcher left behind; returns the names.
 

@@ -53,6 +53,11 @@ def test_resolve_prints_a_sweep_that_stands_alone(
             "--cpus is for a cluster of this machine, but --address names one",
         ),
         (["--config", "CONFIG", "--dry-run", "--resolve"], "give one of them"),
+        (["--config", "CONFIG", "--cpus", "0"], "--cpus 0 must be greater than 0"),
+        (
+            ["--config", "CONFIG", "--dry-run", "--seconds-per-epoch", "-1"],
+            "--seconds-per-epoch -1 must be greater",
+        ),
         (["--config", "/nowhere.yaml", "--dry-run"], "no such config file"),
     ],
 )
@@ -91,15 +96,3 @@ def test_resume_alone_takes_the_sweep_as_it_was(
     assert (output, resume) == (tmp_path, True)
     assert list(sweep.seeds) == SWEEP["seeds"]
     assert set(sweep.axes) == set(SWEEP["axes"])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--cpus", "0"], "--cpus 0 must be greater than 0"),
-        (["--dry-run", "--seconds-per-epoch", "-1"], "--seconds-per-epoch -1 must be greater"),
-    ],
-)
-def test_numbers_that_cannot_be_are_refused(config: str, options: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        command(["--config", config, "--output", "x", *options])

@@ -79,12 +79,6 @@ def test_nothing_to_screen_goes_straight_to_confirmation() -> None:
     assert made.decided == {"all"}
 
 
-def test_fifo_trains_everything_to_the_end_of_screening() -> None:
-    played = play(stages(scheduler="fifo", epochs=4), candidates(5), lambda n, s, e: int(n[3:]))
-    lengths = {name: len(p.costs) for (name, seed), p in played.items() if seed == 1}
-    assert lengths == {"all0": 9, "all1": 4, "all2": 4, "all3": 4, "all4": 4}
-
-
 def test_a_trial_that_ended_by_its_own_patience_counts_with_its_last_score() -> None:
     members = candidates(3)
     reached = {(c.name, s): Progress((float(i),)) for i, c in enumerate(members) for s in (1, 2)}
@@ -99,18 +93,6 @@ def test_an_open_stratum_decides_but_does_not_confirm() -> None:
     assert not made.decided
     assert not made.stretches
     assert plan(RULES, candidates(3), reached).decided == {"all"}
-
-
-def test_more_seeds_only_add_confirming_trials() -> None:
-    def cost(name: str, seed: int, epoch: int) -> float:
-        return int(name[3:]) + seed / 100
-
-    done = play(RULES, candidates(6), cost)
-    more = plan(stages(seeds=(1, 2, 3, 4, 5)), candidates(6), done)
-    assert {(s.name, s.seed, s.stage) for s in more.stretches} == {
-        ("all0", 4, "confirm"),
-        ("all0", 5, "confirm"),
-    }
 
 
 @settings(max_examples=40, deadline=None)

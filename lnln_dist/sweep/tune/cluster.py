@@ -184,7 +184,6 @@ def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> Capacity:
         UserError: no trial fits.
     """
     end = time.monotonic() + seconds
-    share = {"CPU": need.cpus, **({"GPU": need.gpus} if need.gpus else {})}
     while not (found := capacity(living_nodes(ray), need)).slots:
         if time.monotonic() >= end:
             wants = f"{need.cpus:g} CPU cores" + (f" and {need.gpus:g} GPUs" if need.gpus else "")
@@ -197,7 +196,7 @@ def wait_for(ray: Any, need: ResourcesConfig, *, seconds: float) -> Capacity:
         with contextlib.suppress(Exception):  # a cluster without an autoscaler
             from ray.autoscaler.sdk import request_resources
 
-            request_resources(bundles=[share] * need.workers)
+            request_resources(bundles=[need.bundle] * need.workers)
         time.sleep(min(2.0, seconds))
     return found
 

@@ -48,8 +48,6 @@ def _trainer(seat: "Seat", stay: "Stay", until: int) -> Any:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    from lnln_dist.sweep.tune.trainable import resources
-
     need = seat.need
     return TorchTrainer(
         _member(seat),
@@ -62,7 +60,7 @@ def _trainer(seat: "Seat", stay: "Stay", until: int) -> Any:
         scaling_config=ray.train.ScalingConfig(
             num_workers=need.workers,
             use_gpu=need.gpus > 0,
-            resources_per_worker={k.upper(): v for k, v in resources(need).items()},
+            resources_per_worker=need.bundle,
         ),
         run_config=ray.train.RunConfig(
             name=f"{stay.id}-{until}-{os.getpid()}",
@@ -87,15 +85,7 @@ def _member(seat: "Seat") -> Any:
 
         # Raised, not reported: the others may wait for this one in a collective.
         with trial.failing_for_good(run):
-            (seat.program or trial.the_program())(
-                settings.build(dict(job["config"])),
-                run,
-                resume=True,
-                cpu=seat.need.gpus == 0 or None,
-                on_epoch=on_epoch,
-                lends=False,
-                shown_first=seat.shown_first,
-            )
+            seat.train(settings.build(dict(job["config"])), run, on_epoch, lends=False)
 
     return loop
 

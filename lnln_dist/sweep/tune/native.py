@@ -89,7 +89,7 @@ def _own_arguments(kind: Any, sweep: SweepConfig, *, longest: int) -> dict[str, 
     def within(config: dict[str, Any]) -> dict[str, Any]:
         """Keeps what was multiplied inside its axis's bounds."""
         for name, axis in altered.items():
-            if span := axis.uniform or axis.loguniform:
+            if span := axis.span:
                 config[name] = axes.rounded(float(config[name]), span)
         return config
 
@@ -258,7 +258,7 @@ def _domain(axis: Axis) -> Any:
 
     if axis.choice:
         return tune.choice(list(range(len(axis.choice))))  # by number: values may be lists
-    low, high = axis.uniform or axis.loguniform or (0.0, 1.0)
+    low, high = axis.span or (0.0, 1.0)
     return tune.uniform(low, high) if axis.uniform else tune.loguniform(low, high)
 
 
@@ -269,4 +269,4 @@ def _asked(axis: Axis, value: Any) -> Any:
 def _value(axis: Axis, found: Any) -> Any:
     if axis.choice:
         return list(axis.choice)[found]
-    return axes.rounded(float(found), axis.uniform or axis.loguniform or (0.0, 1.0))
+    return axes.rounded(float(found), axis.span or (0.0, 1.0))

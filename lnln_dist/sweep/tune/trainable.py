@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,25 @@ class Seat:
     def config(self, own: Mapping[str, Any]) -> Config:
         """A trial's full settings."""
         return settings.build(settings.lay(self.settings, settings.nest(plain(own))))
+
+    def train(
+        self, config: Config, run: Path, on_epoch: Callable[[Any], bool], *, lends: bool
+    ) -> Any:
+        """Trains in a run folder until ``on_epoch`` answers True or the run ends."""
+        program = self.program
+        if program is None:
+            from lnln_dist.train import program as training
+
+            program = training.run
+        return program(
+            config,
+            run,
+            resume=True,
+            cpu=self.need.gpus == 0 or None,
+            on_epoch=on_epoch,
+            lends=lends,
+            shown_first=self.shown_first,
+        )
 
 
 def plain(own: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +118,8 @@ def trainable(seat: Seat) -> Any:
     from lnln_dist.sweep.tune.group import HEAD, train_as_group
 
     def train(config: dict[str, Any]) -> None:
-        scrub_and_wait()
+        trial.scrub(os.environ)
+        os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(LEAVE_S))
         stay = Stay(seat, config)
         print(stay.name)  # into the worker's log, which the dashboard shows
         for row in records.committed(stay.run):
@@ -111,11 +131,10 @@ def trainable(seat: Seat) -> Any:
             trial.free_memory()
 
     train.__mixins__ = (Kept if seat.folder else Named,)  # type: ignore[attr-defined]
-    if seat.need.workers > 1:
-        # The trial itself only waits: it takes no core, and stays on the head node, which outlives
-        # others.
-        return tune.with_resources(train, tune.PlacementGroupFactory([{HEAD: 0.001}]))
-    return tune.with_resources(train, resources(seat.need))
+    # A trial of several processes only waits for them: it takes no core, and stays on the head
+    # node, which outlives others.
+    bundle = {HEAD: 0.001} if seat.need.workers > 1 else seat.need.bundle
+    return tune.with_resources(train, tune.PlacementGroupFactory([bundle]))
 
 
 class Named:
@@ -133,17 +152,6 @@ class Kept(Named):
     """One that is kept for other trials: Ray asks it only once."""
 
     later = " and later ones"
-
-
-def resources(need: ResourcesConfig) -> dict[str, float]:
-    """Of one process."""
-    return {"cpu": need.cpus, **({"gpu": need.gpus} if need.gpus else {})}
-
-
-def scrub_and_wait() -> None:
-    """Readies a worker's environment."""
-    trial.scrub(os.environ)
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", str(LEAVE_S))
 
 
 class Stay:
@@ -178,7 +186,7 @@ class Stay:
             if records.read_origin(self.run) != origin:
                 trial.hand_on(self.run, self.config, origin)
 
-    def tell(self, epoch: int, *, pointed: bool = True) -> None:
+    def tell(self, epoch: int) -> None:
         """Reports an epoch, unless it is known; does not come back if Tune pauses or stops it."""
         from ray import tune
 
@@ -190,7 +198,7 @@ class Stay:
         self.told = epoch
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "pointer.json").write_text(json.dumps(pointer), encoding="utf-8")
-            tune.report(row, checkpoint=tune.Checkpoint.from_directory(folder) if pointed else None)
+            tune.report(row, checkpoint=tune.Checkpoint.from_directory(folder))
 
     def check(self, finished: bool) -> None:
         """Refuses an end that is none: starting the trial again would go on for ever."""
@@ -209,15 +217,7 @@ def _train(seat: Seat, stay: Stay) -> None:
             left = True
         return left
 
-    result = (seat.program or trial.the_program())(
-        stay.config,
-        stay.run,
-        resume=True,
-        cpu=seat.need.gpus == 0 or None,
-        on_epoch=on_epoch,
-        lends=True,
-        shown_first=seat.shown_first,
-    )
+    result = seat.train(stay.config, stay.run, on_epoch, lends=True)
     if left:
         raise SystemExit(0)
     stay.check(result.state.finished)
