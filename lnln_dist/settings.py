@@ -331,7 +331,11 @@ def validated(
         problems = []
         for item in err.errors():
             # Tuples of alternatives add the name of each to the place; only the keys are a user's.
-            parts = [str(p) for p in item["loc"] if not str(p).startswith(("tuple[", "dict["))]
+            parts = [
+                str(p)
+                for p in item["loc"]
+                if not str(p).startswith(("tuple[", "dict[", "literal["))
+            ]
             key = ".".join(parts)
             message = item["msg"].removeprefix("Value error, ")
             given = "" if isinstance(item["input"], dict) else f", got {item['input']!r}"

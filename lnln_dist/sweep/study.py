@@ -54,7 +54,31 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SearchConfig:
+class NativeConfig:
+    """A scheduler or searcher of Ray's."""
+
+    ray: str
+    """Its name, such as ASHAScheduler."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """They may stand beside its name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, raw: Any) -> Any:
+        """Puts what stands beside the name into the arguments."""
+        if not isinstance(raw, dict) or not raw.get("ray"):
+            return raw
+        own = cls.__dataclass_fields__
+        found: dict[str, Any] = {"kind": "ray"} if "kind" in own else {}
+        found |= {key: value for key, value in raw.items() if key in own}
+        beside = {key: value for key, value in raw.items() if key not in own}
+        if isinstance(given := found.get("arguments", {}), dict):
+            found["arguments"] = given | beside
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SearchConfig(NativeConfig):
     """Where the settings come from."""
 
     kind: Literal["grid", "random", "optuna", "ray"] = "grid"
@@ -65,8 +89,6 @@ class SearchConfig:
     """Seed of the sampling and of the order in which settings are tried."""
     ray: str = ""
     """A searcher of Ray's, such as OptunaSearch; written as `search: {ray: NAME, samples: N}`."""
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    """Of that searcher; they may stand beside its name."""
 
     @property
     def searcher(self) -> str:
@@ -86,16 +108,6 @@ class SearchConfig:
         if (self.kind == "ray") != bool(self.ray):
             raise ValueError("kind ray is written as ray: NAME, such as ray: OptunaSearch")
         return self
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class NativeConfig:
-    """A scheduler of Ray's."""
-
-    ray: str
-    """Its name, such as ASHAScheduler."""
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    """They may stand beside its name."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -249,7 +261,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
 
 def build(raw: Mapping[str, Any], *, at: str = "") -> SweepConfig:
     """Nested mappings -> checked ``SweepConfig``."""
-    return settings.validated(SweepConfig, _beside(raw), at=at, explain=_explain)
+    return settings.validated(SweepConfig, raw, at=at, explain=_explain)
 
 
 def dump(sweep: SweepConfig) -> str:
@@ -260,25 +272,6 @@ def dump(sweep: SweepConfig) -> str:
     if not sweep.search.ray:
         del out["search"]["ray"], out["search"]["arguments"]
     return yaml.safe_dump(out, sort_keys=False)
-
-
-def _beside(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that stand beside the name of something of Ray's, put into ``arguments``."""
-
-    def mended(part: Any, own: Sequence[str]) -> Any:
-        if not isinstance(part, dict) or not part.get("ray"):
-            return part
-        more = {k: v for k, v in part.items() if k not in ("ray", "arguments", *own)}
-        kept = {k: v for k, v in part.items() if k not in more}
-        return {**kept, "arguments": {**part.get("arguments", {}), **more}}
-
-    out = dict(raw)
-    if isinstance(raw.get("search"), dict) and raw["search"].get("ray"):
-        out["search"] = {"kind": "ray", **mended(raw["search"], ("kind", "samples", "seed"))}
-    if isinstance(raw.get("screen"), dict) and "scheduler" in raw["screen"]:
-        screen = raw["screen"]
-        out["screen"] = {**screen, "scheduler": mended(screen["scheduler"], ())}
-    return out
 
 
 def plain(part: Any) -> Any:

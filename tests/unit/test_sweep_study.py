@@ -89,6 +89,14 @@ def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ("axes: {loss.adversarial: 0.5}", r"adversarial: say what .* such as grid: \[0.5\]$"),
         ("base: x.yaml", "base: unknown key; a sweep names its training config under config$"),
         ("resources: {gpus: 0.5, workers: 2}", "whole GPUs"),
+        (
+            "screen: {scheduler: ash}",
+            "screen.scheduler: Input should be 'asha' or 'fifo', got 'ash'",
+        ),
+        (
+            "screen: {scheduler: {ray: A, arguments: 3, b: 1}}",
+            "arguments: Input should be an object, got 3",
+        ),
         ("screen: {reduction: 1}", "screen.reduction: .*got 1"),
         ("config: 3", r"config.0: .* valid string, got 3"),
         ("settings: {train.epochs: 2, train: 3}", "train is given a value and settings"),
