@@ -75,35 +75,12 @@ def test_an_axis_back_to_a_model_finds_what_a_file_says_of_it(tmp_path: Path) ->
     assert sorted(s.name for s in plain.settings) == names
 
 
-@pytest.mark.parametrize(
-    ("axes", "message"),
-    [
-        ({"model.name": {"grid": ["lnln", "txt"]}}, "there is no model 'txt'"),
-        ({"model.hidden": {"grid": [1, 2]}}, "axes.model.hidden: unknown key of model lnln"),
-        (
-            {"model.name": {"grid": ["lnln", "text"]}, **WEIGHTS},
-            "setting name-text.*: loss.adversarial: unknown key of model text",
-        ),
-    ],
-)
-def test_a_setting_that_a_model_does_not_have_is_no_axis_of_it(axes: dict, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        resolve(axes=axes)
-
-
 def test_two_data_sets_of_one_name_do_not_compete() -> None:
     made = resolve(axes={"data.path": {"grid": ["/d/mosi/shards", "/d/mosei/shards"]}, **WEIGHTS})
     assert len(made.strata) == 2
     by_stratum = {s.stratum: s.data for s in made.settings}
     assert set(by_stratum) == set(made.strata)
     assert set(by_stratum.values()) == {"/d/mosi/shards", "/d/mosei/shards"}
-
-
-def test_a_bracket_that_would_decide_nothing_is_refused() -> None:
-    screen = {"brackets": 3, "grace_epochs": 1, "reduction": 3}
-    resolve(settings={"train": {"epochs": 10}}, axes=WEIGHTS, screen=screen)
-    with pytest.raises(ConfigError, match=r"screen.brackets 3: .* before epoch 9 of 9"):
-        resolve(settings={"train": {"epochs": 9}}, axes=WEIGHTS, screen=screen)
 
 
 def test_settings_that_compute_the_same_are_dropped() -> None:
@@ -185,6 +162,16 @@ def test_what_a_sweep_sets_itself_is_left_out_of_the_training_config(tmp_path: P
         ({"settings": {"train": {"keep_checkpoints": 3}}}, "train.keep_checkpoints: .*leave it"),
         ({"axes": {"loss.adversarial": {"grid": [1, -1]}}}, "setting adversarial-1: loss.adv"),
         ({"axes": {"train.epochs": {"grid": [2.5]}}}, "setting epochs2.5: train.epochs"),
+        ({"axes": {"model.name": {"grid": ["lnln", "txt"]}}}, "there is no model 'txt'"),
+        ({"axes": {"model.hidden": {"grid": [1, 2]}}}, "model.hidden: unknown key of model lnln"),
+        (
+            {"axes": {"model.name": {"grid": ["lnln", "text"]}, **WEIGHTS}},
+            "setting name-text.*: loss.adversarial: unknown key of model text",
+        ),
+        (
+            {"settings": {"train": {"epochs": 9}}, "axes": WEIGHTS, "screen": {"brackets": 3}},
+            r"screen.brackets 3: .* before epoch 9 of 9",
+        ),
         ({"screen": {"epochs": 201}}, "screen.epochs 201 exceeds train.epochs 200"),
         ({"screen": {"epochs": 2, "grace_epochs": 3}}, "grace_epochs 3 exceeds the 2"),
         (
@@ -196,6 +183,10 @@ def test_what_a_sweep_sets_itself_is_left_out_of_the_training_config(tmp_path: P
 def test_mistakes_are_named_before_anything_runs(raw: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         resolve(**raw)
+
+
+def test_the_last_bracket_may_decide_before_the_end() -> None:
+    resolve(settings={"train": {"epochs": 10}}, axes=WEIGHTS, screen={"brackets": 3})
 
 
 def test_a_choice_of_nothing_may_look_at_the_test_split() -> None:
