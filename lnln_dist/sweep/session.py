@@ -98,7 +98,7 @@ def run(
     """
     resume = resume or retry_failed
     made = space.resolve(sweep)
-    propose = _proposer(sweep)
+    propose = _proposer(made)
     data = _check_data(made) if program is None else {}
     folder = Folder(output.expanduser().absolute())
     new = not (folder.path / "settings.json").exists()
@@ -129,13 +129,14 @@ def run(
     return Outcome(folder.path / "summary.md", grid)
 
 
-def _proposer(sweep: SweepConfig) -> Proposer | None:
+def _proposer(made: Space) -> Proposer | None:
     """The source of settings that are not known from the start, all names of Ray's checked."""
+    sweep = made.sweep
     by_ray = sweep.search.proposes or not isinstance(sweep.screen.scheduler, str)
     if by_ray or sweep.callbacks or sweep.loggers:
         from lnln_dist.sweep.tune import native
 
-        native.check(sweep)
+        native.check(made)
         if sweep.search.proposes:
             return native.proposer(sweep)
     return None

@@ -302,9 +302,10 @@ class Study(Standing):
         for made in self.space.settings:
             if made.stratum not in self.plan.decided:
                 continue
-            dropped = (
-                self.space.sweep.keep == "confirmed" and not self.plan.verdicts[made.name].chosen
-            )
+            sweep = self.space.sweep
+            # Weights of a population could not be made again, should they be asked for later.
+            kept = sweep.keep == "all" or sweep.screen.alters
+            dropped = not kept and not self.plan.verdicts[made.name].chosen
             for seed in self.space.sweep.seeds:
                 key = (made.name, seed)
                 record = self.records[key]

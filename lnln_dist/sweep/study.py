@@ -19,6 +19,16 @@ Callback = Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1
 Files = Annotated[
     tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list | tuple) else (v,))
 ]
+
+
+def _no_bare_name(raw: Any) -> Any:
+    if isinstance(raw, str) and raw[:1].isupper():
+        raise ValueError(f"one of Ray's is written as {{ray: {raw}}}")
+    return raw
+
+
+OfRays = BeforeValidator(_no_bare_name)
+PBT = "PopulationBasedTraining"
 HALVING = ("grace_epochs", "reduction", "brackets")  # of the scheduler asha alone
 
 
@@ -114,7 +124,7 @@ class SearchConfig(NativeConfig):
 class ScreenConfig:
     """First stage: few seeds, bad settings are stopped early."""
 
-    scheduler: Literal["asha", "fifo"] | NativeConfig = "asha"
+    scheduler: Annotated[Literal["asha", "fifo"] | NativeConfig, OfRays] = "asha"
     """Stop the worse settings at every milestone, or train all of them to `epochs`; or a scheduler
     of Ray's, {ray: ASHAScheduler, ...}, whose decisions depend on who reports first."""
     seeds: Count = 1
@@ -132,6 +142,11 @@ class ScreenConfig:
     def halves(self) -> bool:
         """Whether our own rule stops the worse settings at milestones."""
         return self.scheduler == "asha"
+
+    @property
+    def alters(self) -> bool:
+        """Whether settings change while they are trained: then no training can be repeated."""
+        return isinstance(self.scheduler, NativeConfig) and self.scheduler.ray == PBT
 
     @model_validator(mode="after")
     def _check(self) -> "ScreenConfig":
@@ -205,7 +220,7 @@ class SweepConfig:
     """Axes within whose values settings compete; data sets and scoring grids always are."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (1111,)
     """Values of `train.seed`: replicas of every setting, which never compete."""
-    search: SearchConfig = SearchConfig()
+    search: Annotated[SearchConfig, OfRays] = SearchConfig()
     """Where the settings come from."""
     screen: ScreenConfig = ScreenConfig()
     """First stage."""

@@ -209,6 +209,16 @@ def test_keep_all(tmp_path: Path) -> None:
         assert (run / "checkpoints").exists() == (made.name != BEST)
 
 
+def test_a_population_keeps_its_weights_which_no_training_could_make_again(tmp_path: Path) -> None:
+    raw = changed(screen={"scheduler": {"ray": "PopulationBasedTraining"}}, seeds=[1])
+    study = make_study(tmp_path, raw)
+    drive(study)
+    assert all((study.folder.trial(s.trial(1)) / "best").exists() for s in study.space.settings)
+    more = make_study(tmp_path, {**raw, "confirm": {"best": 3}})
+    assert more.over
+    assert sum(verdict.chosen for verdict in more.plan.verdicts.values()) == 3
+
+
 def test_a_sampler_is_asked_while_nothing_else_is_to_do(tmp_path: Path) -> None:
     raw = changed(
         axes={"loss.adversarial": {"uniform": [0.0, 1.0]}},

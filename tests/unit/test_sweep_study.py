@@ -80,6 +80,11 @@ def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ("seeds: [2020-01-01]", "seeds.0: .*got '2020-01-01'"),
         ("{seeds: [1], screen: {seeds: 2}}", "screen.seeds 2 exceeds the 1 seeds"),
         ("strata: [b]", "strata: b is no axis"),
+        (
+            "screen: {scheduler: HyperBandScheduler}",
+            "screen.scheduler: one of Ray's is written as {ray: HyperBandScheduler}",
+        ),
+        ("search: OptunaSearch", "search: one of Ray's is written as {ray: OptunaSearch}"),
         ("resources: {gpus: 2.5}", "gpus 2.5 is for one process: .* leave gpus at 1, set workers"),
         ("resources: {gpus: 2}", "gpus 2 is for one process: .* leave gpus at 1, set workers"),
         (

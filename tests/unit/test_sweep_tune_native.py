@@ -9,7 +9,7 @@ import pytest
 from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.errors import ConfigError, UserError
-from lnln_dist.sweep import study
+from lnln_dist.sweep import space, study
 from lnln_dist.sweep.results import Results
 from lnln_dist.sweep.state import Study
 from lnln_dist.sweep.summary import markdown
@@ -26,6 +26,13 @@ DRAWN = {
         "select.rates": {"grid": [[0.1], [0.9]]},
     },
     "screen": {"seeds": 1},
+}
+
+
+POPULATION = {
+    "axes": {"optim.lr": {"loguniform": [1e-5, 1e-3]}},
+    "seeds": [1],
+    "screen": {"scheduler": {"ray": "PopulationBasedTraining"}},
 }
 
 
@@ -50,7 +57,7 @@ def test_a_scheduler_gets_the_sweeps_objective_and_its_own_arguments(
     tmp_path: Path, scheduler: dict[str, Any]
 ) -> None:
     sweep = by_ray(scheduler)
-    native.check(sweep)
+    native.check(space.resolve(sweep))
     make = native.scheduler(sweep, make_study(tmp_path, {**SWEEP, "screen": {}}))
     assert make is not None
     one, other = make(), make()
@@ -73,7 +80,7 @@ def test_a_population_changes_what_a_trained_model_can_go_on_with(tmp_path: Path
         "screen": {"scheduler": {"ray": "PopulationBasedTraining", "quantile_fraction": 0.5}},
     }
     sweep = study.build(raw)
-    native.check(sweep)
+    native.check(space.resolve(sweep))
     assert native.needs_all(sweep)
     make = native.scheduler(sweep, make_study(tmp_path, raw))
     assert make is not None
@@ -120,7 +127,27 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
         ),
         (
             {"screen": {"scheduler": {"ray": "PopulationBasedTraining", "synch": False}}},
-            "PopulationBasedTraining has no argument synch",
+            "PopulationBasedTraining: synch is given by the sweep: leave it out",
+        ),
+        (
+            {
+                **POPULATION,
+                "search": {"kind": "random", "samples": 2},
+                "confirm": {"best": 2},
+            },
+            "stratum all is a population of 2, all of which would be confirmed as they are",
+        ),
+        (
+            {"screen": {"scheduler": {"ray": "ASHAScheduler", "time_attr": "steps"}}},
+            "ASHAScheduler: time_attr is given by the sweep: leave it out",
+        ),
+        (
+            {"screen": {"scheduler": {"ray": "HyperBandScheduler", "reduction_factor": 0}}},
+            r"HyperBandScheduler: divide by zero .*\(given reduction_factor: 0\)",
+        ),
+        (
+            {"screen": {"scheduler": {"ray": "ASHAScheduler", "grace_period": "long"}}},
+            r"ASHAScheduler: .*\(given grace_period: long\)",
         ),
         (
             {"screen": {"scheduler": {"ray": "ASHAScheduler", "grace_perod": 2}}},
@@ -136,11 +163,11 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line(raw: dict[str, Any], message: str) -> None:
-    if "search" in raw:
+    if "ray" in raw.get("search", {}):
         pytest.importorskip("optuna", reason="Optuna is an extra")
         raw = {**DRAWN, **raw}
     with pytest.raises(ConfigError, match=message):
-        native.check(study.build({**SWEEP, **raw}))
+        native.check(space.resolve(study.build({**SWEEP, **raw})))
 
 
 def test_callbacks_and_loggers_are_made() -> None:
@@ -252,4 +279,6 @@ def test_proposals_stay_within_narrow_bounds(tmp_path: Path) -> None:
 def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match="OptunaSearch needs optuna: pip install optuna"):
-        native.check(study.build({**DRAWN, "search": {"kind": "optuna", "samples": 3}}))
+        native.check(
+            space.resolve(study.build({**DRAWN, "search": {"kind": "optuna", "samples": 3}}))
+        )

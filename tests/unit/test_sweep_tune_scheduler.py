@@ -333,6 +333,19 @@ def test_a_judge_that_waits_for_nobody_does_not_hold_the_sweep_up(tmp_path: Path
     assert judge.next(tune) is one
 
 
+def test_a_scheduler_of_rays_that_raises_stops_the_study_with_its_words(tmp_path: Path) -> None:
+    class Broken(Sleeper):
+        def on_trial_result(self, *_: Any) -> None:
+            raise ZeroDivisionError("division by zero")
+
+    tune = FakeTune(make_study(tmp_path), slots=2, native=Broken)
+    tune.add()
+    tune.epoch(*tune.get_trials())
+    assert tune.stopping
+    assert tune.study.halted == "screen.scheduler: Broken: ZeroDivisionError: division by zero"
+    assert tune.scheduler.choose_trial_to_run(tune) is None
+
+
 def test_heirs_go_first_and_their_past_is_that_of_their_new_weights(tmp_path: Path) -> None:
     raw = {**SWEEP, "screen": {"scheduler": {"ray": "PopulationBasedTraining"}}}
     tune = FakeTune(make_study(tmp_path, raw), slots=2, native=Sleeper)

@@ -5,6 +5,8 @@ import importlib
 import inspect
 import logging
 import math
+import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,10 +15,9 @@ from lnln_dist.metrics import DIRECTION
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.space import Setting, Space
 from lnln_dist.sweep.state import Proposer, Study
-from lnln_dist.sweep.study import Axis, NativeConfig, SweepConfig
+from lnln_dist.sweep.study import PBT, Axis, NativeConfig, SweepConfig
 from lnln_dist.sweep.tune.cluster import quiet_ray
 
-PBT = "PopulationBasedTraining"
 WHOLE = ("HyperBandScheduler", PBT)  # they compare all trials of a stratum, not the first to come
 SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule", *WHOLE)
 # Their packages, and how they call the seed that they get from search.seed.
@@ -25,7 +26,15 @@ SEARCHERS = {
     "HyperOptSearch": ("hyperopt", "random_state_seed"),
 }
 # Arguments that the sweep itself gives.
-OURS = ("self", "metric", "mode", "space", "synch", "hyperparam_mutations", "custom_explore_fn")
+OURS = (
+    "metric",
+    "mode",
+    "space",
+    "time_attr",
+    "synch",
+    "hyperparam_mutations",
+    "custom_explore_fn",
+)
 ALTERABLE = ("loss.", "noise.", "optim.")  # settings that a trained model can go on with
 LONG = 10**6  # epochs, where it is not known yet how many there are
 PERTURBATIONS = 5  # in a training, unless the sweep says how many epochs lie between them
@@ -37,20 +46,21 @@ LOGGERS = {
 }
 
 
-def check(sweep: SweepConfig) -> None:
-    """Refuses unknown names and arguments.
+def check(made: Space) -> None:
+    """Refuses unknown names and arguments, and a population that would not be screened.
 
     Raises:
         ConfigError: names the key.
     """
+    sweep = made.sweep
     with quiet_ray():
         given = sweep.screen.scheduler
         if isinstance(given, NativeConfig):
             kind = _scheduler(given)
             _arguments(kind, given.arguments, f"screen.scheduler: {given.ray}")
-            _check_whole(sweep, given.ray)
+            _check_whole(made, given.ray)
             own = _own_arguments(kind, sweep, longest=sweep.screen.epochs or LONG)
-            _make(kind, {**own, **given.arguments})
+            _make(kind, own, given)
         if sweep.search.proposes:
             _searcher_class(sweep)
         callbacks(sweep)
@@ -65,7 +75,7 @@ def scheduler(sweep: SweepConfig, study: Study) -> Callable[[], Any] | None:
     longest = sweep.screen.epochs or study.space.common.train.epochs
     own = {"metric": study.metric, "mode": "min" if study.direction < 0 else "max"}
     own |= _own_arguments(kind, sweep, longest=longest)
-    return lambda: _make(kind, {**own, **given.arguments})
+    return lambda: _make(kind, own, given)
 
 
 def needs_all(sweep: SweepConfig) -> bool:
@@ -74,12 +84,17 @@ def needs_all(sweep: SweepConfig) -> bool:
     return isinstance(given, NativeConfig) and given.ray in WHOLE
 
 
-def _make(kind: Any, arguments: Mapping[str, Any]) -> Any:
+def _make(kind: Any, own: Mapping[str, Any], given: NativeConfig) -> Any:
     try:
-        return kind(**arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)  # a division by nothing, by numpy
+            return kind(**{**own, **given.arguments})
     except Exception as err:  # whatever a scheduler's checks raise
         problem = " ".join(str(err).split()) or type(err).__name__
-        raise ConfigError(f"screen.scheduler: {kind.__name__}: {problem}") from err
+        said = ", ".join(f"{name}: {value}" for name, value in given.arguments.items())
+        raise ConfigError(
+            f"screen.scheduler: {given.ray}: {problem}{f' (given {said})' if said else ''}"
+        ) from err
 
 
 def _own_arguments(kind: Any, sweep: SweepConfig, *, longest: int) -> dict[str, Any]:
@@ -117,8 +132,9 @@ def _altered(sweep: SweepConfig) -> dict[str, Axis]:
     }
 
 
-def _check_whole(sweep: SweepConfig, name: str) -> None:
+def _check_whole(made: Space, name: str) -> None:
     """Refuses what a scheduler that compares a whole population cannot do."""
+    sweep = made.sweep
     at = f"screen.scheduler: {name}"
     if name in WHOLE and sweep.search.proposes:
         raise ConfigError(
@@ -135,6 +151,14 @@ def _check_whole(sweep: SweepConfig, name: str) -> None:
             f"{at} has nothing to change: give an axis over {', '.join(ALTERABLE)}... by uniform, "
             "loguniform or choice, with search: {kind: random, samples: N}"
         )
+    if name == PBT:
+        for stratum, size in Counter(setting.stratum for setting in made.settings).items():
+            if size <= sweep.confirm.best:
+                raise ConfigError(
+                    f"{at}: stratum {stratum} is a population of {size}, all of which would be "
+                    f"confirmed as they are (confirm.best {sweep.confirm.best}): raise "
+                    "search.samples above it"
+                )
 
 
 def _scheduler(given: NativeConfig) -> Any:
@@ -152,6 +176,8 @@ def _scheduler(given: NativeConfig) -> Any:
 def _arguments(kind: Any, given: Mapping[str, Any], at: str) -> None:
     known = [name for name in inspect.signature(kind).parameters if name not in OURS]
     for name in given:
+        if name in OURS:
+            raise ConfigError(f"{at}: {name} is given by the sweep: leave it out")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             raise ConfigError(

@@ -147,8 +147,19 @@ class Judge:
         """A new trial, or one that is to be tried again."""
         if trial not in self._trials:
             self._trials.append(trial)
-        self.scheduler.on_trial_add(self.part(tune), trial)
+        self.tell(tune, "on_trial_add", trial)
         self._configs[trial.trial_id] = trial.config
+
+    def tell(self, tune: Any, what: str, *told: Any) -> Any:
+        """Calls a method of the scheduler; one that raises stops the study, not the driver."""
+        try:
+            return getattr(self.scheduler, what)(self.part(tune), *told)
+        except Exception as err:  # whatever a scheduler of Ray's runs into
+            problem = " ".join(str(err).split())[:300]
+            name = type(self.scheduler).__name__
+            self._study.halted = f"screen.scheduler: {name}: {type(err).__name__}: {problem}"
+            tune.request_stop_experiment()
+            return None
 
     def took_over(self, trial: Trial) -> bool:
         """Whether it has gone on with another's weights and new settings since the last time."""
@@ -161,13 +172,12 @@ class Judge:
 
     def next(self, tune: Any) -> Trial | None:
         """A paused trial that is to go on."""
-        part = self.part(tune)
-        live = part.get_live_trials()
+        live = self.part(tune).get_live_trials()
         # Before those whose weights they take over train on.
         heirs = [t for t in self._trials if t in live and self._changed(t)]
         if heirs:
             return next((t for t in heirs if t.status == Trial.PAUSED), None)
-        chosen = self.scheduler.choose_trial_to_run(part)
+        chosen = self.tell(tune, "choose_trial_to_run")
         if chosen is not None:
             return chosen if chosen.status == Trial.PAUSED else None
         if any(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in live):
@@ -242,7 +252,7 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             if run:
                 self._study.start(run.stretch)
         if judge := self._judge(trial):
-            judge.scheduler.on_trial_error(judge.part(tune_controller), trial)
+            judge.tell(tune_controller, "on_trial_error", trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """An epoch's scores."""
@@ -255,8 +265,9 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
         if epoch < len(self._study.records[key].epochs) or epoch >= self._study.setting(key).epochs:
             return TrialScheduler.CONTINUE  # type: ignore[no-any-return]
         if judge:
-            decision: str = judge.scheduler.on_trial_result(
-                judge.part(tune_controller), trial, result
+            decision: str = (
+                judge.tell(tune_controller, "on_trial_result", trial, result)
+                or TrialScheduler.CONTINUE
             )
             if decision == TrialScheduler.STOP:
                 self._mine.add(trial.trial_id)
@@ -281,13 +292,13 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
         if trial.trial_id not in self._mine:
             self._study.ended(key, _worker(result), finished=True)
         if judge:
-            judge.scheduler.on_trial_complete(judge.part(tune_controller), trial, result)
+            judge.tell(tune_controller, "on_trial_complete", trial, result)
         self._forget(trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
         """A paused trial was stopped."""
         if judge := self._judge(trial):
-            judge.scheduler.on_trial_remove(judge.part(tune_controller), trial)
+            judge.tell(tune_controller, "on_trial_remove", trial)
         self._forget(trial)
 
     def _forget(self, trial: Trial) -> None:
@@ -309,7 +320,8 @@ class StudyScheduler(TrialScheduler):  # type: ignore[misc]
             over = study.over or study.halted or self._key(trial)[0] in gone
             if over and not trial.is_saving:
                 tune_controller.stop_trial(trial)
-        for stratum, judge in self._native.items() if self._feed.free() else ():
+        busy = study.halted or not self._feed.free()
+        for stratum, judge in () if busy else self._native.items():
             chosen = judge.next(tune_controller) if stratum not in study.plan.decided else None
             if chosen:
                 study.start(study.stretch(self._key(chosen)))
