@@ -19,10 +19,15 @@ class Calibration(NamedTuple):
     single rate."""
     by_rate: dict[float, tuple[float, float]]
     """Rate -> mean and standard deviation over samples and noise seeds."""
+    there: dict[float, float]
+    """Rate -> share of the text that is there."""
 
     def plain(self) -> dict[str, Any]:
         """For evaluation.json."""
-        found = {f"{r:g}": {"mean": m, "sd": s} for r, (m, s) in self.by_rate.items()}
+        found = {
+            f"{rate:g}": {"mean": mean, "sd": sd, "there": self.there[rate]}
+            for rate, (mean, sd) in self.by_rate.items()
+        }
         return {"slope": self.slope, "by_rate": found}
 
 
@@ -50,7 +55,7 @@ def calibration(
     Args:
         predicted: missing rate of the text -> predicted completeness of samples; nan where a model
             predicts none.
-        there: rate -> share of the text that is there, up to a constant; None: 1 - rate.
+        there: rate -> share of the text that is there; None: 1 - rate.
     """
     by_rate = {}
     for rate in sorted(predicted):
@@ -58,6 +63,18 @@ def calibration(
         by_rate[float(rate)] = (float(values.mean()), float(values.std()))
     means = np.array([mean for mean, _ in by_rate.values()])
     known = len(means) > 1 and np.isfinite(means).all()
-    shares = np.array([1 - rate if there is None else there[rate] for rate in by_rate])
-    slope = float(np.polyfit(shares, means, 1)[0]) if known else np.nan
-    return Calibration(slope, by_rate)
+    left = {rate: 1 - rate if there is None else there[rate] for rate in by_rate}
+    slope = float(np.polyfit(np.array(list(left.values())), means, 1)[0]) if known else np.nan
+    return Calibration(slope, by_rate, left)
+
+
+def there_at(record: Mapping[str, Any], rate: float) -> float:
+    """Share of the text that is there at a rate, by a run's entry in evaluation.json.
+
+    It is 1 - rate in evaluations that do not say it.
+    """
+    for note in record.get("checkpoints", {}).values():
+        found = note.get(COMPLETENESS, {}).get("by_rate", {}).get(f"{rate:g}", {})
+        if "there" in found:
+            return float(found["there"])
+    return 1 - rate

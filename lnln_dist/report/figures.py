@@ -68,20 +68,21 @@ def completeness(tables: Mapping[str, Mapping[float, tuple[float, float]]]) -> F
     """Predicted against true completeness.
 
     Args:
-        tables: model -> missing rate -> mean and spread over samples; empty without any.
+        tables: model -> share of the text that is there -> mean and spread over samples; empty
+            without any.
     """
     figure, ax = _axes()
     ax.plot([0, 1], [0, 1], color="gray", ls=":", lw=1, label="calibrated")
     for i, (name, table) in enumerate(tables.items()):
         if table:
-            left = [1 - rate for rate in table]
+            left = list(table)
             mean, spread = (np.array(values) for values in zip(*table.values(), strict=True))
             style = _style(i)
             ax.fill_between(
                 left, mean - spread, mean + spread, color=style["color"], alpha=0.15, lw=0
             )
             ax.plot(left, mean, label=name, **style)
-    ax.set(xlabel="share that is left", ylabel="predicted completeness")
+    ax.set(xlabel="share of the text that is there", ylabel="predicted completeness")
     ax.legend(frameon=False)
     return figure
 

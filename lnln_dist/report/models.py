@@ -13,7 +13,7 @@ from lnln_dist.classes import class_values, cut
 from lnln_dist.config import CLASSES
 from lnln_dist.errors import UserError
 from lnln_dist.metrics import BOUNDS, DIRECTION, Robustness, robustness
-from lnln_dist.report.calibration import COMPLETENESS, IDLE, alarm, calibration
+from lnln_dist.report.calibration import COMPLETENESS, IDLE, alarm, calibration, there_at
 from lnln_dist.report.intervals import (
     DRAWS,
     Interval,
@@ -257,11 +257,7 @@ def _completeness(runs: Sequence[RunScores]) -> float:
         grid = run.predictions[run.predictions["pattern"] == RANDOM]
         rates, shares = grid["rate"].to_numpy(), grid[COMPLETENESS].to_numpy()
         told = {float(rate): shares[rates == rate] for rate in np.unique(rates)}
-        gaps = (run.record.get("natural_gaps") or {}).get("text")
-        there = None
-        if gaps and gaps["places"]:  # as many at every rate: what is erased tells them apart
-            erased = run.metrics[run.metrics["pattern"] == RANDOM].groupby("rate")["erased_text"]
-            there = dict(zip(told, 1 - erased.mean().to_numpy(), strict=True))  # both by rate
+        there = {rate: there_at(run.record, rate) for rate in told}
         slopes.append(calibration(told, there).slope)
     return float(np.mean(slopes))
 

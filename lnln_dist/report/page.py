@@ -22,6 +22,7 @@ from lnln_dist.config import CLASSES
 from lnln_dist.errors import UserError
 from lnln_dist.files import sha256_file
 from lnln_dist.metrics import DIRECTION
+from lnln_dist.report.calibration import there_at
 from lnln_dist.report.comparison import Comparison
 from lnln_dist.report.conditions import (
     Condition,
@@ -102,12 +103,16 @@ def _protocol(
     conditions = [*in_mean, *(at for at in conditions if at not in in_mean)]
     opened = open_data(models[0].runs[0], conditions)
     contents = None if isinstance(opened, str) else opened
+    # Where texts have gaps, models that predict no completeness do not say what is there.
+    records = [run.record for model in models for run in model.runs]
+    there = {at.rate: min(there_at(record, at.rate) for record in records) for at in conditions}
     return {
         "name": name,
         "conditions": [
             {
                 "name": at.name,
                 "rate": at.rate,
+                "there": there[at.rate],
                 "random": at.pattern == RANDOM,
                 "mean": at in in_mean,
             }

@@ -141,9 +141,9 @@ def _write_figures(folder: Path, found: Comparison, data: dict[str, Any]) -> Non
     for suffix, part in zip(suffixes, data["protocols"], strict=True):
         models = [m for m in found.compared if m.protocol == part["name"]]
         figures.save(_curves(models, found.metric), folder, f"{found.metric}{suffix}")
-        rates = [c["rate"] for c in part["conditions"]]
+        left = [c["there"] for c in part["conditions"]]
         tables = {
-            name: {rates[i]: pair for i, pair in table.items()}
+            name: {left[i]: pair for i, pair in table.items()}
             for name, table in zip(part["models"], part["calibration"], strict=True)
         }
         if any(tables.values()):

@@ -38,7 +38,6 @@ HEAD = "sentiment"  # name of the module that reads the prediction off the fused
 class Told(NamedTuple):
     """What a network said in one validation that the scores do not keep, of this rank's samples."""
 
-    completeness: dict[float, list[Tensor]]  # missing rate -> predicted, [b] each
     features: dict[int, Tensor]  # row -> [D], under the lowest rate
 
 
@@ -66,13 +65,13 @@ class Pictures:
         self._split, self._index, self._tokenizer = split, index, tokenizer
         chosen = np.random.default_rng(0).permutation(len(split))[:MOST_FEATURES]
         self._rows = frozenset(chosen.tolist())
-        self._told = Told({}, {})
+        self._told = Told({})
         self._begin, self._spent, self._cost = time.perf_counter(), 0.0, EXPECTED_S
 
     @contextlib.contextmanager
     def watching(self, task: nn.Module) -> Iterator[None]:
         """Listens to the network that a wrapped task holds while it is validated."""
-        self._told = Told({}, {})
+        self._told = Told({})
         entering: list[Tensor] = []
         inner = next(module for module in task.modules() if isinstance(module, Task))
         head = getattr(inner.model, HEAD, None)
@@ -91,10 +90,7 @@ class Pictures:
 
     def _note(self, batch: Any, output: Any, entering: list[Tensor]) -> None:
         if isinstance(output, Prediction):
-            rate, counts_B = round(float(batch.text.rate_B[0]), 6), batch.weight_B > 0
-            if (share_B := output.extras.get("completeness")) is not None:
-                own = self._told.completeness.setdefault(rate, [])
-                own.append(share_B[counts_B].float().cpu())
+            rate = round(float(batch.text.rate_B[0]), 6)
             if entering and entering[-1].ndim == 2 and rate <= round(min(self._select.rates), 6):
                 for row, x_D in zip(batch.row_B.tolist(), entering[-1].float().cpu(), strict=True):
                     if row in self._rows:
@@ -133,9 +129,8 @@ class Pictures:
             np.add.at(counts, (true_N, classes(said_N, index.family, self._classes)), 1)
         tag = f"{select.split}/confusion_r{select.rates[middle]:g}"
         self._writer.figure(tag, figures.confusion(counts, names), step)
-        if self._told.completeness:
-            shares = {r: torch.cat(parts) for r, parts in sorted(self._told.completeness.items())}
-            table = {r: (float(s.mean()), float(s.std(correction=0))) for r, s in shares.items()}
+        if (told := scores.completeness) is not None:
+            table = {told.there[rate]: pair for rate, pair in told.by_rate.items()}
             made = figures.completeness({"this epoch": table})
             self._writer.figure(f"{select.split}/completeness", made, step)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lnln_dist.report.calibration import FOLLOWS, alarm, calibration, described
+from lnln_dist.report.calibration import FOLLOWS, alarm, calibration, described, there_at
 
 share = st.floats(0, 1, width=32)
 
@@ -26,7 +26,11 @@ def test_it_is_held_against_what_is_there() -> None:
     told = {0.0: [0.7], 0.5: [0.35], 1.0: [0.0]}  # three tenths of the places were never there
     assert calibration(told).slope == pytest.approx(0.7)
     assert calibration(told, {0.0: 0.7, 0.5: 0.35, 1.0: 0.0}).slope == pytest.approx(1)
-    assert calibration(told, {0.0: 1.0, 0.5: 0.65, 1.0: 0.3}).slope == pytest.approx(1)
+    found = calibration(told, {0.0: 1.0, 0.5: 0.65, 1.0: 0.3})
+    assert found.slope == pytest.approx(1)
+    record = {"checkpoints": {"mae": {}, "best": {"completeness": found.plain()}}}
+    assert there_at(record, 0.5) == 0.65
+    assert there_at({}, 0.4) == there_at(record, 0.4) == 0.6
 
 
 def test_mean_and_spread_count_every_sample_and_seed() -> None:

@@ -160,12 +160,9 @@ def test_settings_of_a_sweep_are_named_without_their_seeds(tmp_path: Path) -> No
 def test_with_natural_gaps_completeness_is_held_against_what_is_there(tmp_path: Path) -> None:
     where = write_evaluation(tmp_path / "e", {"a": ("lnln", 1, 0.5)}, rates=(0, 0.5), slope=0.35)
     summary = json.loads((where / "evaluation.json").read_text())
-    gaps = {"samples": 60, "runs": 60, "places": 180, "absent": 0}
-    summary["runs"][0]["natural_gaps"] = {"text": gaps}
+    by_rate = {"0": {"there": 0.7}, "0.5": {"there": 0.35}}
+    summary["runs"][0]["checkpoints"] = {"best": {"completeness": {"by_rate": by_rate}}}
     (where / "evaluation.json").write_text(json.dumps(summary))
-    metrics = pd.read_csv(where / "metrics.csv")
-    metrics["erased_text"] *= 0.7  # the rest was never there
-    metrics.to_csv(where / "metrics.csv", index=False)
     assert compare([where]).models["completeness"].iloc[0] == pytest.approx(0.5, abs=1e-6)
 
 

@@ -147,14 +147,14 @@ function drawCompleteness() {
     into("completeness", note(known ? "This protocol has no missing rates to hold it against." : "No model here predicts a completeness."));
     return;
   }
-  const order = inMean().map((c, i) => ({ i, at: 1 - c.rate })).reverse();
+  const order = inMean().map((c, i) => ({ i, at: c.there })).reverse();
   into("completeness", legend(part.models), chart({
     series: shown((m) => order.map(({ i }) => {
       const found = part.calibration[m][i];
       return found ? [found[0], found[0] - found[1], found[0] + found[1]] : null;
     })).filter((s) => s.points.some(Boolean)),
     names: order.map(({ at }) => digits(at, 1)), at: order.map(({ at }) => at), diagonal: true,
-    x: "true share that is left (1 - missing rate)", y: "predicted completeness", label: "predicted against true completeness" }),
+    x: "share of the text that is there", y: "predicted completeness", label: "predicted against true completeness" }),
   note("Mean over samples; the band is one standard deviation between samples. On the dashed line it is calibrated; a flat line says nothing of what is missing."));
 }
 
