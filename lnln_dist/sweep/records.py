@@ -172,9 +172,17 @@ def read_origin(run: Path) -> Origin | None:
         return Origin.model_validate_json(path.read_bytes()) if path.exists() else None
     except (OSError, ValidationError) as err:
         raise UserError(
-            f"{path}: damaged ({' '.join(str(err).split())[:200]}): put it back from a copy, or "
+            f"{path}: damaged ({_said(err)}): put it back from a copy, or "
             "remove the run folder to train it again"
         ) from err
+
+
+def _said(err: Exception) -> str:
+    """What is wrong with a file, in one line."""
+    if isinstance(err, ValidationError):
+        first = err.errors()[0]
+        return ": ".join([*map(str, first["loc"]), first["msg"]])
+    return " ".join(str(err).split())[:200]
 
 
 def newest_state(run: Path) -> dict[str, Any] | None:
@@ -201,7 +209,7 @@ def read_records(trials: Path, names: Iterable[str]) -> dict[str, Record]:
             note = Note.model_validate_json(path.read_bytes()) if path.exists() else Note()
         except (OSError, ValidationError) as err:
             raise UserError(
-                f"{path}: damaged ({' '.join(str(err).split())[:200]}): remove it; where the trial "
+                f"{path}: damaged ({_said(err)}): remove it; where the trial "
                 "ran is forgotten, what it trained is not"
             ) from err
         records[name] = Record(note=note)
