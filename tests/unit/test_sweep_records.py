@@ -96,7 +96,7 @@ def test_what_a_note_says_is_read_again(tmp_path: Path) -> None:
     record = read_records(tmp_path, ["a"])["a"]
     assert record.note == note
     (tmp_path / "a" / NOTE).write_text('{"losses": "many"}')
-    with pytest.raises(UserError, match=r"trial.json: damaged .* remove it"):
+    with pytest.raises(UserError, match=r"trial.json: damaged \(losses: .* integer.*\): remove it"):
         read_records(tmp_path, ["a"])
 
 

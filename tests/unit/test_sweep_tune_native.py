@@ -29,11 +29,13 @@ DRAWN = {
 }
 
 
-POPULATION = {
-    "axes": {"optim.lr": {"loguniform": [1e-5, 1e-3]}},
-    "seeds": [1],
-    "screen": {"scheduler": {"ray": "PopulationBasedTraining"}},
-}
+def population(**arguments: Any) -> dict[str, Any]:
+    return {
+        "axes": {"optim.lr": {"loguniform": [1e-5, 1e-3]}},
+        "seeds": [1],
+        "search": {"kind": "random", "samples": 2},
+        "screen": {"scheduler": {"ray": "PopulationBasedTraining", **arguments}},
+    }
 
 
 def searched(path: Path, raw: dict[str, Any]) -> Study:
@@ -130,11 +132,13 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
             "PopulationBasedTraining: synch is given by the sweep: leave it out",
         ),
         (
-            {
-                **POPULATION,
-                "search": {"kind": "random", "samples": 2},
-                "confirm": {"best": 2},
-            },
+            population(perturbation_interval=9),
+            "perturbation_interval 9 is no less than the 9 epochs of a training",
+        ),
+        (population(burn_in_period=20), "burn_in_period 20 is no less than the 9 epochs"),
+        (population(quantile_fraction=0), "quantile_fraction 0 replaces nobody"),
+        (
+            {**population(), "confirm": {"best": 2}},
             "stratum all is a population of 2, all of which would be confirmed as they are",
         ),
         (

@@ -36,7 +36,6 @@ OURS = (
     "custom_explore_fn",
 )
 ALTERABLE = ("loss.", "noise.", "optim.")  # settings that a trained model can go on with
-LONG = 10**6  # epochs, where it is not known yet how many there are
 PERTURBATIONS = 5  # in a training, unless the sweep says how many epochs lie between them
 TRIES = 20  # proposals in a row that were there already before a stratum counts as used up
 LOGGERS = {
@@ -59,8 +58,10 @@ def check(made: Space) -> None:
             kind = _scheduler(given)
             _arguments(kind, given.arguments, f"screen.scheduler: {given.ray}")
             _check_whole(made, given.ray)
-            own = _own_arguments(kind, sweep, longest=sweep.screen.epochs or LONG)
+            own = _own_arguments(kind, sweep, longest=_longest(made))
             _make(kind, own, given)
+            if given.ray == PBT:
+                _check_changes({**own, **given.arguments}, _longest(made))
         if sweep.search.proposes:
             _searcher_class(sweep)
         callbacks(sweep)
@@ -72,9 +73,8 @@ def scheduler(sweep: SweepConfig, study: Study) -> Callable[[], Any] | None:
     if isinstance(given, str):
         return None
     kind = _scheduler(given)
-    longest = sweep.screen.epochs or study.space.common.train.epochs
     own = {"metric": study.metric, "mode": "min" if study.direction < 0 else "max"}
-    own |= _own_arguments(kind, sweep, longest=longest)
+    own |= _own_arguments(kind, sweep, longest=_longest(study.space))
     return lambda: _make(kind, own, given)
 
 
@@ -159,6 +159,26 @@ def _check_whole(made: Space, name: str) -> None:
                     f"confirmed as they are (confirm.best {sweep.confirm.best}): raise "
                     "search.samples above it"
                 )
+
+
+def _check_changes(arguments: Mapping[str, Any], longest: int) -> None:
+    """Refuses a population in which nothing would ever be changed."""
+    for name in ("perturbation_interval", "burn_in_period"):
+        if (value := arguments.get(name, 0)) >= longest:
+            raise ConfigError(
+                f"screen.scheduler: {PBT}: {name} {value} is no less than the {longest} epochs of "
+                "a training, so that nothing would be changed: lower it, or train longer"
+            )
+    if arguments.get("quantile_fraction") == 0:
+        raise ConfigError(
+            f"screen.scheduler: {PBT}: quantile_fraction 0 replaces nobody: raise it, to at most "
+            "0.5, or leave it out"
+        )
+
+
+def _longest(made: Space) -> int:
+    """Epochs of a training while screening."""
+    return made.sweep.screen.epochs or made.common.train.epochs
 
 
 def _scheduler(given: NativeConfig) -> Any:
