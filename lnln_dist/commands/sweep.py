@@ -8,7 +8,7 @@ from typing import Any
 
 from lnln_dist.arguments import Parser
 from lnln_dist.commands import make_parser, parse
-from lnln_dist.errors import ConfigError
+from lnln_dist.errors import ConfigError, TrainingError
 
 
 def _parser() -> Parser:
@@ -122,7 +122,7 @@ def command(argv: Sequence[str]) -> int:
         return 0
     if not given["output"]:
         raise ConfigError("--output is missing: name the folder of the sweep")
-    path = session.run(
+    done = session.run(
         sweep,
         Path(given["output"]),
         resume=given["resume"],
@@ -130,7 +130,12 @@ def command(argv: Sequence[str]) -> int:
         address=given["address"],
         cpus=given["cpus"],
         wait_s=given["wait"],
-    ).summary
-    print(path.read_text(encoding="utf-8"))
-    print(f"{path.parent}: summary.md, summary.csv, sweep.csv, figures/, winner/")
+    )
+    print(done.summary.read_text(encoding="utf-8"))
+    print(f"{done.summary.parent}: summary.md, summary.csv, sweep.csv, figures/, winner/")
+    if done.barren:
+        raise TrainingError(
+            f"no setting came through in {', '.join(done.barren)}: the failures stand first in "
+            f"{done.summary}; mend their cause and go on with --retry-failed"
+        )
     return 0

@@ -102,6 +102,18 @@ class Results(Standing):
         return self.table[self.table.best == last].drop_duplicates("trial").set_index("trial")
 
     @property
+    def peopled(self) -> list[str]:
+        """Strata that have settings; one is empty for good if all its own equal some of another."""
+        found = {made.stratum for made in self.settings} | self.space.unfilled
+        return [stratum for stratum in self.space.strata if stratum in found]
+
+    @property
+    def barren(self) -> list[str]:
+        """Strata that have ended without a winner, since every setting failed."""
+        decided = self.peopled if self.over else []
+        return [stratum for stratum in decided if self.winner(stratum) is None]
+
+    @property
     def full_grid(self) -> int:
         """Epochs of every setting on every seed to the end."""
         return sum(made.epochs for made, _, _ in self.trials)

@@ -29,6 +29,8 @@ class Outcome(NamedTuple):
     summary: Path
     grid: Any
     """Tune's ``ResultGrid`` of the trials that ran in this session; None: nothing was to do."""
+    barren: list[str]
+    """As ``Results.barren``."""
 
 
 def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
@@ -126,7 +128,7 @@ def run(
             summary.write(results)
             hparams.write(results)
         figures.draw(results)
-    return Outcome(folder.path / "summary.md", grid)
+    return Outcome(folder.path / "summary.md", grid, results.barren)
 
 
 def _proposer(made: Space) -> Proposer | None:

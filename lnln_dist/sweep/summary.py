@@ -167,13 +167,10 @@ def _suspect(results: Results, made: Setting, reason: str) -> str:
 
 def _winners(results: Results) -> list[str]:
     rows = []
-    # A stratum is empty for good if all its settings equal some of another.
-    peopled = {made.stratum for made in results.settings} | results.space.unfilled
-    for stratum in (s for s in results.space.strata if s in peopled):
+    for stratum in results.peopled:
         winner, lead = results.winner(stratum), results.lead(stratum)
         if winner is None:
-            through = stratum in results.plan.decided and results.over
-            word = "none: no setting came through" if through else "not yet"
+            word = "none: no setting came through" if stratum in results.barren else "not yet"
             rows.append([stratum, word, "", "", ""])
             continue
         value = results.confirmed(winner)[results.metric]

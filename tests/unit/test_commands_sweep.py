@@ -8,7 +8,7 @@ import yaml
 from sweep_standin import SWEEP, drive, make_study
 
 from lnln_dist.commands.sweep import command
-from lnln_dist.errors import ConfigError
+from lnln_dist.errors import ConfigError, TrainingError
 from lnln_dist.sweep import study
 from lnln_dist.sweep.session import Outcome
 
@@ -80,6 +80,16 @@ def test_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("# Sweep out")
 
 
+def test_a_sweep_in_which_all_failed_does_not_end_well(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "lnln_dist.sweep.session.run", lambda *_, **__: Outcome(Path(config), None, ["all"])
+    )
+    with pytest.raises(TrainingError, match=r"no setting came through in all: .* --retry-failed"):
+        command(["--config", config, "--output", str(tmp_path / "out")])
+
+
 def test_resume_alone_takes_the_sweep_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +98,7 @@ def test_resume_alone_takes_the_sweep_as_it_was(
 
     def run(sweep: Any, output: Path, *, resume: bool, **_: Any) -> Outcome:
         seen.append((sweep, output, resume))
-        return Outcome(tmp_path / "sweep.yaml", None)
+        return Outcome(tmp_path / "sweep.yaml", None, [])
 
     monkeypatch.setattr("lnln_dist.sweep.session.run", run)
     assert command(["--output", str(tmp_path), "--resume"]) == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import sweep_standin
-from sweep_standin import SWEEP, swept
+from sweep_standin import SWEEP, make_study, swept
 
 import lnln_dist.sweep
 from lnln_dist import settings
@@ -106,6 +106,16 @@ def test_files(finished: Results) -> None:
     winner = finished.winner("all")
     assert winner is not None
     assert config == finished.space.config(winner.values, 1)
+
+
+def test_a_stratum_whose_settings_all_failed_is_barren_once_the_sweep_is_over(
+    tmp_path: Path,
+) -> None:
+    study = make_study(tmp_path, {**SWEEP, "screen": {"seeds": 1}})
+    for made in study.space.settings:
+        assert not Results(tmp_path).barren
+        study.failed((made.name, 1), "loss not finite")
+    assert Results(tmp_path).barren == ["all"]
 
 
 def test_strata_have_their_own_winners_and_rates(tmp_path: Path) -> None:
