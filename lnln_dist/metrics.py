@@ -32,6 +32,7 @@ ALL: dict[Family, tuple[str, ...]] = {family: METRICS[family] + MACRO[family] fo
 DIRECTION: dict[str, Literal[1, -1]] = {
     name: -1 if name == "mae" else 1 for names in ALL.values() for name in names
 }
+# Between which values a score lies; an interval does not leave them.
 BOUNDS = dict.fromkeys(DIRECTION, (0.0, 1.0)) | {"mae": (0.0, math.inf), "corr": (-1.0, 1.0)}
 LABEL_RANGE: dict[Family, tuple[float, float]] = {"mosi": (-3.0, 3.0), "sims": (-1.0, 1.0)}
 _BINARY = ("acc2_non0", "f1_non0", "acc2_has0", "f1_has0", "acc2", "f1")  # need a zero inside

@@ -139,6 +139,7 @@ def student(values: Sequence[float]) -> Interval:
     n = len(values)
     if n < 2 or not np.isfinite(values).all():
         return Interval(fmean(values) if n else np.nan, *[np.nan] * 5)
+    # By hand where SciPy has a test of its own: a sweep's summary.csv keeps its last digit.
     mean, sd = fmean(values), stdev(values)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
     error = sd / math.sqrt(n)

@@ -30,7 +30,6 @@ from lnln_dist.report.seeds import RANDOM
 from lnln_dist.report.terms import terms_of
 
 AGREE = 1e-5  # scores computed again here against metrics.csv
-# Of scores that lie between two values an interval does not leave them.
 
 
 @dataclass(frozen=True, eq=False)
