@@ -3,6 +3,7 @@
 Workers need no seeds: what a micro-batch holds is decided by its rows and epoch alone.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
@@ -23,6 +24,7 @@ from lnln_dist.errors import DataError, UserError
 from lnln_dist.types import Batch, ClassTarget, SequenceInput, TextInput
 
 CONSTANT = 1e-6  # of the mean: a deviation below it is float32's rounding
+UNTIL_TOLD_S = 5.0  # longest wait for the signal of a loader process's end
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
@@ -290,14 +292,11 @@ class Loader(Generic[Item, Loaded]):
             DataError: a worker process died.
         """
         try:
-            with terminate_held():
-                loaded = iter(self._loader)
-            for item in loaded:
+            for item in self._load():
                 if isinstance(item, _Failure):
                     raise item.error
                 yield item
         except (RuntimeError, ConnectionError, EOFError) as err:
-            # A process that is gone may be missed first where its tensors are fetched.
             lost = self._loader.num_workers and not isinstance(err, RuntimeError)
             if not lost and not str(err).startswith("DataLoader worker"):
                 raise
@@ -306,6 +305,18 @@ class Loader(Generic[Item, Loaded]):
                 f"a loader process died ({cause}); if (shared) "
                 "memory is short set data.workers: 0, else check the data with lnln-dist verify"
             ) from err
+
+    def _load(self) -> Iterator[Loaded | _Failure]:
+        try:
+            with terminate_held():
+                loaded = iter(self._loader)
+            yield from loaded
+        except (ConnectionError, EOFError):
+            # A process that is gone may be missed first where its tensors are fetched. The signal of
+            # its end is still to come, and torch raises wherever that finds us: let it be here.
+            if self._loader.num_workers:
+                time.sleep(UNTIL_TOLD_S)
+            raise
 
     def __len__(self) -> int:
         """Items of one iteration, if ``items`` knows their number."""

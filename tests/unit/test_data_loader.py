@@ -2,6 +2,7 @@ import itertools
 import os
 import pickle
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -293,6 +294,7 @@ def test_a_process_that_is_missed_where_its_tensors_are_fetched_has_died(monkeyp
     def gone(_):
         raise error
 
+    monkeypatch.setattr("lnln_dist.data.loader.UNTIL_TOLD_S", 0.0)
     loader = Loader(collator(), sequential(SIZE, 4, 1, 0), workers=1)
     monkeypatch.setattr(type(loader._loader), "__iter__", gone)
     with pytest.raises(DataError, match="a loader process died"):
@@ -300,6 +302,26 @@ def test_a_process_that_is_missed_where_its_tensors_are_fetched_has_died(monkeyp
     loader = Loader(collator(), sequential(SIZE, 4, 1, 0))
     with pytest.raises(type(error)):  # there is none
         list(loader)
+
+
+def test_the_signal_of_an_end_that_was_seen_already_reaches_nobody_else(monkeypatch):
+    def gone(_):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        raise ConnectionResetError(104, "reset by peer")
+
+    def tell(number, frame):  # as torch's handler does, wherever it finds the process
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Bus error. ")
+
+    loader = Loader(collator(), sequential(SIZE, 4, 1, 0), workers=1)
+    monkeypatch.setattr(type(loader._loader), "__iter__", gone)
+    previous = signal.signal(signal.SIGALRM, tell)
+    try:
+        with pytest.raises(DataError, match="a loader process died .*Bus error"):
+            list(loader)
+        time.sleep(0.1)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def test_prepared_shards_give_the_samples_of_the_feature_file(tmp_path):
