@@ -312,8 +312,8 @@ class Loader(Generic[Item, Loaded]):
                 loaded = iter(self._loader)
             yield from loaded
         except (ConnectionError, EOFError):
-            # A process that is gone may be missed first where its tensors are fetched. The signal of
-            # its end is still to come, and torch raises wherever that finds us: let it be here.
+            # A process that is gone may be missed first where its tensors are fetched. The signal
+            # of its end is yet to come, and torch raises wherever that finds us: let it be here.
             if self._loader.num_workers:
                 time.sleep(UNTIL_TOLD_S)
             raise

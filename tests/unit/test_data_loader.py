@@ -316,7 +316,7 @@ def test_the_signal_of_an_end_that_was_seen_already_reaches_nobody_else(monkeypa
     monkeypatch.setattr(type(loader._loader), "__iter__", gone)
     previous = signal.signal(signal.SIGALRM, tell)
     try:
-        with pytest.raises(DataError, match="a loader process died .*Bus error"):
+        with pytest.raises(DataError, match=r"a loader process died .*Bus error"):
             list(loader)
         time.sleep(0.1)
     finally:
