@@ -50,9 +50,9 @@ def finish(command: Callable[[Sequence[str]], int | None], argv: Sequence[str]) 
         raise SystemExit(EXIT_USER) from err
 
 
-def counted(number: int, noun: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """``1 row``, ``2 rows``; the plural is given where it has no s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def _forget_notice() -> None:

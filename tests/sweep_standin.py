@@ -1,5 +1,6 @@
 """A stand-in for the training program: a run folder's log and checkpoints, scores by a formula."""
 
+import copy
 import json
 import time
 from collections.abc import Callable, Collection
@@ -74,6 +75,15 @@ SWEEP = {
     },
     "seeds": [1, 2, 3],
     "screen": {"seeds": 2},
+}
+DRAWN = {
+    **copy.deepcopy(SWEEP),
+    "axes": {
+        "loss.adversarial": {"uniform": [0.0, 1.0]},
+        "loss.reconstruction": {"choice": [0, 0.1]},
+        "select.rates": {"grid": [[0.1], [0.9]]},
+    },
+    "screen": {"seeds": 1},
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from lnln_dist.console import counted
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import ConfigError, UserError
 from lnln_dist.files import held
@@ -48,12 +49,14 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
         lines.append(f"dropped as equal to another setting: {', '.join(made.dropped)}")
     count = len(made.settings) or (sweep.search.samples or 0) * len(made.strata)
     lines.append(
-        f"{count} settings x {len(sweep.seeds)} seeds in {len(made.strata)} strata; the best "
-        f"{sweep.confirm.best} of each stratum will be confirmed on all seeds"
+        f"{counted(count, 'setting')} x {counted(len(sweep.seeds), 'seed')} in "
+        f"{counted(len(made.strata), 'stratum', 'strata')}; the best {sweep.confirm.best} of each "
+        "stratum will be confirmed on all seeds"
     )
     lines.append(
-        f"about {cost.trials:.0f} trials and {cost.epochs:.0f} epochs; the full grid has "
-        f"{count * len(sweep.seeds)} trials and {cost.full} epochs"
+        f"about {counted(round(cost.trials), 'trial')} and {counted(round(cost.epochs), 'epoch')}; "
+        f"the full grid has {counted(count * len(sweep.seeds), 'trial')} and "
+        f"{counted(cost.full, 'epoch')}"
     )
     with contextlib.suppress(ImportError):  # a dry run does without SciPy, which comes with Ray
         from lnln_dist.report.intervals import foreseen
@@ -136,11 +139,11 @@ def _proposer(made: Space) -> Proposer | None:
     sweep = made.sweep
     by_ray = sweep.search.proposes or not isinstance(sweep.screen.scheduler, str)
     if by_ray or sweep.callbacks or sweep.loggers:
-        from lnln_dist.sweep.tune import native
+        from lnln_dist.sweep.tune import native, searchers
 
         native.check(made)
         if sweep.search.proposes:
-            return native.proposer(sweep)
+            return searchers.proposer(sweep)
     return None
 
 

@@ -115,7 +115,12 @@ class SearchConfig(NativeConfig):
         if (self.kind == "grid") != (self.samples is None):
             needs = "takes no" if self.kind == "grid" else "needs"
             raise ValueError(f"kind {self.kind} {needs} samples")
-        if (self.kind == "ray") != bool(self.ray):
+        if self.ray and self.kind != "ray":
+            raise ValueError(
+                f"kind {self.kind} and ray: {self.ray} are two sources of settings: leave one out, "
+                "or set kind to ray"
+            )
+        if self.kind == "ray" and not self.ray:
             raise ValueError("kind ray is written as ray: NAME, such as ray: OptunaSearch")
         return self
 
@@ -241,7 +246,7 @@ class SweepConfig:
             raise ValueError("seeds: a seed is listed twice")
         if self.screen.seeds > len(self.seeds):
             raise ValueError(
-                f"screen.seeds {self.screen.seeds} exceeds the {len(self.seeds)} seeds listed"
+                f"screen.seeds {self.screen.seeds} exceeds the seeds listed, {len(self.seeds)}"
             )
         unknown = sorted(set(self.strata) - set(self.axes))
         if unknown:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pandas as pd
 
 from lnln_dist import settings
+from lnln_dist.console import counted
 from lnln_dist.files import atomic_write
 from lnln_dist.markdown import table
 from lnln_dist.sweep.live import duration
@@ -122,14 +123,14 @@ def _headline(results: Results) -> str:
     rates = ", ".join(f"{rate:g}" for rate in select.rates)
     if "select.rates" in results.space.swept:
         rates = "those of its stratum"
-    to_go = len(results.plan.stretches)
+    to_go = counted(len(results.plan.stretches), "stretch", "stretches")
     by_plan = isinstance(sweep.screen.scheduler, str) and not sweep.search.proposes
     changed = any(results.folder.trials.glob(f"*/{ORIGIN}"))
     return (
-        f"{'Finished.' if results.over else f'Not finished: {to_go} stretches of training to go.'} "
-        f"{len(results.settings)} settings, {len(sweep.seeds)} seeds. Objective: {results.metric} "
-        f"on the {select.split} split ({better} is better), mean over the missing rates "
-        f"({rates}), at each trial's best epoch.{'' if by_plan else ARRIVAL}"
+        f"{'Finished.' if results.over else f'Not finished: {to_go} of training to go.'} "
+        f"{counted(len(results.settings), 'setting')}, {counted(len(sweep.seeds), 'seed')}. "
+        f"Objective: {results.metric} on the {select.split} split ({better} is better), mean over "
+        f"the missing rates ({rates}), at each trial's best epoch.{'' if by_plan else ARRIVAL}"
         f"{CHANGED if changed else ''}"
     )
 
@@ -149,8 +150,8 @@ def _failures(results: Results) -> list[str]:
         return []
     heads = ["trial", "reason", "in epoch", "look at"]
     note = (
-        f"{len(rows)} trials failed; `--resume --retry-failed` tries them again. A setting that "
-        "failed in a screening seed is never the best."
+        f"{counted(len(rows), 'trial')} failed; `--resume --retry-failed` tries again. A setting "
+        "that failed in a screening seed is never the best."
     )
     return ["## Failures", note, table([heads, *rows])]
 

@@ -96,7 +96,7 @@ def cluster(tmp_path: Path, variables: dict[str, str]) -> Iterator[str]:
 
 
 def finished(folder: Path) -> None:
-    assert "Finished. 2 settings, 1 seeds." in (folder / "summary.md").read_text()
+    assert "Finished. 2 settings, 1 seed." in (folder / "summary.md").read_text()
     assert {path.parent.name for path in folder.glob("trials/*/trial.json")} == {
         "adversarial0.2_s5",
         "adversarial0.8_s5",

@@ -28,7 +28,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_lists_settings_count_and_cost() -> None:
     text = session.describe(resolve(), seconds_per_epoch=10.0)
     assert "adversarial0.4_reconstruction0.1" in text
-    assert "8 settings x 3 seeds in 1 strata; the best 1 of each stratum" in text
+    assert "8 settings x 3 seeds in 1 stratum; the best 1 of each stratum" in text
     assert "the full grid has 24 trials and 216 epochs" in text
     assert "of worker time at 10 s per epoch" in text
     assert "with 3 seeds a true difference of 3.3 standard deviations" in text

@@ -78,7 +78,14 @@ def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ("seeds: [1, 1]", "listed twice"),
         ("seeds: []", "seeds: .*at least 1"),
         ("seeds: [2020-01-01]", "seeds.0: .*got '2020-01-01'"),
-        ("{seeds: [1], screen: {seeds: 2}}", "screen.seeds 2 exceeds the 1 seeds"),
+        (
+            "{search: {kind: random, ray: OptunaSearch, samples: 2}}",
+            "kind random and ray: OptunaSearch are two sources of settings: leave one out",
+        ),
+        (
+            "{seeds: [1], screen: {seeds: 2}}",
+            "screen.seeds 2 exceeds the seeds listed, 1",
+        ),
         ("strata: [b]", "strata: b is no axis"),
         (
             "screen: {scheduler: HyperBandScheduler}",

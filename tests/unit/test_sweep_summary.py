@@ -95,7 +95,7 @@ def test_a_setting_that_fails_while_it_is_confirmed_does_not_win(tmp_path: Path)
     text = summary.markdown(results)
     assert "none: no setting came through" in text
     assert f"| {BEST}_s3 | loss \\| not finite |" in text
-    assert "1 trials failed" in text
+    assert "1 trial failed" in text
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lnln_dist import __version__
+from lnln_dist.console import counted
 from lnln_dist.errors import UserError, install
 from lnln_dist.files import atomic_write
 from lnln_dist.sweep.study import ResourcesConfig
@@ -49,8 +50,8 @@ class Capacity(NamedTuple):
     def __str__(self) -> str:
         """One line for the terminal."""
         gpus = f", {self.gpus:g} GPUs" if self.gpus else ""
-        word = "node" if self.nodes == 1 else "nodes"
-        return f"{self.nodes} {word}, {self.cpus:g} CPU cores{gpus}: {self.slots} trials at once"
+        nodes, trials = counted(self.nodes, "node"), counted(self.slots, "trial")
+        return f"{nodes}, {self.cpus:g} CPU cores{gpus}: {trials} at once"
 
 
 def capacity(nodes: Sequence[Node], need: ResourcesConfig) -> Capacity:

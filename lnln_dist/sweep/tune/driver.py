@@ -17,7 +17,7 @@ from lnln_dist.sweep.notice import KEPT, stop_tune
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Study
 from lnln_dist.sweep.trial import Program
-from lnln_dist.sweep.tune import native
+from lnln_dist.sweep.tune import callbacks, native
 from lnln_dist.sweep.tune.cluster import capacity, living_nodes
 from lnln_dist.sweep.tune.scheduler import Feed, StudyScheduler
 from lnln_dist.sweep.tune.trainable import Seat, trainable
@@ -60,7 +60,7 @@ def run(study: Study, board: Board, ray: Any, *, program: Program | None = None)
                 failure_config=tune.FailureConfig(max_failures=need.retries),
                 # Pointers of a few bytes, which population based training goes back to.
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=None),
-                callbacks=[Told(board, feed), *native.callbacks(sweep)],
+                callbacks=[Told(board, feed), *callbacks.build(sweep)],
                 verbose=0,
             ),
         )

@@ -1,48 +1,24 @@
-"""Schedulers, searchers and callbacks of Ray's that a sweep's YAML names."""
+"""Schedulers of Ray's that a sweep's YAML names, and the check of all that it names of Ray's."""
 
 import difflib
-import importlib
 import inspect
-import logging
-import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lnln_dist.errors import ConfigError, UserError
-from lnln_dist.metrics import DIRECTION
+from lnln_dist.errors import ConfigError
 from lnln_dist.sweep import axes
-from lnln_dist.sweep.space import Setting, Space
-from lnln_dist.sweep.state import Proposer, Study
+from lnln_dist.sweep.space import Space
+from lnln_dist.sweep.state import Study
 from lnln_dist.sweep.study import PBT, Axis, NativeConfig, SweepConfig
+from lnln_dist.sweep.tune import callbacks, searchers
 from lnln_dist.sweep.tune.cluster import quiet_ray
 
 WHOLE = ("HyperBandScheduler", PBT)  # they compare all trials of a stratum, not the first to come
 SCHEDULERS = ("ASHAScheduler", "AsyncHyperBandScheduler", "MedianStoppingRule", *WHOLE)
-# Their packages, and how they call the seed that they get from search.seed.
-SEARCHERS = {
-    "OptunaSearch": ("optuna", "seed"),
-    "HyperOptSearch": ("hyperopt", "random_state_seed"),
-}
-# Arguments that the sweep itself gives.
-OURS = (
-    "metric",
-    "mode",
-    "space",
-    "time_attr",
-    "synch",
-    "hyperparam_mutations",
-    "custom_explore_fn",
-)
 ALTERABLE = ("loss.", "noise.", "optim.")  # settings that a trained model can go on with
 PERTURBATIONS = 5  # in a training, unless the sweep says how many epochs lie between them
-TRIES = 20  # proposals in a row that were there already before a stratum counts as used up
-LOGGERS = {
-    "csv": "CSVLoggerCallback",
-    "json": "JsonLoggerCallback",
-    "tensorboard": "TBXLoggerCallback",
-}
 
 
 def check(made: Space) -> None:
@@ -56,15 +32,15 @@ def check(made: Space) -> None:
         given = sweep.screen.scheduler
         if isinstance(given, NativeConfig):
             kind = _scheduler(given)
-            _arguments(kind, given.arguments, f"screen.scheduler: {given.ray}")
+            searchers.check_arguments(kind, given.arguments, f"screen.scheduler: {given.ray}")
             _check_whole(made, given.ray)
             own = _own_arguments(kind, sweep, longest=_longest(made))
             _make(kind, own, given)
             if given.ray == PBT:
                 _check_changes({**own, **given.arguments}, _longest(made))
         if sweep.search.proposes:
-            _searcher_class(sweep)
-        callbacks(sweep)
+            searchers.kind(sweep)
+        callbacks.build(sweep)
 
 
 def scheduler(sweep: SweepConfig, study: Study) -> Callable[[], Any] | None:
@@ -114,7 +90,7 @@ def _own_arguments(kind: Any, sweep: SweepConfig, *, longest: int) -> dict[str, 
         "perturbation_interval": max(1, longest // PERTURBATIONS),
         "synch": True,  # else a trial would take over one that is being replaced itself
         "hyperparam_mutations": {
-            name: list(axis.choice) if axis.choice else _domain(axis)
+            name: list(axis.choice) if axis.choice else searchers.domain(axis)
             for name, axis in altered.items()
         },
         "custom_explore_fn": within,
@@ -174,6 +150,17 @@ def _check_changes(arguments: Mapping[str, Any], longest: int) -> None:
             f"screen.scheduler: {PBT}: quantile_fraction 0 replaces nobody: raise it, to at most "
             "0.5, or leave it out"
         )
+    factors = arguments.get("perturbation_factors", (0.8, 1.2))
+    if not (isinstance(factors, (list, tuple)) and len(factors) == 2 and min(factors) > 0):
+        raise ConfigError(
+            f"screen.scheduler: {PBT}: perturbation_factors {factors} are not two positive numbers "
+            "such as [0.8, 1.2]: a setting is multiplied by one of them"
+        )
+    if not 0 <= (share := arguments.get("resample_probability", 0.25)) <= 1:
+        raise ConfigError(
+            f"screen.scheduler: {PBT}: resample_probability {share} is no probability: give one "
+            "between 0 and 1"
+        )
 
 
 def _longest(made: Space) -> int:
@@ -191,128 +178,3 @@ def _scheduler(given: NativeConfig) -> Any:
             + (f"did you mean {near[0]}?" if near else f"known: {', '.join(SCHEDULERS)}")
         )
     return getattr(schedulers, given.ray)
-
-
-def _arguments(kind: Any, given: Mapping[str, Any], at: str) -> None:
-    known = [name for name in inspect.signature(kind).parameters if name not in OURS]
-    for name in given:
-        if name in OURS:
-            raise ConfigError(f"{at}: {name} is given by the sweep: leave it out")
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            raise ConfigError(
-                f"{at} has no argument {name}; "
-                + (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}")
-            )
-
-
-def callbacks(sweep: SweepConfig) -> list[Any]:
-    """The callbacks that the sweep names, and Tune's own loggers.
-
-    Raises:
-        ConfigError: there is no such callback, or it cannot be made so.
-    """
-    from ray.tune import logger
-
-    made = [getattr(logger, LOGGERS[name])() for name in sweep.loggers]
-    for item in sweep.callbacks:
-        ((path, given),) = item.items()
-        module, _, name = path.rpartition(".")
-        try:
-            kind = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as err:
-            raise ConfigError(f"callbacks: {path} cannot be imported ({err})") from err
-        try:
-            made.append(kind(**given))
-        except Exception as err:  # whatever a callback of somebody else's raises
-            raise ConfigError(f"callbacks: {path}: {' '.join(str(err).split())}") from err
-    return made
-
-
-def _searcher_class(sweep: SweepConfig) -> Any:
-    name = sweep.search.searcher
-    if name not in SEARCHERS:
-        raise ConfigError(f"search: {name!r} is no searcher; known: {', '.join(SEARCHERS)}")
-    package, _ = SEARCHERS[name]
-    try:
-        importlib.import_module(package)
-    except ImportError as err:
-        raise UserError(f"search: {name} needs {package}: pip install {package}") from err
-    # Each study and each of its trials would be a line.
-    logging.getLogger(package).setLevel(logging.WARNING)
-    kind = getattr(importlib.import_module(f"ray.tune.search.{package}"), name)
-    _arguments(kind, sweep.search.arguments, f"search: {name}")
-    return kind
-
-
-def proposer(sweep: SweepConfig) -> Proposer:
-    """A source of settings that asks one searcher of Ray's per stratum.
-
-    A searcher has no memory over sessions: a resumed one draws by another seed, and OptunaSearch
-    is told what is known by then.
-    """
-    kind = _searcher_class(sweep)
-    drawn = {name: axis for name, axis in sweep.axes.items() if not axis.grid}
-    searchers: dict[str, Any] = {}
-    asked: dict[str, str] = {}  # setting -> id of its proposal, until its result is told
-
-    def start(space: Space, known: Mapping[str, tuple[int, float]]) -> Any:
-        metric, seed = space.common.select.metric, sweep.search.seed + len(known)
-        direction = DIRECTION[metric]
-        made = kind(
-            metric=metric,
-            mode="min" if direction < 0 else "max",
-            **{SEARCHERS[sweep.search.searcher][1]: seed, **sweep.search.arguments},
-        )
-        made.set_search_properties(None, None, {name: _domain(a) for name, a in drawn.items()})
-        if hasattr(made, "add_evaluated_point"):
-            for setting in space.settings:
-                epoch, cost = known.get(setting.name, (0, math.inf))
-                if epoch and cost < math.inf:
-                    point = {name: _asked(a, setting.values[name]) for name, a in drawn.items()}
-                    made.add_evaluated_point(point, -direction * cost)
-        return made
-
-    def propose(
-        space: Space, stratum: str, known: Mapping[str, tuple[int, float]]
-    ) -> Setting | None:
-        metric = space.common.select.metric
-        if stratum not in searchers:
-            searchers[stratum] = start(space, known)
-        searcher = searchers[stratum]
-        for name in [name for name in asked if known.get(name, (0,))[0]]:
-            failed = known[name][1] == math.inf
-            score = None if failed else {metric: -DIRECTION[metric] * known[name][1]}
-            searcher.on_trial_complete(asked.pop(name), score, error=failed)
-        for number in range(TRIES):
-            trial_id = f"{stratum}-{len(known)}-{number}"
-            found = searcher.suggest(trial_id)
-            if not isinstance(found, dict):
-                return None
-            values = {name: _value(axis, found[name]) for name, axis in drawn.items()}
-            made = space.add(space.strata[stratum] | values)
-            if made is not None:
-                asked[made.name] = trial_id
-                return made
-        return None
-
-    return propose
-
-
-def _domain(axis: Axis) -> Any:
-    from ray import tune
-
-    if axis.choice:
-        return tune.choice(list(range(len(axis.choice))))  # by number: values may be lists
-    low, high = axis.span or (0.0, 1.0)
-    return tune.uniform(low, high) if axis.uniform else tune.loguniform(low, high)
-
-
-def _asked(axis: Axis, value: Any) -> Any:
-    return list(axis.choice).index(value) if axis.choice else value
-
-
-def _value(axis: Axis, found: Any) -> Any:
-    if axis.choice:
-        return list(axis.choice)[found]
-    return axes.rounded(float(found), axis.span or (0.0, 1.0))
