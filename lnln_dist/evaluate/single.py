@@ -99,13 +99,11 @@ def predict_file(
     Raises:
         UserError: run or data cannot be used, they do not fit, or a file cannot be written.
     """
-    own, clips = Run(run), _clips(data)
     places = output.with_suffix(EXPLAINED) if explain else None
     _check_outputs(output, places, figure, overwrite=overwrite)
-    if figure is not None:
-        if len(clips) != 1:
-            raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
-        check_figure(figure)
+    own, clips = Run(run), _clips(data)
+    if figure is not None and len(clips) != 1:
+        raise UserError("--figure draws a single clip: give one (.mp4, .wav, ...) as DATA")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if clips or not _is_prepared(data):
@@ -113,14 +111,12 @@ def predict_file(
             opened = _file_case(
                 own, *file, str(data), folder, split, allow_cut=allow_cut, extracted=bool(clips)
             )
+        elif encoding != UTF_8 or allow_cut:
+            raise UserError(
+                f"{data} is prepared already: --encoding and --allow-cut are for feature files"
+            )
         else:
-            if encoding != UTF_8 or allow_cut:
-                raise UserError(
-                    f"{data} is prepared already: --encoding and --allow-cut are for feature files"
-                )
-            split = split_name(split or SPLIT, SPLITS)
-            cases = open_cases([run], data=str(data), split=split, checkpoint=checkpoint)
-            opened = _Opened(cases[0], split, None)
+            opened = _prepared_case(own, data, split, checkpoint)
         table, records = _outputs(opened, runtime, checkpoint, batch_size, explain=explain)
         if figure is not None:
             runtime.on_main(lambda: _draw(clips[0], table, opened.case, figure))
@@ -132,6 +128,12 @@ def predict_file(
     of_clips = clips[0].name if len(clips) == 1 else f"the clips in {data}"
     what = of_clips if clips else f"split {listed([opened.split])}"
     return Predicted(table, what, opened.case.notes, places)
+
+
+def _prepared_case(run: Run, data: str | Path, split: str | None, checkpoint: str) -> _Opened:
+    split = split_name(split or SPLIT, SPLITS)
+    (case,) = open_cases([run.folder], data=str(data), split=split, checkpoint=checkpoint)
+    return _Opened(case, split, None)
 
 
 def _outputs(
@@ -182,8 +184,14 @@ def _is_prepared(data: str | Path) -> bool:
     return place is not None and not place.is_file()
 
 
-def _check_outputs(*paths: Path | None, overwrite: bool) -> None:
-    for path in paths:
+def _check_outputs(
+    output: Path, places: Path | None, figure: Path | None, *, overwrite: bool
+) -> None:
+    if output.suffix.lower() not in ("", ".csv", ".txt"):
+        raise UserError(f"--output {output}: what is written is CSV: end its name in .csv")
+    if figure is not None:
+        check_figure(figure)
+    for path in (output, places, figure):
         if path is not None and path.exists() and not overwrite:
             raise UserError(f"{path} exists: choose another file, remove it or pass --overwrite")
 

@@ -59,6 +59,13 @@ def test_an_existing_file_is_kept_unless_told(tmp_path: Path, runtime: Runtime) 
     assert output.read_text().startswith("id,label")
 
 
+def test_what_is_no_csv_is_not_written_under_a_name_that_says_otherwise(
+    tmp_path: Path, runtime: Runtime
+) -> None:
+    with pytest.raises(UserError, match=r"p.xlsx: what is written is CSV: end its name in .csv"):
+        predict_file(tmp_path, tmp_path, output=tmp_path / "p.xlsx", runtime=runtime)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("single")
