@@ -16,7 +16,7 @@ STUDIES = {
     "study_models": (9, 1, 5),
     "study_mosi": (7, 1, 3),
     "study_mosi_official": (1, 1, 3),
-    "study_recipe": (18, 1, 6),
+    "study_recipe": (10, 1, 6),
     "sweep_loss_weights": (12, 1, 5),
     "sweep_missing_rate": (11, 1, 3),
     "sweep_seeds_3": (1, 1, 3),
