@@ -35,6 +35,11 @@ class TrainingError(UserError):
     """Training cannot go on (a loss or gradient that is not finite, a wrong launch)."""
 
 
+def one_line(err: BaseException) -> str:
+    """What an exception of somebody else's says, or its type if it says nothing."""
+    return " ".join(str(err).split()) or type(err).__name__
+
+
 def install(extra: str) -> str:
     """The command that installs an extra of this package as the package itself was installed.
 

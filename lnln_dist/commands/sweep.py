@@ -134,8 +134,9 @@ def command(argv: Sequence[str]) -> int:
     print(done.summary.read_text(encoding="utf-8"))
     print(f"{done.summary.parent}: summary.md, summary.csv, sweep.csv, figures/, winner/")
     if done.barren:
+        where = "" if done.barren == ["all"] else f" in {', '.join(done.barren)}"
         raise TrainingError(
-            f"no setting came through in {', '.join(done.barren)}: the failures stand first in "
+            f"no setting came through{where}: the failures stand first in "
             f"{done.summary}; mend their cause and go on with --retry-failed"
         )
     return 0

@@ -297,7 +297,7 @@ class Loader(Generic[Item, Loaded]):
                     raise item.error
                 yield item
         except (RuntimeError, ConnectionError, EOFError) as err:
-            lost = self._loader.num_workers and not isinstance(err, RuntimeError)
+            lost = not isinstance(err, RuntimeError) and self._misses_one(err)
             if not lost and not str(err).startswith("DataLoader worker"):
                 raise
             cause = (str(err).splitlines() or [type(err).__name__])[0].rstrip(". ")
@@ -311,12 +311,16 @@ class Loader(Generic[Item, Loaded]):
             with terminate_held():
                 loaded = iter(self._loader)
             yield from loaded
-        except (ConnectionError, EOFError):
+        except (ConnectionError, EOFError) as err:
             # A process that is gone may be missed first where its tensors are fetched. The signal
             # of its end is yet to come, and torch raises wherever that finds us: let it be here.
-            if self._loader.num_workers:
+            if self._misses_one(err):
                 time.sleep(UNTIL_TOLD_S)
             raise
+
+    def _misses_one(self, err: Exception) -> bool:
+        """Whether an error of a connection is that to a loader's process, not one of its own."""
+        return self._loader.num_workers > 0 and not str(err).startswith("Caught ")
 
     def __len__(self) -> int:
         """Items of one iteration, if ``items`` knows their number."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lnln_dist.clips.single import Spoken, as_feature_file, check_figure, draw, find_clips
 from lnln_dist.config import MODALITIES, Modality
+from lnln_dist.console import counted
 from lnln_dist.data.choices import UTF_8, Choices, TextChoice
 from lnln_dist.data.convert import write_shards
 from lnln_dist.data.foreign import listed, split_name
@@ -99,6 +100,8 @@ def predict_file(
     Raises:
         UserError: run or data cannot be used, they do not fit, or a file cannot be written.
     """
+    if not output.name:
+        raise UserError(f"--output {output}: name a file, such as predictions.csv")
     places = output.with_suffix(EXPLAINED) if explain else None
     _check_outputs(output, places, figure, overwrite=overwrite)
     own, clips = Run(run), _clips(data)
@@ -417,8 +420,8 @@ def _prepare(
 
 def _cut_notes(index: Index) -> list[str]:
     return [
-        f"{count} samples have more {m} than the {index.padded_lengths[m]} places the run takes: "
-        "their ends were cut off"
+        f"{counted(count, 'sample')} {'has' if count == 1 else 'have'} more {m} than the "
+        f"{index.padded_lengths[m]} places the run takes: their ends were cut off"
         for m in MODALITIES
         if (count := index.repairs[SPLIT].get(f"{m}.cut"))
     ]

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveInt, ValidationError
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, one_line
 from lnln_dist.metrics import ALL, Family
 from lnln_dist.report.seeds import CONSTANT, RANDOM, floor_of, with_rate
 from lnln_dist.specs.spec import PREDICTION_COLUMNS
@@ -231,7 +231,7 @@ def damaged(path: Path, err: Exception) -> UserError:
         first = err.errors()[0]
         reason = f"evaluation.json: {'.'.join(map(str, first['loc']))}: {first['msg']}"
     else:
-        reason = " ".join(str(err).split())
+        reason = one_line(err)
     return UserError(f"{path} is damaged ({reason}): evaluate again")
 
 

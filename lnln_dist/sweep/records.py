@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lnln_dist.errors import UserError
+from lnln_dist.errors import UserError, one_line
 from lnln_dist.files import atomic_write
 from lnln_dist.sweep.planner import Progress
 
@@ -182,7 +182,7 @@ def _said(err: Exception) -> str:
     if isinstance(err, ValidationError):
         first = err.errors()[0]
         return ": ".join([*map(str, first["loc"]), first["msg"]])
-    return " ".join(str(err).split())[:200]
+    return one_line(err)[:200]
 
 
 def newest_state(run: Path) -> dict[str, Any] | None:

@@ -109,7 +109,7 @@ class Results(Standing):
 
     @property
     def barren(self) -> list[str]:
-        """Strata that have ended without a winner, since every setting failed."""
+        """Strata that have ended without a winner, since those that would have been failed."""
         decided = self.peopled if self.over else []
         return [stratum for stratum in decided if self.winner(stratum) is None]
 

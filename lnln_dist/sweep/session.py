@@ -44,7 +44,8 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
     if len(made.settings) > ROWS:
         lines.append(f"... {len(made.settings) - ROWS} more")
     if sweep.search.proposes:
-        lines.append(f"{sweep.search.samples} settings per stratum, proposed from the results")
+        proposed = counted(sweep.search.samples or 0, "setting")
+        lines.append(f"{proposed} per stratum, proposed from the results")
     if made.dropped:
         lines.append(f"dropped as equal to another setting: {', '.join(made.dropped)}")
     count = len(made.settings) or (sweep.search.samples or 0) * len(made.strata)
@@ -67,11 +68,13 @@ def describe(made: Space, *, seconds_per_epoch: float | None) -> str:
             f"about {duration(cost.epochs * seconds_per_epoch)} of worker time at "
             f"{seconds_per_epoch:g} s per epoch"
         )
-    try:
-        _check_data(made)
-    except UserError as err:
-        # Not refused: a sweep may be planned where its data are not.
-        lines.append(f"would not start here: {err}")
+    for check in (_proposer, _check_data):
+        try:
+            with contextlib.suppress(ImportError):  # a dry run does without Ray, too
+                check(made)
+        except UserError as err:
+            # Not refused: a sweep may be planned where its data and libraries are not.
+            lines.append(f"would not start here: {err}")
     return "\n".join(lines)
 
 

@@ -249,7 +249,7 @@ def _check_stages(space: Space) -> None:
         raise ConfigError(f"screen.epochs {longest} exceeds train.epochs {shortest}")
     if screen.halves and screen.grace_epochs > longest:
         raise ConfigError(
-            f"screen.grace_epochs {screen.grace_epochs} exceeds the {longest} epochs of screening"
+            f"screen.grace_epochs {screen.grace_epochs} exceeds the epochs of screening, {longest}"
         )
     later = screen.grace_epochs * screen.reduction ** (screen.brackets - 1)
     if screen.halves and screen.brackets > 1 and later >= longest:

@@ -24,6 +24,8 @@ Files = Annotated[
 def _no_bare_name(raw: Any) -> Any:
     if isinstance(raw, str) and raw[:1].isupper():
         raise ValueError(f"one of Ray's is written as {{ray: {raw}}}")
+    if isinstance(raw, dict) and raw.get("ray", "") is None:
+        raise ValueError("ray: names nothing; write one of Ray's as {ray: NAME}")
     return raw
 
 
@@ -83,6 +85,8 @@ class NativeConfig:
         found |= {key: value for key, value in raw.items() if key in own}
         beside = {key: value for key, value in raw.items() if key not in own}
         if isinstance(given := found.get("arguments", {}), dict):
+            if twice := sorted(beside.keys() & given.keys()):
+                raise ValueError(f"{', '.join(twice)}: stands beside ray and under arguments")
             found["arguments"] = given | beside
         return found
 
@@ -119,6 +123,10 @@ class SearchConfig(NativeConfig):
             raise ValueError(
                 f"kind {self.kind} and ray: {self.ray} are two sources of settings: leave one out, "
                 "or set kind to ray"
+            )
+        if self.arguments and not self.proposes:
+            raise ValueError(
+                f"kind {self.kind} takes no {', '.join(self.arguments)}: arguments are a searcher's"
             )
         if self.kind == "ray" and not self.ray:
             raise ValueError("kind ray is written as ray: NAME, such as ray: OptunaSearch")
@@ -290,7 +298,9 @@ def dump(sweep: SweepConfig) -> str:
     if not sweep.screen.halves:
         out["screen"] = {k: v for k, v in out["screen"].items() if k not in HALVING}
     if not sweep.search.ray:
-        del out["search"]["ray"], out["search"]["arguments"]
+        del out["search"]["ray"]
+    if not sweep.search.arguments:
+        del out["search"]["arguments"]
     return yaml.safe_dump(out, sort_keys=False)
 
 

@@ -243,14 +243,16 @@ def _cost(results: Results) -> list[str]:
     if full:
         begun = sum(bool(r.epochs) for r in records)
         saved = f": {1 - spent / full:.0%} of the computing saved" if results.over else ""
-        text = f"{spent} epochs in {begun} trials; the full grid has {full} in {len(records)}"
+        text = f"{counted(spent, 'epoch')} in {counted(begun, 'trial')}; "
+        text += f"the full grid has {full} in {len(records)}"
         text += f"{saved}. "
     text += f"Workers were busy for {duration(wall)}, training for {duration(train)} of it"
     hosts = sorted({stretch.host for stretch in stretches if stretch.host})
     text += f", on {', '.join(hosts)}." if hosts else "."
     lost = sum(r.note.losses for r in records)
     if lost:
-        text += f" {lost} times a process or node died and its trial went on from a checkpoint."
+        text += f" {counted(lost, 'time')} a process or node died and its trial went on from a "
+        text += "checkpoint."
     if results.space.dropped:
         text += f" Dropped as equal to another setting: {', '.join(results.space.dropped)}."
     return ["## Cost", text]

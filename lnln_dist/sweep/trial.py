@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from lnln_dist import settings
 from lnln_dist.config import Config
-from lnln_dist.errors import CheckpointError, StorageError, TransientError, UserError
+from lnln_dist.errors import CheckpointError, StorageError, TransientError, UserError, one_line
 from lnln_dist.files import LOCK, alone, atomic_folder, atomic_write, held
 from lnln_dist.sweep import records
 
@@ -132,7 +132,7 @@ def _copy_run(source: Path, made: Path, config: Config) -> str:
         state, copy = records.newest_state(made) or {}, runs.Run(made)
         kept = {name: copy.best_note(name)["epoch"] for name in state["best_epoch"]}
     except (OSError, ValueError, KeyError, shutil.Error, CheckpointError) as err:
-        return " ".join(str(err).split())[:300] or type(err).__name__
+        return one_line(err)[:300]
     if kept != state["best_epoch"]:
         return "its best weights are newer than its newest checkpoint"
     return ""
@@ -149,7 +149,7 @@ def failing_for_good(folder: Path) -> Iterator[None]:
     except (TransientError, StorageError, TrialFailedError):
         raise
     except (UserError, MemoryError, RuntimeError) as err:
-        reason = " ".join(str(err).split()) or type(err).__name__
+        reason = one_line(err)
         spent = isinstance(err, MemoryError) or "out of memory" in reason.lower()
         if not spent and not isinstance(err, UserError):
             raise

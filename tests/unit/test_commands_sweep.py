@@ -86,7 +86,7 @@ def test_a_sweep_in_which_all_failed_does_not_end_well(
     monkeypatch.setattr(
         "lnln_dist.sweep.session.run", lambda *_, **__: Outcome(Path(config), None, ["all"])
     )
-    with pytest.raises(TrainingError, match=r"no setting came through in all: .* --retry-failed"):
+    with pytest.raises(TrainingError, match=r"no setting came through: .* --retry-failed"):
         command(["--config", config, "--output", str(tmp_path / "out")])
 
 

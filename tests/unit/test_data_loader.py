@@ -304,6 +304,16 @@ def test_a_process_that_is_missed_where_its_tensors_are_fetched_has_died(monkeyp
         list(loader)
 
 
+def _lose_connection():
+    raise ConnectionResetError(104, "of a store of somebody else's")
+
+
+def test_a_connection_that_a_live_worker_loses_is_its_own():
+    loader = Loader(collator(Failing(_lose_connection)), sequential(SIZE, 4, 1, 0), workers=1)
+    with pytest.raises(ConnectionError, match="somebody else's"):
+        list(loader)
+
+
 def test_the_signal_of_an_end_that_was_seen_already_reaches_nobody_else(monkeypatch):
     def gone(_):
         signal.setitimer(signal.ITIMER_REAL, 0.05)

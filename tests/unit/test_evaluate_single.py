@@ -64,6 +64,8 @@ def test_what_is_no_csv_is_not_written_under_a_name_that_says_otherwise(
 ) -> None:
     with pytest.raises(UserError, match=r"p.xlsx: what is written is CSV: end its name in .csv"):
         predict_file(tmp_path, tmp_path, output=tmp_path / "p.xlsx", runtime=runtime)
+    with pytest.raises(UserError, match=r"--output \.: name a file, such as predictions.csv"):
+        predict_file(tmp_path, tmp_path, output=Path(), runtime=runtime, explain=True)
 
 
 @pytest.fixture(scope="module")

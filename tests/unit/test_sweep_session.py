@@ -41,6 +41,14 @@ def test_a_dry_run_says_what_it_leaves_out() -> None:
     assert "dropped as equal to another setting: log_steps2_batch_size1" in text
 
 
+def test_a_dry_run_says_what_would_stop_it() -> None:
+    pytest.importorskip("ray", reason="Ray is an extra")
+    made = resolve({"screen": {"scheduler": {"ray": "ASHASheduler"}}})
+    text = session.describe(made, seconds_per_epoch=None)
+    assert "would not start here: screen.scheduler: 'ASHASheduler' is no scheduler" in text
+    assert "would not start here: data.path is empty" in text
+
+
 @pytest.mark.parametrize(
     ("raw", "kind", "message"),
     [

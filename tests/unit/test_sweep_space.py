@@ -173,7 +173,10 @@ def test_what_a_sweep_sets_itself_is_left_out_of_the_training_config(tmp_path: P
             r"screen.brackets 3: .* before epoch 9 of 9",
         ),
         ({"screen": {"epochs": 201}}, "screen.epochs 201 exceeds train.epochs 200"),
-        ({"screen": {"epochs": 2, "grace_epochs": 3}}, "grace_epochs 3 exceeds the 2"),
+        (
+            {"screen": {"epochs": 2, "grace_epochs": 3}},
+            "grace_epochs 3 exceeds the epochs of screening, 2",
+        ),
         (
             {"settings": {"recipe": "custom", "select.split": "test"}, "axes": WEIGHTS},
             "must not choose by the test split",

@@ -79,6 +79,15 @@ def test_dumped_and_read_again_it_is_the_same(tmp_path: Path) -> None:
         ("seeds: []", "seeds: .*at least 1"),
         ("seeds: [2020-01-01]", "seeds.0: .*got '2020-01-01'"),
         (
+            "{search: {kind: random, samples: 2, arguments: {sampler: 1}}}",
+            "kind random takes no sampler: arguments are a searcher's",
+        ),
+        (
+            "{screen: {scheduler: {ray: A, max_t: 3, arguments: {max_t: 4}}}}",
+            "max_t: stands beside ray and under arguments",
+        ),
+        ("{screen: {scheduler: {ray: null}}}", "ray: names nothing; write one of Ray's as"),
+        (
             "{search: {kind: random, ray: OptunaSearch, samples: 2}}",
             "kind random and ray: OptunaSearch are two sources of settings: leave one out",
         ),
@@ -149,6 +158,12 @@ def test_rays_own_is_named_with_its_arguments_beside_it(tmp_path: Path) -> None:
     assert (sweep.search.ray, sweep.search.samples) == ("OptunaSearch", 4)
     assert sweep.search.arguments == {"n_startup_trials": 3}
     assert sweep.callbacks == ({"a.B": {"c": 1}},)
+    assert study.read(write(tmp_path, study.dump(sweep))) == sweep
+    older = text.replace(
+        "search: {ray: OptunaSearch,", "search: {kind: optuna, arguments: {n_startup_trials: 3},"
+    ).replace("seed: 2, n_startup_trials: 3", "seed: 2")
+    sweep = study.read(write(tmp_path, older))
+    assert sweep.search.arguments == {"n_startup_trials": 3}
     assert study.read(write(tmp_path, study.dump(sweep))) == sweep
     with pytest.raises(ConfigError, match="seeds 2: Ray's schedulers would let the seeds"):
         study.build({"seeds": [1, 2], "screen": {"scheduler": {"ray": "X"}, "seeds": 2}})

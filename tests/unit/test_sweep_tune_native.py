@@ -96,7 +96,7 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
         ),
         (
             {"screen": {"scheduler": {"ray": "HyperBandScheduler", "max_t": -1}}},
-            r"screen.scheduler: HyperBandScheduler: Max \(time_attr\) not valid",
+            "screen.scheduler: HyperBandScheduler: max_t -1 is not a number, 0 or above",
         ),
         ({"screen": {"scheduler": {"ray": "PB2"}}}, "screen.scheduler: 'PB2' is no scheduler; kn"),
         (
@@ -113,13 +113,22 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
         ),
         (
             population(perturbation_interval=9),
-            "perturbation_interval 9 is no less than the 9 epochs of a training",
+            "perturbation_interval 9 leaves no epoch to go on with what is changed, as a train",
         ),
-        (population(burn_in_period=20), "burn_in_period 20 is no less than the 9 epochs"),
+        (population(burn_in_period=20), "burn_in_period 20 leaves no epoch"),
         (population(quantile_fraction=0), "quantile_fraction 0 replaces nobody"),
-        (population(perturbation_factors=[0, 1.2]), "are not two positive numbers"),
-        (population(perturbation_factors=[0.5]), r"factors \[0.5\] are not two positive numbers"),
-        (population(resample_probability=1.5), "resample_probability 1.5 is no probability"),
+        (population(perturbation_interval=8.5), "perturbation_interval 8.5 leaves no epoch"),
+        (population(perturbation_interval=True), "perturbation_interval True is not a number"),
+        (population(burn_in_period=None), "burn_in_period None is not a number, 0 or above"),
+        (population(burn_in_period=-1), "burn_in_period -1 is not a number, 0 or above"),
+        (population(quantile_fraction="x"), "quantile_fraction 'x' is not a number, 0 or above"),
+        (population(quantile_fraction=0.9), r"PopulationBasedTraining: .*\(given quantile_fractio"),
+        (population(perturbation_factors=[0, 1.2]), "is not 2 numbers above 0, such as"),
+        (population(perturbation_factors=["a", "b"]), r"factors \['a', 'b'\] is not 2 numbers"),
+        (population(perturbation_factors=[0.5]), r"factors \[0.5\] is not 2 numbers above 0"),
+        (population(resample_probability=1.5), "resample_probability 1.5 is not a number from 0"),
+        (population(resample_probability="x"), "resample_probability 'x' is not a number from 0"),
+        (population(require_attrs="yes"), "require_attrs 'yes' is not true or false"),
         (
             {**population(), "confirm": {"best": 2}},
             "stratum all is a population of 2, all of which would be confirmed as they are",
@@ -130,11 +139,11 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
         ),
         (
             {"screen": {"scheduler": {"ray": "HyperBandScheduler", "reduction_factor": 0}}},
-            r"HyperBandScheduler: divide by zero .*\(given reduction_factor: 0\)",
+            "HyperBandScheduler: reduction_factor 0 is not a number above 1",
         ),
         (
             {"screen": {"scheduler": {"ray": "ASHAScheduler", "grace_period": "long"}}},
-            r"ASHAScheduler: .*\(given grace_period: long\)",
+            "ASHAScheduler: grace_period 'long' is not a number, 0 or above",
         ),
         (
             {"screen": {"scheduler": {"ray": "ASHAScheduler", "grace_perod": 2}}},
@@ -145,7 +154,22 @@ def test_our_own_needs_none(tmp_path: Path) -> None:
             {"search": {"ray": "OptunaSearch", "samples": 3, "sead": 1}},
             "search: OptunaSearch has no argument sead; did you mean seed",
         ),
+        (
+            {"search": {"ray": "OptunaSearch", "samples": 3, "arguments": {"seed": 1}}},
+            "search: OptunaSearch: its seed is search.seed: set that",
+        ),
+        (
+            {"search": {"ray": "OptunaSearch", "samples": 3, "sampler": "TPE"}},
+            r"search: OptunaSearch: .*\(given sampler: TPE\)",
+        ),
+        (
+            {"search": {"ray": "OptunaSearch", "samples": 3, "points_to_evaluate": "x"}},
+            r"search: OptunaSearch: .*\(given points_to_evaluate: x\)",
+        ),
         ({"callbacks": [{"lnln_dist.Nobody": {}}]}, r"callbacks: lnln_dist.Nobody cannot be imp"),
+        ({"callbacks": [{"..x": {}}]}, r"callbacks: \.\.x cannot be imported"),
+        ({"callbacks": [{"os.getcwd": {}}]}, "callbacks: os.getcwd makes no callback of Tune's"),
+        ({"callbacks": [{"sys.exit": {}}]}, "callbacks: sys.exit: SystemExit"),
         ({"callbacks": [{"datetime.date": {"no": 1}}]}, "callbacks: datetime.date: .*arg"),
     ],
 )

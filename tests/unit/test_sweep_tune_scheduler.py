@@ -342,6 +342,8 @@ def test_a_scheduler_of_rays_that_raises_stops_the_study_with_its_words(tmp_path
     tune.add()
     tune.epoch(*tune.get_trials())
     assert tune.stopping
+    (judge,) = tune.scheduler._native.values()
+    judge.tell(tune, "nothing_of_that_name")  # fails, too
     assert tune.study.halted == "screen.scheduler: Broken: ZeroDivisionError: division by zero"
     assert tune.scheduler.choose_trial_to_run(tune) is None
 

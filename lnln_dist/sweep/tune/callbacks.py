@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from lnln_dist.errors import ConfigError
+from lnln_dist.errors import ConfigError, one_line
 from lnln_dist.sweep.study import SweepConfig
 
 LOGGERS = {
@@ -19,6 +19,7 @@ def build(sweep: SweepConfig) -> list[Any]:
     Raises:
         ConfigError: there is no such callback, or it cannot be made so.
     """
+    from ray import tune
     from ray.tune import logger
 
     made = [getattr(logger, LOGGERS[name])() for name in sweep.loggers]
@@ -27,10 +28,12 @@ def build(sweep: SweepConfig) -> list[Any]:
         module, _, name = path.rpartition(".")
         try:
             kind = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as err:
-            raise ConfigError(f"callbacks: {path} cannot be imported ({err})") from err
+        except (Exception, SystemExit) as err:  # whatever a module of somebody else's raises
+            raise ConfigError(f"callbacks: {path} cannot be imported ({one_line(err)})") from err
         try:
             made.append(kind(**given))
-        except Exception as err:  # whatever a callback of somebody else's raises
-            raise ConfigError(f"callbacks: {path}: {' '.join(str(err).split())}") from err
+        except (Exception, SystemExit) as err:
+            raise ConfigError(f"callbacks: {path}: {one_line(err)}") from err
+        if not isinstance(made[-1], tune.Callback):
+            raise ConfigError(f"callbacks: {path} makes no callback of Tune's (ray.tune.Callback)")
     return made

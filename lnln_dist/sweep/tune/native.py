@@ -2,12 +2,12 @@
 
 import difflib
 import inspect
-import warnings
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lnln_dist.errors import ConfigError
+from lnln_dist.errors import ConfigError, one_line
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Study
@@ -32,14 +32,16 @@ def check(made: Space) -> None:
         given = sweep.screen.scheduler
         if isinstance(given, NativeConfig):
             kind = _scheduler(given)
-            searchers.check_arguments(kind, given.arguments, f"screen.scheduler: {given.ray}")
+            at = f"screen.scheduler: {given.ray}"
+            searchers.check_arguments(kind, given.arguments, at)
+            _check_values(kind, given.arguments, at)
             _check_whole(made, given.ray)
             own = _own_arguments(kind, sweep, longest=_longest(made))
             _make(kind, own, given)
             if given.ray == PBT:
                 _check_changes({**own, **given.arguments}, _longest(made))
         if sweep.search.proposes:
-            searchers.kind(sweep)
+            searchers.try_out(made)
         callbacks.build(sweep)
 
 
@@ -62,14 +64,11 @@ def needs_all(sweep: SweepConfig) -> bool:
 
 def _make(kind: Any, own: Mapping[str, Any], given: NativeConfig) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)  # a division by nothing, by numpy
-            return kind(**{**own, **given.arguments})
+        return kind(**{**own, **given.arguments})
     except Exception as err:  # whatever a scheduler's checks raise
-        problem = " ".join(str(err).split()) or type(err).__name__
         said = ", ".join(f"{name}: {value}" for name, value in given.arguments.items())
         raise ConfigError(
-            f"screen.scheduler: {given.ray}: {problem}{f' (given {said})' if said else ''}"
+            f"screen.scheduler: {given.ray}: {one_line(err)}{f' (given {said})' if said else ''}"
         ) from err
 
 
@@ -137,35 +136,53 @@ def _check_whole(made: Space, name: str) -> None:
                 )
 
 
+def _check_values(kind: Any, given: Mapping[str, Any], at: str) -> None:
+    """Refuses what Ray would take, and stumble over in the middle of a sweep."""
+    known = inspect.signature(kind).parameters
+    for name, value in given.items():
+        like = known[name].default
+        if isinstance(like, bool):
+            fits, want = isinstance(value, bool), "true or false"
+        elif isinstance(like, tuple):
+            fits = (
+                isinstance(value, list) and len(value) == len(like) and min(map(_size, value)) > 0
+            )
+            want = f"{len(like)} numbers above 0, such as {list(like)}"
+        elif name == "reduction_factor":
+            fits, want = _size(value) > 1, "a number above 1"
+        elif name == "resample_probability":
+            fits, want = 0 <= _size(value) <= 1, "a number from 0 to 1"
+        else:
+            fits, want = _size(value) >= 0, "a number, 0 or above"
+        if not fits:
+            raise ConfigError(f"{at}: {name} {value!r} is not {want}")
+
+
+def _size(value: Any) -> float:
+    """A number as it is; below all others what is none, or not finite."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number and math.isfinite(value) else -math.inf
+
+
 def _check_changes(arguments: Mapping[str, Any], longest: int) -> None:
     """Refuses a population in which nothing would ever be changed."""
     for name in ("perturbation_interval", "burn_in_period"):
-        if (value := arguments.get(name, 0)) >= longest:
+        if (value := arguments.get(name, 0)) > longest - 1:
             raise ConfigError(
-                f"screen.scheduler: {PBT}: {name} {value} is no less than the {longest} epochs of "
-                "a training, so that nothing would be changed: lower it, or train longer"
+                f"screen.scheduler: {PBT}: {name} {value} leaves no epoch to go on with what is "
+                f"changed, as a training has {longest}: lower it, or train longer"
             )
     if arguments.get("quantile_fraction") == 0:
         raise ConfigError(
             f"screen.scheduler: {PBT}: quantile_fraction 0 replaces nobody: raise it, to at most "
             "0.5, or leave it out"
         )
-    factors = arguments.get("perturbation_factors", (0.8, 1.2))
-    if not (isinstance(factors, (list, tuple)) and len(factors) == 2 and min(factors) > 0):
-        raise ConfigError(
-            f"screen.scheduler: {PBT}: perturbation_factors {factors} are not two positive numbers "
-            "such as [0.8, 1.2]: a setting is multiplied by one of them"
-        )
-    if not 0 <= (share := arguments.get("resample_probability", 0.25)) <= 1:
-        raise ConfigError(
-            f"screen.scheduler: {PBT}: resample_probability {share} is no probability: give one "
-            "between 0 and 1"
-        )
 
 
 def _longest(made: Space) -> int:
     """Epochs of a training while screening."""
-    return made.sweep.screen.epochs or made.common.train.epochs
+    own = (setting.epochs for setting in made.settings)
+    return made.sweep.screen.epochs or max(own, default=made.common.train.epochs)
 
 
 def _scheduler(given: NativeConfig) -> Any:

@@ -18,6 +18,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from lnln_dist.data.damage import find_damage
+from lnln_dist.errors import one_line
 from lnln_dist.sweep.planner import Stretch
 from lnln_dist.sweep.records import Epoch
 from lnln_dist.sweep.state import Key, Study, Worker
@@ -155,9 +156,9 @@ class Judge:
         try:
             return getattr(self.scheduler, what)(self.part(tune), *told)
         except Exception as err:  # whatever a scheduler of Ray's runs into
-            problem = " ".join(str(err).split())[:300]
             name = type(self.scheduler).__name__
-            self._study.halted = f"screen.scheduler: {name}: {type(err).__name__}: {problem}"
+            said = f"screen.scheduler: {name}: {type(err).__name__}: {one_line(err)[:300]}"
+            self._study.halted = self._study.halted or said  # what comes later follows from it
             tune.request_stop_experiment()
             return None
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lnln_dist.errors import ConfigError, UserError
+from lnln_dist.errors import ConfigError, UserError, one_line
 from lnln_dist.metrics import DIRECTION
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.space import Setting, Space
@@ -43,7 +43,9 @@ def kind(sweep: SweepConfig) -> Any:
     name = sweep.search.searcher
     if name not in SEARCHERS:
         raise ConfigError(f"search: {name!r} is no searcher; known: {', '.join(SEARCHERS)}")
-    package, _ = SEARCHERS[name]
+    package, seed = SEARCHERS[name]
+    if seed in sweep.search.arguments:
+        raise ConfigError(f"search: {name}: its {seed} is search.seed: set that")
     try:
         importlib.import_module(package)
     except ImportError as err:
@@ -55,26 +57,52 @@ def kind(sweep: SweepConfig) -> Any:
     return found
 
 
+def try_out(made: Space) -> None:
+    """Makes a searcher and lets it propose once, for nobody.
+
+    Raises:
+        UserError: the YAML names none that can be used.
+    """
+    name, given = made.sweep.search.searcher, made.sweep.search.arguments
+    kind(made.sweep)
+    try:
+        _make(made, made.sweep.search.seed).suggest("nobody")
+    except Exception as err:  # whatever a searcher's checks raise
+        said = ", ".join(f"{name}: {value}" for name, value in given.items())
+        raise ConfigError(
+            f"search: {name}: {one_line(err)}{f' (given {said})' if said else ''}"
+        ) from err
+
+
+def _make(space: Space, seed: int) -> Any:
+    sweep, metric = space.sweep, space.common.select.metric
+    made = kind(sweep)(
+        metric=metric,
+        mode="min" if DIRECTION[metric] < 0 else "max",
+        **{SEARCHERS[sweep.search.searcher][1]: seed, **sweep.search.arguments},
+    )
+    domains = {name: domain(axis) for name, axis in _drawn(sweep).items()}
+    made.set_search_properties(None, None, domains)
+    return made
+
+
+def _drawn(sweep: SweepConfig) -> dict[str, Axis]:
+    return {name: axis for name, axis in sweep.axes.items() if not axis.grid}
+
+
 def proposer(sweep: SweepConfig) -> Proposer:
     """A source of settings that asks one searcher of Ray's per stratum.
 
     A searcher has no memory over sessions: a resumed one draws by another seed, and OptunaSearch
     is told what is known by then.
     """
-    searcher_class = kind(sweep)
-    drawn = {name: axis for name, axis in sweep.axes.items() if not axis.grid}
+    drawn = _drawn(sweep)
     searchers: dict[str, Any] = {}
     asked: dict[str, str] = {}  # setting -> id of its proposal, until its result is told
 
     def start(space: Space, known: Mapping[str, tuple[int, float]]) -> Any:
-        metric, seed = space.common.select.metric, sweep.search.seed + len(known)
-        direction = DIRECTION[metric]
-        made = searcher_class(
-            metric=metric,
-            mode="min" if direction < 0 else "max",
-            **{SEARCHERS[sweep.search.searcher][1]: seed, **sweep.search.arguments},
-        )
-        made.set_search_properties(None, None, {name: domain(a) for name, a in drawn.items()})
+        made = _make(space, sweep.search.seed + len(known))
+        direction = DIRECTION[space.common.select.metric]
         if hasattr(made, "add_evaluated_point"):
             for setting in space.settings:
                 epoch, cost = known.get(setting.name, (0, math.inf))
