@@ -36,9 +36,10 @@ fi
 [ -x "$bin/python" ] || { say "no environment in $bin: bash launch/install.sh ray"; exit 2; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+mkdir "$work/job"
 # With all options, so that none is found to be wrong on the cluster only.
 (cd "${LNLN_PATHS:-$PWD}" && "$bin/python" -m lnln_dist sweep --config "$config" --resolve "$@") \
-    > "$work/sweep.yaml"
+    > "$work/job/sweep.yaml"
 rest=() # without --set, which is in sweep.yaml now
 while [ $# -gt 0 ]; do
     case $1 in
@@ -47,7 +48,7 @@ while [ $# -gt 0 ]; do
         *) rest+=("$1"); shift ;;
     esac
 done
-cp -r "$here/lnln_dist" "$work/"
+cp -r "$here/lnln_dist" "$work/job/"
 find "$work" -name __pycache__ -prune -exec rm -rf {} +
 
 id=sweep-$(basename "$output")-$(date +%Y%m%d-%H%M%S)
@@ -67,7 +68,23 @@ submit: $id to $RAY_ADDRESS
   summary  lnln-dist sweep show $output
   curves   tensorboard --logdir $output/trials
 EOF
-"$bin/ray" job submit ${flags[@]+"${flags[@]}"} --submission-id "$id" --working-dir "$work" \
-    --runtime-env-json "$environment" -- \
+# A cluster that has just started takes no job until its agent answers.
+patience=$((SECONDS + 60))
+until "$bin/ray" job submit ${flags[@]+"${flags[@]}"} --submission-id "$id" \
+    --working-dir "$work/job" --runtime-env-json "$environment" -- \
     "${LNLN_PYTHON:-python}" -m lnln_dist sweep --config sweep.yaml --output "$output" --resume \
-    ${rest[@]+"${rest[@]}"}
+    ${rest[@]+"${rest[@]}"} 2> "$work/said"; do
+    code=$?
+    if ! grep -q "No available agent" "$work/said"; then
+        cat "$work/said" >&2
+        exit $code
+    fi
+    if [ $SECONDS -ge $patience ]; then
+        say "no agent of the cluster answers: see dashboard_agent.log on its head node (does" \
+            "another Ray there hold --dashboard-agent-listen-port?)"
+        exit $code
+    fi
+    say "the cluster is not ready yet: trying again"
+    sleep 3
+done
+cat "$work/said" >&2

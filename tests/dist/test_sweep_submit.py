@@ -68,13 +68,15 @@ def sweep(tmp_path: Path) -> Path:
 @pytest.fixture
 def cluster(tmp_path: Path, variables: dict[str, str]) -> Iterator[str]:
     """A head node with a dashboard; its address."""
-    port, dashboard = free_port(), free_port()
+    port, dashboard, agent = free_port(), free_port(), free_port()
     with (tmp_path / "head.log").open("wb") as out:
         head = subprocess.Popen(
             [
                 *(RAY, "start", "--head", "--node-ip-address", "127.0.0.1", "--port", str(port)),
                 *("--num-cpus", "2", "--object-store-memory", "80000000"),
                 *("--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard)),
+                # Another Ray on this machine would hold the usual one, and jobs find no agent.
+                *("--dashboard-agent-listen-port", str(agent)),
                 *("--temp-dir", f"/tmp/lnln-ray-{port}", "--block"),
             ],
             stdout=out,

@@ -64,10 +64,12 @@ def test_submission_without_a_token_is_refused(tmp_path: Path) -> None:
     assert "no token" in done.stderr
 
 
-def submit(tmp_path: Path, *options: str) -> tuple[int, str, StandIns]:
+def submit(tmp_path: Path, *options: str, ray: str = "") -> tuple[int, str, StandIns]:
     """Submits a sweep with a stand-in for Ray, from a folder that holds the data."""
     made = StandIns(tmp_path)
     made.add("ray", 'for w; do [ ! -f "$w/sweep.yaml" ] || cp "$w/sweep.yaml" "$RECORDED/"; done')
+    if ray:
+        made.add("ray", ray)
     # By its own path, so that it finds the packages of its environment.
     made.add("python", f'exec {sys.executable} "$@"')
     (tmp_path / "given.yaml").write_text("settings: {train: {epochs: 3}}")
@@ -89,6 +91,21 @@ def test_settings_on_the_command_line_are_resolved_before_submission(tmp_path: P
         *("python", "-m", "lnln_dist", "sweep", "--config", "sweep.yaml"),
         *("--output", "/shared/x", "--resume", "--wait", "60"),
     ]
+
+
+def test_a_cluster_that_is_not_ready_is_asked_again(tmp_path: Path) -> None:
+    refuse = "echo '500: No available agent to submit job' >&2; exit 1"
+    once = f'[ -e "$RECORDED/asked" ] || {{ touch "$RECORDED/asked"; {refuse}; }}'
+    code, said, _ = submit(tmp_path, ray=once)
+    assert code == 0, said
+    assert said.count("not ready yet") == 1
+    assert "No available agent" not in said
+
+
+def test_another_refusal_is_shown_as_it_is(tmp_path: Path) -> None:
+    code, said, _ = submit(tmp_path, ray="echo no token >&2; exit 3")
+    assert code == 3
+    assert "no token" in said
 
 
 @pytest.mark.parametrize(
