@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lnln_dist.errors import ConfigError, one_line
+from lnln_dist.errors import ConfigError
 from lnln_dist.sweep import axes
 from lnln_dist.sweep.space import Space
 from lnln_dist.sweep.state import Study
@@ -66,10 +66,7 @@ def _make(kind: Any, own: Mapping[str, Any], given: NativeConfig) -> Any:
     try:
         return kind(**{**own, **given.arguments})
     except Exception as err:  # whatever a scheduler's checks raise
-        said = ", ".join(f"{name}: {value}" for name, value in given.arguments.items())
-        raise ConfigError(
-            f"screen.scheduler: {given.ray}: {one_line(err)}{f' (given {said})' if said else ''}"
-        ) from err
+        raise searchers.refused(f"screen.scheduler: {given.ray}", given.arguments, err) from err
 
 
 def _own_arguments(kind: Any, sweep: SweepConfig, *, longest: int) -> dict[str, Any]:

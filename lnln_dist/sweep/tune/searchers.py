@@ -63,20 +63,16 @@ def try_out(made: Space) -> None:
     Raises:
         UserError: the YAML names none that can be used.
     """
-    name, given = made.sweep.search.searcher, made.sweep.search.arguments
-    kind(made.sweep)
+    search, searcher_class = made.sweep.search, kind(made.sweep)
     try:
-        _make(made, made.sweep.search.seed).suggest("nobody")
+        _make(searcher_class, made, search.seed).suggest("nobody")
     except Exception as err:  # whatever a searcher's checks raise
-        said = ", ".join(f"{name}: {value}" for name, value in given.items())
-        raise ConfigError(
-            f"search: {name}: {one_line(err)}{f' (given {said})' if said else ''}"
-        ) from err
+        raise refused(f"search: {search.searcher}", search.arguments, err) from err
 
 
-def _make(space: Space, seed: int) -> Any:
+def _make(searcher_class: Any, space: Space, seed: int) -> Any:
     sweep, metric = space.sweep, space.common.select.metric
-    made = kind(sweep)(
+    made = searcher_class(
         metric=metric,
         mode="min" if DIRECTION[metric] < 0 else "max",
         **{SEARCHERS[sweep.search.searcher][1]: seed, **sweep.search.arguments},
@@ -96,12 +92,12 @@ def proposer(sweep: SweepConfig) -> Proposer:
     A searcher has no memory over sessions: a resumed one draws by another seed, and OptunaSearch
     is told what is known by then.
     """
-    drawn = _drawn(sweep)
+    searcher_class, drawn = kind(sweep), _drawn(sweep)
     searchers: dict[str, Any] = {}
     asked: dict[str, str] = {}  # setting -> id of its proposal, until its result is told
 
     def start(space: Space, known: Mapping[str, tuple[int, float]]) -> Any:
-        made = _make(space, sweep.search.seed + len(known))
+        made = _make(searcher_class, space, sweep.search.seed + len(known))
         direction = DIRECTION[space.common.select.metric]
         if hasattr(made, "add_evaluated_point"):
             for setting in space.settings:
@@ -158,6 +154,12 @@ def check_arguments(kind: Any, given: Mapping[str, Any], at: str) -> None:
                 f"{at} has no argument {name}; "
                 + (f"did you mean {near[0]}?" if near else f"it takes {', '.join(known)}")
             )
+
+
+def refused(at: str, given: Mapping[str, Any], err: Exception) -> ConfigError:
+    """The line for what a class of Ray's raised when it was made with ``given``."""
+    said = ", ".join(f"{name}: {value}" for name, value in given.items())
+    return ConfigError(f"{at}: {one_line(err)}{f' (given {said})' if said else ''}")
 
 
 def domain(axis: Axis) -> Any:
