@@ -157,6 +157,7 @@ def write_shards(
         repairs=repairs,
         overlap=overlap,
         videos=videos,
+        label_scales=measure.label_scales(),
         scales=measure.scales(),
         gaps=measure.gaps(),
         splits=splits,
@@ -320,6 +321,7 @@ class _Conversion:
         labels = self._labels(raw, counts, where)
         if self.choices.rescale_labels:
             labels = [self.preset.rescale(label_N) for label_N in labels]
+        self.measure.add_labels(split, labels[0])
         text = self.text.rows(raw, counts=counts, where=where)
         seen = self._seen(text, extents)
         schema = shard_schema(self.layout.labels, self.layout.widths, list(seen))

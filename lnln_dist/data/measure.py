@@ -1,4 +1,4 @@
-"""What features look like: sizes, means, zero frames, and the gaps they arrive with.
+"""What prepared data look like: labels, sizes of features, zero frames, the gaps they come with.
 
 A gap is a run of places inside a sequence that look as erased ones do: [UNK] tokens, or frames that
 are wholly zero. Zeros that a sequence begins or ends with are no gaps, as they may be padding,
@@ -24,12 +24,13 @@ from lnln_dist.data.schema import (
     FrameModality,
     Gaps,
     Index,
+    LabelScale,
     Scale,
     SplitName,
     read_index,
 )
 from lnln_dist.data.shards import open_shard
-from lnln_dist.data.writer import sequences, shard_schema
+from lnln_dist.data.writer import numbers, sequences, shard_schema
 from lnln_dist.errors import DataError
 
 # A single [UNK] is a word that the vocabulary lacks, which any text has.
@@ -149,6 +150,7 @@ class Measure:
         self._gaps: dict[Modality, dict[SplitName, Counter[str]]] = {
             m: defaultdict(Counter) for m in MODALITIES
         }
+        self._labels: dict[SplitName, list[NDArray[np.float32]]] = defaultdict(list)
 
     def add(
         self,
@@ -187,6 +189,21 @@ class Measure:
                 found = count_gaps(~seen[modality], lengths_N, modality)
             self._gaps[modality][split].update(found.model_dump())
 
+    def add_labels(self, split: SplitName, label_N: NDArray[np.float32]) -> None:
+        """Counts the labels to predict of some samples of a split in."""
+        self._labels[split].append(label_N)
+
+    def label_scales(self) -> dict[SplitName, LabelScale]:
+        """How they are distributed, of the splits in which every sample has one."""
+        whole = {
+            split: np.concatenate(parts).astype(np.float64) for split, parts in self._labels.items()
+        }
+        return {
+            split: LabelScale(mean=float(label_N.mean()), sd=float(label_N.std()))
+            for split, label_N in whole.items()
+            if not np.isnan(label_N).any()
+        }
+
     def scales(self) -> dict[FrameModality, Scale]:
         """Sizes, zero frames, and what the training split is normalised by."""
         return {
@@ -209,7 +226,8 @@ def measured(path: str | Path) -> Index:
     folder = on_this_machine(path)
     index = read_index(folder)
     gaps = [found for of_split in (index.gaps or {}).values() for found in of_split.values()]
-    if index.scales is not None and gaps and all(found.absent is not None for found in gaps):
+    known = index.scales is not None and index.label_scales is not None
+    if known and gaps and all(found.absent is not None for found in gaps):
         return index
     found = Measure(index.widths, index.tokenizer.unk_id)
     for name in SPLITS:
@@ -222,6 +240,9 @@ def measured(path: str | Path) -> Index:
                 lengths = {m: columns[m].lengths for m in MODALITIES}
                 seen = {m: columns[f"seen_{m}"].values != 0 for m in told}
                 # Shards of the first version may be of a time before there were masks.
-                known = None if index.format_version == 1 else seen
-                found.add(name, columns["text"].values, frames, lengths, known)
-    return index.model_copy(update={"scales": found.scales(), "gaps": found.gaps()})
+                masks = None if index.format_version == 1 else seen
+                found.add(name, columns["text"].values, frames, lengths, masks)
+                found.add_labels(name, numbers(record.column("label"), np.float32))
+    labels = found.label_scales()
+    update = {"scales": found.scales(), "gaps": found.gaps(), "label_scales": labels}
+    return index.model_copy(update=update)

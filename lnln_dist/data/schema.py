@@ -78,6 +78,13 @@ class Scale(Record):
     """Standard deviations of the same."""
 
 
+class LabelScale(Record):
+    """How the labels to predict are distributed, in their unit."""
+
+    mean: float
+    sd: Annotated[float, Field(ge=0)]
+
+
 class Gaps(Record):
     """Places that were never there, which look as erased ones do: [UNK] tokens, frames of zeros."""
 
@@ -126,6 +133,8 @@ class Index(Record):
     """The source's label range, if its labels were mapped linearly onto ``label_range``."""
     labels: Annotated[tuple[LabelName, ...], Field(min_length=1)]
     """Label columns of the shards; the first is the one to predict."""
+    label_scales: dict[SplitName, LabelScale] | None = None
+    """None in data prepared before this was noted."""
     repairs: dict[SplitName, dict[str, NotNegative]]
     """What was mended or dropped, per split: names in ``summary.MEANING``, counts."""
     overlap: dict[str, NotNegative]

@@ -22,6 +22,8 @@ from lnln_dist.metrics import left_out
 FP16_MOST = float(np.finfo(np.float16).max)
 FAR = 1000  # times the median column: far from the others
 SHOWN = 4  # columns named
+SHIFTED = 0.2  # of a standard deviation: the least that is called an effect (Cohen 1988)
+CERTAIN = 4  # standard errors: of chance once in 16,000
 FLOAT64 = "float64"  # the name of a repair that mends nothing
 
 GAP = {"text": "[UNK] token", "audio": "zero frame", "vision": "zero frame"}
@@ -48,7 +50,7 @@ MARKED = ("all_nan", "no_words")
 
 
 def describe(index: Index) -> str:
-    """Rows, lengths, sizes, repairs, scales, gaps and shared videos of prepared data, in lines."""
+    """Rows, lengths, sizes, labels, repairs, scales, gaps and shared videos of data, in lines."""
     low, high = index.label_range
     tokenizer = index.tokenizer
     vocabulary = tokenizer.vocab_sha256[:12] if tokenizer.vocab_sha256 else "hash unknown"
@@ -59,6 +61,7 @@ def describe(index: Index) -> str:
         f"tokenizer {tokenizer.name} ({tokenizer.vocab_size or 'unknown'} ids, {vocabulary})",
         f"features: {', '.join(_width(index, m) for m in FRAMES)} per frame",
         *_table(index),
+        *_labels(index),
         *_repairs(index),
         *_scales(index, index.scales or {}),
         *_no_clip(index),
@@ -99,6 +102,32 @@ def _videos(index: Index) -> list[str]:
         shown = "VIDEO$_$CLIP" if pattern == VIDEO else pattern
         lines.append(f"{what} in two splits (id: {shown})")
     return lines
+
+
+def _labels(index: Index) -> list[str]:
+    """Where the labels of each split lie, and where that is not the training split's place."""
+    if not index.label_scales:
+        return []
+    told = [f"{s.mean:.3f} (sd {s.sd:.3f}) in {name}" for name, s in index.label_scales.items()]
+    shifts = [line for split in index.label_scales if (line := label_shift(index, split))]
+    return [f"labels: mean {', '.join(told)}", *(f"warning: {line}" for line in shifts)]
+
+
+def label_shift(index: Index, split: SplitName) -> str:
+    """Says that a split's labels lie elsewhere than the training split's; empty if they do not."""
+    scales = index.label_scales or {}
+    if "train" not in scales or split not in scales:
+        return ""
+    train, own = scales["train"], scales[split]
+    rows, rows_own = index.splits["train"].rows, index.splits[split].rows
+    shift, error = own.mean - train.mean, np.hypot(train.sd / rows**0.5, own.sd / rows_own**0.5)
+    if not shift or abs(shift) < max(SHIFTED * train.sd, CERTAIN * error):
+        return ""
+    side, other = ("below", "high") if shift < 0 else ("above", "low")
+    return (
+        f"labels of {split} lie {abs(shift):.3f} {side} those of train (mean {own.mean:.3f} "
+        f"against {train.mean:.3f}): where the input tells little, predictions come out too {other}"
+    )
 
 
 def _scales(index: Index, scales: Mapping[FrameModality, Scale]) -> list[str]:

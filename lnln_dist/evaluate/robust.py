@@ -14,7 +14,7 @@ from torch import nn
 
 from lnln_dist import settings
 from lnln_dist.config import Modality
-from lnln_dist.data.summary import natural_gaps
+from lnln_dist.data.summary import label_shift, natural_gaps
 from lnln_dist.errors import UserError
 from lnln_dist.evaluate.again import asked, circumstances, command
 from lnln_dist.evaluate.alarms import (
@@ -210,7 +210,7 @@ class _Scorer:
         floor = floors(label, *scored)
         known = names(case.index.family, case.run.config.task.classes)
         self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)
-        self._note_gaps(case)
+        self._note_data(case)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
@@ -223,8 +223,12 @@ class _Scorer:
         if asked not in ("any", selected_on) and line not in case.notes:
             case.notes.append(line)
 
-    def _note_gaps(self, case: Case) -> None:
-        """Says what was missing before anything was erased, which no share of ours counts."""
+    def _note_data(self, case: Case) -> None:
+        """Says where the labels lie, and what was missing before anything was erased.
+
+        The latter is in no share of ours.
+        """
+        case.notes.extend(filter(None, [label_shift(case.index, case.split.name)]))
         case.notes.extend(natural_gaps(case.index, case.split.name))
         if case.index.gaps is None and all(grid.pattern == "none" for grid in self._protocol.grids):
             case.notes.append("the natural gaps of these data were not counted: prepare them anew")
@@ -294,6 +298,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "family": case.index.family,
         "label_range": list(case.index.label_range),
         "samples": len(case.split),
+        "label_shift": label_shift(case.index, case.split.name),
         "natural_gaps": _gaps(case),
         "padding": run.config.data.padding,
         "checkpoints": dict(checkpoints),

@@ -51,6 +51,9 @@ def compare(folders: Sequence[Path], metric: str = "mae", against: str | None = 
         told = members[0].runs[0].record["protocol_words"]
         words += [f"protocol {told}"] if told else []
         words += [f"{prefix}{line}" for line in _words(members, tested, leader, metric)]
+    # Of the data, which all runs have in common; older evaluations do not say.
+    shifts = dict.fromkeys(run.record.get("label_shift") for run in runs)
+    words += [f"{shift} (see bias)" for shift in shifts if shift]
     alarms = list(dict.fromkeys(line for model in models for line in model.alarms))
     table = pd.DataFrame(rows).dropna(axis="columns", how="all")
     return Comparison(metric, table, pd.DataFrame(map(_test, tests)), models, words, alarms)
@@ -76,6 +79,7 @@ def _row(model: Model, leads: bool) -> dict[str, object]:
         "patterns": model.macro,
         "constant": model.floor,
         "spread": model.spread,
+        "bias": model.bias,
         "completeness": model.slope,
     }
 

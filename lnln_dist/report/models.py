@@ -54,6 +54,8 @@ class Model:
     """Mean over the patterns beside the rates; nan without any."""
     spread: float
     """Standard deviation of predictions at the highest rate over the labels'; near 0: collapse."""
+    bias: float
+    """Mean of predictions minus labels over conditions and seeds, in the labels' unit."""
     slope: float
     """Of predicted completeness on what is there, over the rates; nan where none is predicted."""
 
@@ -191,6 +193,7 @@ def _model(
         else Robustness(*[np.nan] * 4),
         macro=macro,
         spread=float(np.mean([_spread(run, metric) for run in runs])),
+        bias=float(np.mean([_bias(run, metric) for run in runs])),
         slope=_completeness(runs),
     )
 
@@ -235,12 +238,25 @@ def _rates(
 
 
 def _spread(run: RunScores, metric: str) -> float:
+    prediction_KCN, label_N = _comparable(run, metric)
+    label = label_N.std()
+    return float(prediction_KCN[:, -1].std(-1).mean() / label) if label > 0 else np.nan
+
+
+def _bias(run: RunScores, metric: str) -> float:
+    prediction_KCN, label_N = _comparable(run, metric)
+    return float(prediction_KCN.mean() - label_N.mean())
+
+
+def _comparable(run: RunScores, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Predictions and labels; of a task of classes, both are the values of classes."""
     prediction_KCN, label_N, _ = run.grid(metric)
     count = CLASSES.get(run.record.get("task", "regression"), 0)
-    # Decisions on classes are values of classes; so are the labels they are held against.
-    values = class_values(run.family, count)[cut(label_N, run.family, count)] if count else label_N
-    label = values.std()
-    return float(prediction_KCN[:, -1].std(-1).mean() / label) if label > 0 else np.nan
+    if count:
+        label_N = class_values(run.family, count)[cut(label_N, run.family, count)].astype(
+            np.float64
+        )
+    return prediction_KCN, label_N
 
 
 def _completeness(runs: Sequence[RunScores]) -> float:

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from lnln_dist.commands import prepare, verify
 from lnln_dist.data import convert, measure
 from lnln_dist.data.measure import Measure, count_gaps, find_gaps, measured, normalisation
-from lnln_dist.data.schema import INDEX, Gaps, write_index
+from lnln_dist.data.schema import INDEX, Gaps, LabelScale, write_index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.data.summary import describe, natural_gaps
 from lnln_dist.errors import DataError
@@ -102,7 +102,10 @@ def earlier(gaps):
     }
 
 
-@pytest.mark.parametrize("unknown", [{}, {"gaps": None}, {"scales": None}, {"gaps": earlier}])
+@pytest.mark.parametrize(
+    "unknown",
+    [{}, {"gaps": None}, {"scales": None}, {"gaps": earlier}, {"label_scales": None}],
+)
 @pytest.mark.parametrize("content", [damaged, feature_files.feature_file])
 def test_what_an_older_index_does_not_say_is_measured(tmp_path, content, unknown):
     index, dataset = converted(tmp_path, content(), shard_mb=0.004)
@@ -258,3 +261,21 @@ def test_data_without_means_are_not_normalised(tmp_path):
     for scales in (None, older):
         with pytest.raises(DataError, match=r"data.normalise: .* prepare them anew"):
             normalisation(index.model_copy(update={"scales": scales}), wanted=True)
+
+
+def test_labels_are_measured_in_the_unit_they_are_predicted_in(tmp_path):
+    content = feature_files.feature_file()
+    own = {"dataset": "mine", "family": "sims", "label_range": (-3, 3), "tokenizer": "corpus"}
+    index, dataset = converted(tmp_path, content, **own, rescale_labels=True)
+    for name, scale in index.label_scales.items():
+        label_N = dataset.split(name).labels.astype(np.float64)
+        assert (scale.mean, scale.sd) == (label_N.mean(), label_N.std())
+        assert np.abs(label_N).max() <= 1
+
+
+def test_a_split_of_which_a_label_is_unknown_has_no_mean():
+    sizes = Measure({"audio": 2, "vision": 2}, UNK)
+    sizes.add_labels("train", np.array([1, 2], np.float32))
+    for part in ([0.5], [np.nan]):
+        sizes.add_labels("test", np.array(part, np.float32))
+    assert sizes.label_scales() == {"train": LabelScale(mean=1.5, sd=0.5)}

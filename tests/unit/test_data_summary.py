@@ -4,9 +4,11 @@ import re
 
 import feature_files
 import numpy as np
+import pytest
 
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.summary import MEANING, describe
+from lnln_dist.data.schema import LabelScale
+from lnln_dist.data.summary import MEANING, describe, label_shift
 
 
 def test_a_clean_file(tmp_path):
@@ -23,12 +25,13 @@ def test_a_clean_file(tmp_path):
     assert re.fullmatch(r"shards: 0\.0 MB, \d.* of the source", lines[8])
     extracted = index.model_copy(update={"extraction": {"audio": {}}})
     assert describe(extracted).splitlines()[8] == "shards: 0.0 MB"  # its source is a table
-    assert lines[9] == "nothing had to be repaired"
-    for line, m in zip(lines[10:12], ("audio", "vision"), strict=True):
+    assert re.fullmatch(r"labels: mean \S+ \(sd \S+\) in train, .* in valid, .* in test", lines[9])
+    assert lines[10] == "nothing had to be repaired"
+    for line, m in zip(lines[11:13], ("audio", "vision"), strict=True):
         assert re.fullmatch(
             rf"{m}: largest magnitude .* \(column \d\), 0.0% of the frames .*", line
         )
-    assert lines[12:] == ["no video is in two splits (id: VIDEO$_$CLIP)"]
+    assert lines[13:] == ["no video is in two splits (id: VIDEO$_$CLIP)"]
 
 
 def test_lengths_are_means_and_maxima(tmp_path):
@@ -137,9 +140,41 @@ def test_what_was_done_to_labels_and_lengths_is_said(tmp_path):
 
 def test_data_of_before_says_what_it_knows(tmp_path):
     index, now = report(tmp_path, feature_files.feature_file())
-    older = index.model_copy(update={"scales": None, "gaps": None, "videos": None})
+    unknown = dict.fromkeys(("scales", "label_scales", "gaps", "videos"))
+    older = index.model_copy(update=unknown)
     lines = describe(older).splitlines()
     assert lines[-1] == "no video is in two splits (id: VIDEO$_$CLIP)"
     assert not any("largest" in line for line in lines)
-    remeasured = older.model_copy(update={"scales": index.scales})
+    known = {"scales": index.scales, "label_scales": index.label_scales}
+    remeasured = older.model_copy(update=known)
     assert describe(remeasured).splitlines()[:-1] == now[:-1]
+
+
+# CMU-MOSI's own: the test split's videos are more negative than those that models learn from.
+MOSI = {"train": (1284, 0.234, 1.509), "valid": (229, 0.310, 1.649), "test": (686, -0.317, 1.588)}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, "lie 0.551 below those of train .mean -0.317 against 0.234.: .* come out too high"),
+        ({"test": (686, 0.785, 1.588)}, "lie 0.551 above those of train .* come out too low"),
+        ({"test": (60, -0.317, 1.588)}, None),  # chance
+        ({"test": (10**6, 0.0, 1.588), "train": (10**6, 0.234, 1.5)}, None),  # certain, but small
+        ({"test": (686, 0.5, 0.0), "train": (686, 0.5, 0.0)}, None),
+        ({"test": (686, 0.6, 0.0), "train": (686, 0.5, 0.0)}, "lie 0.100 above"),
+    ],
+)
+def test_labels_that_lie_elsewhere_are_warned_of(tmp_path, change, told):
+    index, _ = report(tmp_path, feature_files.feature_file())
+    given = MOSI | change
+    scales = {name: LabelScale(mean=mean, sd=sd) for name, (_, mean, sd) in given.items()}
+    splits = {n: s.model_copy(update={"rows": given[n][0]}) for n, s in index.splits.items()}
+    index = index.model_copy(update={"label_scales": scales, "splits": splits})
+    lines = describe(index).splitlines()
+    warned = [line for line in lines if line.startswith("warning: labels of test")]
+    assert warned == [f"warning: {label_shift(index, 'test')}"] * (told is not None)
+    assert told is None or re.search(told, warned[0])
+    assert label_shift(index, "train") == label_shift(index, "valid") == "" or change
+    alone = index.model_copy(update={"label_scales": {"test": scales["test"]}})
+    assert label_shift(alone, "test") == ""

@@ -17,7 +17,7 @@ import torch
 from lnln_dist import metrics
 from lnln_dist.commands.evaluate import command
 from lnln_dist.data.convert import prepare
-from lnln_dist.data.schema import write_index
+from lnln_dist.data.schema import LabelScale, write_index
 from lnln_dist.data.shards import open_dataset
 from lnln_dist.errors import CheckpointError, UserError
 from lnln_dist.evaluate import robust
@@ -216,12 +216,16 @@ def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
     places = int(split.lengths["audio"].sum())
     assert all_gone[all_gone.model == "lnln"].erased_audio.max() == 1 - 3 / places
     index = open_dataset(tmp_path / "gaps").index
-    write_index(index.model_copy(update={"gaps": None}), tmp_path / "gaps")
+    scales = {"train": LabelScale(mean=-1, sd=0.1), "test": LabelScale(mean=1, sd=0.1)}
+    unlike = {"gaps": None, "label_scales": scales}
+    write_index(index.model_copy(update=unlike), tmp_path / "gaps")
     (record,) = evaluate(
         run, protocol="as-is", rates=None, seeds=None, output=tmp_path / "x"
     ).summary["runs"]
     assert record["natural_gaps"] is None
     assert any("were not counted: prepare them anew" in note for note in record["notes"])
+    assert record["label_shift"] in record["notes"]
+    assert record["label_shift"].startswith("labels of test lie 2.000 above those of train")
 
 
 def test_every_score_from_its_own_checkpoint(

@@ -12,7 +12,9 @@ from evaluations import LABEL, write_evaluation
 from lnln_dist.commands.compare import command
 from lnln_dist.errors import UserError
 from lnln_dist.report.comparison import compare, shown
+from lnln_dist.report.models import models_of
 from lnln_dist.report.page import provenance
+from lnln_dist.report.read import read
 from lnln_dist.report.tables import Table
 
 RUNS = {
@@ -292,3 +294,28 @@ def test_a_training_that_is_alike_or_not_noted_is_passed_over(
     found = compare([write_evaluation(tmp_path / "e", TWO, training=training)])
     assert not any("trained differently" in line for line in found.words)
     assert all("trained differently" not in run for run in provenance(found)[1])
+
+
+def test_bias_is_what_all_predictions_are_off_by(tmp_path: Path) -> None:
+    where = write_evaluation(tmp_path / "e", {"a": ("a", 1, 0.4), "b": ("a", 2, 0.9)})
+    told = pd.read_parquet(where / "predictions.parquet").astype({"label": float})
+    own = (told["prediction"] - told["label"]).mean()
+    assert abs(own) > 0.01
+    assert compare([where]).models["bias"].tolist() == pytest.approx([own])
+    # Of classes, which have values, labels are classes too.
+    runs = read([where])
+    for run in runs:
+        run.record["task"] = "three-class"
+    classes = told["prediction"].mean() - told["label"].round().clip(-1, 1).mean()
+    assert models_of(runs, "acc3")[0].bias == pytest.approx(classes)
+
+
+@pytest.mark.parametrize("shift", [None, "", "labels of test lie 0.551 below those of train"])
+def test_labels_that_lie_elsewhere_are_said_once(shift: str | None, tmp_path: Path) -> None:
+    where = write_evaluation(tmp_path / "e", TWO)
+    told = json.loads((where / "evaluation.json").read_text())
+    for record in told["runs"]:
+        record["label_shift"] = shift
+    (where / "evaluation.json").write_text(json.dumps(told))
+    lines = [line for line in compare([where]).words if line.startswith("labels of")]
+    assert lines == ([f"{shift} (see bias)"] if shift else [])
