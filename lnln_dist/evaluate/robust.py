@@ -26,7 +26,7 @@ from lnln_dist.evaluate.alarms import (
 )
 from lnln_dist.evaluate.cases import Case, open_cases, predict_case
 from lnln_dist.evaluate.completeness import calibrated
-from lnln_dist.evaluate.load import build_model, load_weights
+from lnln_dist.evaluate.load import WEIGHTS, build_model, load_weights
 from lnln_dist.evaluate.predict import Predictions
 from lnln_dist.evaluate.protocol import Condition, Protocol, distinct, noises_for
 from lnln_dist.evaluate.registry import customised, find_protocol
@@ -182,12 +182,17 @@ class _Scorer:
         model = build_model(case.run).to(self._runtime.device)
         notes: dict[str, dict[str, Any]] = {}
         collapsed: list[tuple[str, str]] = []
+        # An epoch that is the best by several metrics is predicted with once.
+        predicted: dict[tuple[object, ...], dict[Condition, Predictions]] = {}
         for checkpoint, wanted in case.checkpoints.items():
             note = notes[checkpoint] = load_weights(model, case.run, checkpoint)
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
             self._note_choice(case, selected_on)
-            by_condition = self._predict(case, model, show, note.get("thresholds"))
+            same = note[WEIGHTS], *(note.get("thresholds") or ())
+            if same not in predicted:
+                predicted[same] = self._predict(case, model, show, note.get("thresholds"))
+            by_condition = predicted[same]
             self._scored += 1
             for cell in self._cells:
                 found = by_condition[cell.condition]

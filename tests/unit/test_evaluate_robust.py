@@ -228,6 +228,35 @@ def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
     assert record["label_shift"].startswith("labels of test lie 2.000 above those of train")
 
 
+def test_checkpoints_of_one_epoch_are_predicted_with_once(
+    tmp_path: Path, data: Path, evaluate: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("best", *metrics.ALL["mosi"])
+    run = tiny_runs.write_tiny_run(tmp_path / "a", data, names=names)
+    passes, real = [], robust.predict_case
+    monkeypatch.setattr(robust, "predict_case", lambda *a, **k: passes.append(1) or real(*a, **k))
+    evaluate(run, checkpoint="per-metric", output=tmp_path / "apart")
+    assert len(passes) == len(metrics.ALL["mosi"])
+    state, note = Run(run).load_best("corr")
+    for name in ("acc7", "f1_non0"):
+        save_best(run, state, {**note, "metric": name}, name=name)
+    passes.clear()
+    found = evaluate(run, checkpoint="per-metric", output=tmp_path / "shared")
+    assert len(passes) == len(metrics.ALL["mosi"]) - 2
+    alone = evaluate(run, checkpoint="corr", output=tmp_path / "corr").metrics
+    for name in ("corr", "acc7", "f1_non0"):
+        own = [t[(t.metric == name) & (t.model == "lnln")] for t in (found.metrics, alone)]
+        np.testing.assert_array_equal(own[0].value, own[1].value)
+    told = found.summary["runs"][0]["checkpoints"]
+    assert told["acc7"]["metric"] == "acc7"
+    # The same weights decide otherwise by other thresholds.
+    for name, edge in (("acc5", 0.4), ("acc7", 0.5)):
+        save_best(run, state, {**note, "thresholds": [-1.0, edge]}, name=name)
+    passes.clear()
+    evaluate(run, checkpoint="per-metric", output=tmp_path / "thresholds")
+    assert len(passes) == len(metrics.ALL["mosi"]) - 1  # f1_non0 and corr
+
+
 def test_every_score_from_its_own_checkpoint(
     tmp_path: Path, data: Path, evaluate: Callable[..., Any]
 ) -> None:
