@@ -10,8 +10,8 @@ def command(argv: Sequence[str]) -> int:
     """Checks prepared data; exit code 1 if something is wrong with it."""
     parser = make_parser(
         "verify",
-        "Hash and read prepared data again; name what is damaged, and features whose scale will "
-        "trouble a training.",
+        "Hash and read prepared data again; name what is damaged, features whose scale will "
+        "trouble a training, and splits whose labels lie elsewhere than the training split's.",
     )
     parser.add_argument("folder", metavar="DIR", help="folder written by prepare")
     given = parse(parser, argv)

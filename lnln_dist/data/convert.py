@@ -157,10 +157,8 @@ def write_shards(
         repairs=repairs,
         overlap=overlap,
         videos=videos,
-        label_scales=measure.label_scales(),
-        scales=measure.scales(),
-        gaps=measure.gaps(),
         splits=splits,
+        **measure.told(),
     )
     write_index(index, folder)
     return index

@@ -10,7 +10,7 @@ Shape letters: N samples, S places of several samples put one after another, D f
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -194,14 +194,14 @@ class Measure:
         self._labels[split].append(label_N)
 
     def label_scales(self) -> dict[SplitName, LabelScale]:
-        """How they are distributed, of the splits in which every sample has one."""
+        """How they are distributed, of the splits in which every label is a number."""
         whole = {
             split: np.concatenate(parts).astype(np.float64) for split, parts in self._labels.items()
         }
         return {
             split: LabelScale(mean=float(label_N.mean()), sd=float(label_N.std()))
             for split, label_N in whole.items()
-            if not np.isnan(label_N).any()
+            if np.isfinite(label_N).all()
         }
 
     def scales(self) -> dict[FrameModality, Scale]:
@@ -220,13 +220,18 @@ class Measure:
         """The gaps of every modality and split."""
         return {m: {s: Gaps(**n) for s, n in of.items()} for m, of in self._gaps.items()}
 
+    def told(self) -> dict[str, Any]:
+        """All of it, by the fields of an ``Index``."""
+        labels = self.label_scales()
+        return {"label_scales": labels, "scales": self.scales(), "gaps": self.gaps()}
+
 
 def measured(path: str | Path) -> Index:
     """The index of prepared data, with what an older one does not say read from the shards."""
     folder = on_this_machine(path)
     index = read_index(folder)
     gaps = [found for of_split in (index.gaps or {}).values() for found in of_split.values()]
-    known = index.scales is not None and index.label_scales is not None
+    known = index.scales is not None and set(index.label_scales or ()) == set(SPLITS)
     if known and gaps and all(found.absent is not None for found in gaps):
         return index
     found = Measure(index.widths, index.tokenizer.unk_id)
@@ -243,6 +248,4 @@ def measured(path: str | Path) -> Index:
                 masks = None if index.format_version == 1 else seen
                 found.add(name, columns["text"].values, frames, lengths, masks)
                 found.add_labels(name, numbers(record.column("label"), np.float32))
-    labels = found.label_scales()
-    update = {"scales": found.scales(), "gaps": found.gaps(), "label_scales": labels}
-    return index.model_copy(update=update)
+    return index.model_copy(update=found.told())

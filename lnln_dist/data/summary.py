@@ -23,7 +23,7 @@ FP16_MOST = float(np.finfo(np.float16).max)
 FAR = 1000  # times the median column: far from the others
 SHOWN = 4  # columns named
 SHIFTED = 0.2  # of a standard deviation: the least that is called an effect (Cohen 1988)
-CERTAIN = 4  # standard errors: of chance once in 16,000
+CERTAIN = 4  # standard errors: beyond what the choice of samples moves a mean by
 FLOAT64 = "float64"  # the name of a repair that mends nothing
 
 GAP = {"text": "[UNK] token", "audio": "zero frame", "vision": "zero frame"}
@@ -108,7 +108,8 @@ def _labels(index: Index) -> list[str]:
     """Where the labels of each split lie, and where that is not the training split's place."""
     if not index.label_scales:
         return []
-    told = [f"{s.mean:.3f} (sd {s.sd:.3f}) in {name}" for name, s in index.label_scales.items()]
+    scales = index.label_scales.items()
+    told = [f"{scale.mean:z.4g} (sd {scale.sd:.4g}) in {name}" for name, scale in scales]
     shifts = [line for split in index.label_scales if (line := label_shift(index, split))]
     return [f"labels: mean {', '.join(told)}", *(f"warning: {line}" for line in shifts)]
 
@@ -119,14 +120,16 @@ def label_shift(index: Index, split: SplitName) -> str:
     if "train" not in scales or split not in scales:
         return ""
     train, own = scales["train"], scales[split]
-    rows, rows_own = index.splits["train"].rows, index.splits[split].rows
-    shift, error = own.mean - train.mean, np.hypot(train.sd / rows**0.5, own.sd / rows_own**0.5)
-    if not shift or abs(shift) < max(SHIFTED * train.sd, CERTAIN * error):
+    shift, sd = own.mean - train.mean, max(train.sd, own.sd)
+    # As if samples were independent; those of one video are not, so that this is no test.
+    error = np.hypot(*(index.splits[name].rows ** -0.5 for name in ("train", split)))
+    if not shift or abs(shift) < sd * max(SHIFTED, CERTAIN * error):
         return ""
     side, other = ("below", "high") if shift < 0 else ("above", "low")
     return (
-        f"labels of {split} lie {abs(shift):.3f} {side} those of train (mean {own.mean:.3f} "
-        f"against {train.mean:.3f}): where the input tells little, predictions come out too {other}"
+        f"labels of {split} lie {abs(shift):.4g} {side} those of train (mean {own.mean:z.4g} "
+        f"against {train.mean:z.4g}): where the input tells little, predictions come out too "
+        f"{other}"
     )
 
 

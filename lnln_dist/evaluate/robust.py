@@ -113,7 +113,7 @@ def evaluate_runs(
         "noise_seeds": list(protocol.seeds),
         "checkpoint": checkpoint,
         "runs": records,
-        "alarms": scorer.alarms + _of_scores(cases, metrics),
+        "alarms": list(dict.fromkeys(scorer.alarms + _of_scores(cases, metrics))),
         "asked": wanted,
         **circumstances(runtime),
     }
@@ -215,7 +215,7 @@ class _Scorer:
         floor = floors(label, *scored)
         known = names(case.index.family, case.run.config.task.classes)
         self.results.add_floors(subject, {name: floor[name] for name in known}, label=label)
-        self._note_data(case)
+        self._note_gaps(case)
         if collapsed:
             self.alarms.append(collapse_line(case.name, collapsed))
         return _record(case, notes)
@@ -228,12 +228,8 @@ class _Scorer:
         if asked not in ("any", selected_on) and line not in case.notes:
             case.notes.append(line)
 
-    def _note_data(self, case: Case) -> None:
-        """Says where the labels lie, and what was missing before anything was erased.
-
-        The latter is in no share of ours.
-        """
-        case.notes.extend(filter(None, [label_shift(case.index, case.split.name)]))
+    def _note_gaps(self, case: Case) -> None:
+        """Says what was missing before anything was erased, which no share of ours counts."""
         case.notes.extend(natural_gaps(case.index, case.split.name))
         if case.index.gaps is None and all(grid.pattern == "none" for grid in self._protocol.grids):
             case.notes.append("the natural gaps of these data were not counted: prepare them anew")
@@ -265,6 +261,14 @@ def _gaps(case: Case) -> dict[str, Any] | None:
     if case.index.gaps is None:
         return None
     return {m: of[case.split.name].model_dump() for m, of in case.index.gaps.items()}
+
+
+def _label_shift(case: Case) -> str | None:
+    """Where the labels lie beside those that the run learned from; None where nobody knows."""
+    own, index = case.run.info.data_hash, case.index
+    if index.label_scales is None or own != index.data_hash():
+        return None
+    return label_shift(index, case.split.name)
 
 
 def _share(erased_N: NDArray[np.int64], length_N: NDArray[np.int64]) -> float:
@@ -303,7 +307,7 @@ def _record(case: Case, checkpoints: Mapping[str, Mapping[str, Any]]) -> dict[st
         "family": case.index.family,
         "label_range": list(case.index.label_range),
         "samples": len(case.split),
-        "label_shift": label_shift(case.index, case.split.name),
+        "label_shift": _label_shift(case),
         "natural_gaps": _gaps(case),
         "padding": run.config.data.padding,
         "checkpoints": dict(checkpoints),

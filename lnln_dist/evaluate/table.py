@@ -58,6 +58,8 @@ def render(
 ) -> Iterator[str | Table]:
     """The lines and tables that ``show`` prints."""
     yield f"protocol {summary['protocol_words']}"
+    shifts = dict.fromkeys(record.get("label_shift") for record in summary["runs"])
+    yield from (f"note: {shift}" for shift in shifts if shift)
     for record in summary["runs"]:
         own = metrics[metrics["run"] == record["run"]]
         yield f"{record['run']}: {_heading(own, record, summary)}"

@@ -51,7 +51,7 @@ def compare(folders: Sequence[Path], metric: str = "mae", against: str | None = 
         told = members[0].runs[0].record["protocol_words"]
         words += [f"protocol {told}"] if told else []
         words += [f"{prefix}{line}" for line in _words(members, tested, leader, metric)]
-    # Of the data, which all runs have in common; older evaluations do not say.
+    # Of the data, which runs have in common; not of runs that were trained on others.
     shifts = dict.fromkeys(run.record.get("label_shift") for run in runs)
     words += [f"{shift} (see bias)" for shift in shifts if shift]
     alarms = list(dict.fromkeys(line for model in models for line in model.alarms))

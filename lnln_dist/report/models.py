@@ -55,7 +55,7 @@ class Model:
     spread: float
     """Standard deviation of predictions at the highest rate over the labels'; near 0: collapse."""
     bias: float
-    """Mean of predictions minus labels over conditions and seeds, in the labels' unit."""
+    """Mean of predictions minus labels over conditions and seeds; of classes, of their values."""
     slope: float
     """Of predicted completeness on what is there, over the rates; nan where none is predicted."""
 

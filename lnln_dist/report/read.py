@@ -35,6 +35,7 @@ class _Record(BaseModel):
     data_hash: str
     family: Family
     samples: PositiveInt
+    label_shift: str | None = None
 
 
 class _Summary(BaseModel):

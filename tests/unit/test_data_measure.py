@@ -104,12 +104,15 @@ def earlier(gaps):
 
 @pytest.mark.parametrize(
     "unknown",
-    [{}, {"gaps": None}, {"scales": None}, {"gaps": earlier}, {"label_scales": None}],
+    [
+        *({}, {"gaps": None}, {"scales": None}, {"gaps": earlier}),
+        *({"label_scales": None}, {"label_scales": {"test": LabelScale(mean=0, sd=1)}}),
+    ],
 )
 @pytest.mark.parametrize("content", [damaged, feature_files.feature_file])
 def test_what_an_older_index_does_not_say_is_measured(tmp_path, content, unknown):
     index, dataset = converted(tmp_path, content(), shard_mb=0.004)
-    unknown = {k: v and v(index.gaps) for k, v in unknown.items()}
+    unknown = {k: v(index.gaps) if callable(v) else v for k, v in unknown.items()}
     write_index(index.model_copy(update=unknown), dataset.folder)
     assert measured(dataset.folder) == index
 
@@ -266,7 +269,10 @@ def test_data_without_means_are_not_normalised(tmp_path):
 def test_labels_are_measured_in_the_unit_they_are_predicted_in(tmp_path):
     content = feature_files.feature_file()
     own = {"dataset": "mine", "family": "sims", "label_range": (-3, 3), "tokenizer": "corpus"}
+    for split in feature_files.SIZES:  # those of one modality are not to be predicted
+        content[split]["regression_labels_T"] = np.full(feature_files.SIZES[split], 3.0)
     index, dataset = converted(tmp_path, content, **own, rescale_labels=True)
+    assert index.labels == ("label", "label_text")
     for name, scale in index.label_scales.items():
         label_N = dataset.split(name).labels.astype(np.float64)
         assert (scale.mean, scale.sd) == (label_N.mean(), label_N.std())
@@ -276,6 +282,7 @@ def test_labels_are_measured_in_the_unit_they_are_predicted_in(tmp_path):
 def test_a_split_of_which_a_label_is_unknown_has_no_mean():
     sizes = Measure({"audio": 2, "vision": 2}, UNK)
     sizes.add_labels("train", np.array([1, 2], np.float32))
-    for part in ([0.5], [np.nan]):
-        sizes.add_labels("test", np.array(part, np.float32))
+    for split, unknown in (("valid", np.inf), ("test", np.nan)):
+        for part in ([0.5], [unknown]):
+            sizes.add_labels(split, np.array(part, np.float32))
     assert sizes.label_scales() == {"train": LabelScale(mean=1.5, sd=0.5)}

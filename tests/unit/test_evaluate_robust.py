@@ -216,16 +216,38 @@ def test_data_that_arrive_damaged_are_scored_as_they_are_and_told(
     places = int(split.lengths["audio"].sum())
     assert all_gone[all_gone.model == "lnln"].erased_audio.max() == 1 - 3 / places
     index = open_dataset(tmp_path / "gaps").index
-    scales = {"train": LabelScale(mean=-1, sd=0.1), "test": LabelScale(mean=1, sd=0.1)}
-    unlike = {"gaps": None, "label_scales": scales}
-    write_index(index.model_copy(update=unlike), tmp_path / "gaps")
+    write_index(index.model_copy(update={"gaps": None}), tmp_path / "gaps")
     (record,) = evaluate(
         run, protocol="as-is", rates=None, seeds=None, output=tmp_path / "x"
     ).summary["runs"]
     assert record["natural_gaps"] is None
     assert any("were not counted: prepare them anew" in note for note in record["notes"])
-    assert record["label_shift"] in record["notes"]
-    assert record["label_shift"].startswith("labels of test lie 2.000 above those of train")
+
+
+def test_labels_that_lie_elsewhere_than_in_training_are_told_once(
+    tmp_path: Path, evaluate: Callable[..., Any]
+) -> None:
+    source = tiny_runs.write_pickle(tmp_path / "f.pkl")
+    prepare(source, tmp_path / "own", dataset="mosi", tokenizer="corpus")
+    index = open_dataset(tmp_path / "own").index
+    scales = {"train": LabelScale(mean=-1, sd=0.1), "test": LabelScale(mean=1, sd=0.1)}
+    unlike = index.model_copy(update={"label_scales": scales})
+    write_index(unlike, tmp_path / "own")
+    runs = [tiny_runs.write_tiny_run(tmp_path / n, tmp_path / "own") for n in "ab"]
+    found = evaluate(*runs, rates=[0.0], seeds=[1])
+    lines = [line for line in render(*found) if isinstance(line, str) and "labels of" in line]
+    (line,) = lines
+    assert line.startswith("note: labels of test lie 2 above those of train")
+    for record in found.summary["runs"]:
+        assert line == f"note: {record['label_shift']}"
+    # Nothing is known of what a run learned from elsewhere, nor of data of before.
+    other = tiny_runs.write_tiny_run(tmp_path / "c", tmp_path / "own", data_hash="0" * 64)
+    before = index.model_copy(update={"label_scales": None})
+    for run, at in ((other, unlike), (runs[0], before)):
+        write_index(at, tmp_path / "own")
+        found = evaluate(run, rates=[0.0], seeds=[1], overwrite=True)
+        assert found.summary["runs"][0]["label_shift"] is None
+        assert not any("labels of" in str(line) for line in render(*found))
 
 
 def test_checkpoints_of_one_epoch_are_predicted_with_once(

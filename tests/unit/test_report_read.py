@@ -71,6 +71,7 @@ def test_a_summary_of_another_shape_is_damaged(tmp_path: Path, content: str) -> 
         ({"train_seed": -1}, r"runs\.0\.train_seed"),
         ({"group": None}, r"runs\.0\.group: Input should be a valid string"),
         ({"family": "other"}, r"runs\.0\.family"),
+        ({"label_shift": ["x"]}, r"runs\.0\.label_shift"),
         ({"alarms": 3}, "alarms"),
     ],
 )
