@@ -189,9 +189,10 @@ class _Scorer:
             selected_on = note.get("selected_on", "unknown")
             chosen = {"checkpoint": checkpoint, "selected_on": selected_on}
             self._note_choice(case, selected_on)
-            same = note[WEIGHTS], *(note.get("thresholds") or ())
+            thresholds = note.get("thresholds")
+            same = note[WEIGHTS], *(thresholds or ())
             if same not in predicted:
-                predicted[same] = self._predict(case, model, show, note.get("thresholds"))
+                predicted[same] = self._predict(case, model, show, thresholds)
             by_condition = predicted[same]
             self._scored += 1
             for cell in self._cells:
@@ -265,8 +266,8 @@ def _gaps(case: Case) -> dict[str, Any] | None:
 
 def _label_shift(case: Case) -> str | None:
     """Where the labels lie beside those that the run learned from; None where nobody knows."""
-    own, index = case.run.info.data_hash, case.index
-    if index.label_scales is None or own != index.data_hash():
+    index = case.index
+    if index.label_scales is None or case.run.info.data_hash != index.data_hash():
         return None
     return label_shift(index, case.split.name)
 

@@ -178,6 +178,7 @@ def _model(
     }
     whole = resampled(at_RKC.mean(2), drawn_BRKC.mean(3), weights, samples)
     rates, macro = _rates(runs, metric, {pattern for pattern, _ in curve})
+    spread, bias = np.mean([_spread_and_bias(run, metric) for run in runs], axis=0)
     return Model(
         name=name,
         protocol=runs[0].protocol,
@@ -192,8 +193,8 @@ def _model(
         if rates
         else Robustness(*[np.nan] * 4),
         macro=macro,
-        spread=float(np.mean([_spread(run, metric) for run in runs])),
-        bias=float(np.mean([_bias(run, metric) for run in runs])),
+        spread=float(spread),
+        bias=float(bias),
         slope=_completeness(runs),
     )
 
@@ -237,26 +238,14 @@ def _rates(
     return curve, float(np.mean(others)) if others else np.nan
 
 
-def _spread(run: RunScores, metric: str) -> float:
-    prediction_KCN, label_N = _comparable(run, metric)
-    label = label_N.std()
-    return float(prediction_KCN[:, -1].std(-1).mean() / label) if label > 0 else np.nan
-
-
-def _bias(run: RunScores, metric: str) -> float:
-    prediction_KCN, label_N = _comparable(run, metric)
-    return float(prediction_KCN.mean() - label_N.mean())
-
-
-def _comparable(run: RunScores, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predictions and labels; of a task of classes, both are the values of classes."""
+def _spread_and_bias(run: RunScores, metric: str) -> tuple[float, float]:
     prediction_KCN, label_N, _ = run.grid(metric)
     count = CLASSES.get(run.record.get("task", "regression"), 0)
-    if count:
-        label_N = class_values(run.family, count)[cut(label_N, run.family, count)].astype(
-            np.float64
-        )
-    return prediction_KCN, label_N
+    # Decisions on classes are values of classes; so are the labels they are held against.
+    values = class_values(run.family, count)[cut(label_N, run.family, count)] if count else label_N
+    sd = values.std()
+    spread = float(prediction_KCN[:, -1].std(-1).mean() / sd) if sd > 0 else np.nan
+    return spread, float(prediction_KCN.mean() - values.mean())
 
 
 def _completeness(runs: Sequence[RunScores]) -> float:
